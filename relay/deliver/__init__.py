@@ -1,0 +1,1 @@
+"""The way out: connections to next hops, and what their answers mean."""

@@ -1,0 +1,58 @@
+"""The trace fields: Received, Return-Path, and the loop count they carry.
+
+Sources: RFC 5321 §4.4 (form of Received), RFC 3848 (the ``with`` keywords), RFC 5321 §6.3 (loops).
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from functools import lru_cache
+
+from relay.message.address import Address
+from relay.message.envelope import Origin
+from relay.message.reply import printable
+
+_RECEIVED = re.compile(rb"(?:\A|\r\n)received[ \t]*:", re.IGNORECASE)
+
+
+def count_received(header: bytes) -> int:
+    """How many Received fields stand in a header section: the hops so far (RFC 5321 §6.3)."""
+    return len(_RECEIVED.findall(header))
+
+
+def received(origin: Origin, hostname: str, message_id: str, at: float, recipient: Address | None = None) -> bytes:
+    """Our Received field, with its CRLF (RFC 5321 §4.4).
+
+    hostname   our own name
+    at         seconds since the epoch
+    recipient  told only when it is the one recipient: a ``for`` with several would tell each of the others
+    """
+    told = f"\r\n\tfor <{recipient}>" if recipient is not None else ""
+    by = f"by {hostname} with {origin.protocol} id {message_id}"
+    return f"Received: from {_from_clause(origin)}\r\n\t{by}{told};\r\n\t{date(at)}\r\n".encode()
+
+
+def return_path(reverse_path: Address | None) -> bytes:
+    """The Return-Path field of final delivery (RFC 5321 §4.4)."""
+    return f"Return-Path: <{reverse_path or ''}>\r\n".encode()
+
+
+def date(at: float) -> str:
+    """A point of time as RFC 5322 §3.3 writes it, in UTC."""
+    return _date(int(at))
+
+
+@lru_cache(maxsize=64)  # within one second, many messages share it
+def _date(second: int) -> str:
+    return format_datetime(datetime.fromtimestamp(second, UTC))
+
+
+@lru_cache(maxsize=1024)
+def _from_clause(origin: Origin) -> str:
+    # What the client called itself is its own claim: only what fits the grammar of a domain goes outside a comment.
+    helo = re.sub(r"[^A-Za-z0-9_.:\-\[\]\u00a1-\U0010ffff]", "?", printable(origin.helo)) or "unknown"
+    ip = origin.client_ip
+    literal = f"[IPv6:{ip}]" if ":" in ip else f"[{ip}]" if ip else "[local]"
+    return f"{helo} ({origin.client_name} {literal})"

@@ -1,0 +1,1 @@
+"""Running it: configuration, the service that joins the parts, command line, control socket, logs."""

@@ -1,0 +1,1 @@
+"""May this client, sender, recipient, content pass?  Facts in, verdict out; pure."""

@@ -1,0 +1,277 @@
+"""The queue's one small interface, and the states a message goes through.
+
+A message is in exactly one of these states; every arrow is one transaction.
+
+    D draft    ``begin``: the content is being written.  Nobody was told 250; swept after a crash.
+    Q queued   ``Draft.commit`` has fired: on disk, *now* 250 may be said.
+    G gone     every recipient is finished, and any report owed for it is itself in Q.
+
+Within Q each recipient is in exactly one state:
+
+    waiting    to be tried at ``due_at``.  While it is being tried it is still waiting, with ``due_at`` already
+               moved ahead (the *lease*) before the network is touched: a crash or a defect cannot
+               hammer a peer, and needs no clean-up.
+    held       by an operator or a rule; is not tried, and does not expire, until released.
+    owing      its outcome is final and recorded, but the report to the sender is not yet in Q.
+               Never tried again; the report is made after a crash too.
+    finished   delivered, or failed with its report in Q.  The row is gone.
+
+What is finished is finished in the same transaction that puts the report in Q, so that from Q to G
+a recipient is never in no state.  It may be delivered twice (the peer took it and we died before we
+knew, RFC 1047), never zero times.
+
+A *lane* is the scheduler's name for a destination at the time a recipient was last looked at.  It is a
+hint for reading the queue in useful portions, not the route: that is looked up at every attempt.
+
+Errors, named for what the caller should do: StoreFull (452, come back), StoreUnavailable (451, come
+back).  Both leave the queue as it was; both pass by themselves.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from relay.message.envelope import Envelope, Message, Origin, Recipient
+from relay.message.outcome import Final
+
+if TYPE_CHECKING:  # so that the pure parts that use these words stay pure
+    from twisted.internet.defer import Deferred
+
+INLINE_LIMIT_OCTETS = 64 * 1024
+"""Content up to this size lives in the message's row and is carried in memory."""
+
+
+class StoreUnavailable(Exception):
+    """The store cannot do this now; ``str()`` says why.  Nothing has changed.  Answer 451."""
+
+
+class StoreFull(StoreUnavailable):
+    """No room on the disk.  Nothing has changed.  Answer 452."""
+
+
+class State(enum.Enum):
+    WAITING = "waiting"
+    HELD = "held"
+    OWING = "owing"
+
+
+@dataclass(frozen=True, slots=True)
+class NewRecipient:
+    """A recipient on its way into the queue.
+
+    due_at   seconds since the epoch: when to try it first; for one that the scheduler takes in hand at once
+             this is already the lease
+    attempts 1 when it is taken in hand at once, else 0
+    """
+
+    recipient: Recipient
+    lane: str
+    due_at: float
+    attempts: int = 0
+    state: State = State.WAITING
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedRecipient:
+    """A recipient in the queue.
+
+    number    its place in the message, from 0; with the message's id its name
+    attempts  attempts begun so far
+    note      the last reply or error, in words; for one that is held, why
+    warned    the sender has been told of the delay
+    final     for one that is owing: what the sender is to be told, else None
+    """
+
+    number: int
+    recipient: Recipient
+    lane: str
+    due_at: float
+    attempts: int = 0
+    state: State = State.WAITING
+    note: str = ""
+    warned: bool = False
+    final: Final | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """A message and those of its recipients that are to be tried together: all of one lane."""
+
+    message: Message
+    recipients: tuple[QueuedRecipient, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message made by us (a report), to be put in the queue within a ``record``."""
+
+    envelope: Envelope
+    origin: Origin
+    head: bytes
+    content: bytes
+    recipients: tuple[NewRecipient, ...]
+    accepted_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What one attempt changed about one message; recorded in one transaction.
+
+    finished  numbers of recipients whose rows go
+    changed   recipients as they are from now on (waiting with a new due_at, held, owing)
+    reports   messages of ours that enter the queue in the same transaction
+    """
+
+    message_id: str
+    finished: tuple[int, ...] = ()
+    changed: tuple[QueuedRecipient, ...] = ()
+    reports: tuple[NewMessage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRow:
+    """One recipient as the operator sees it."""
+
+    message_id: str
+    sender: str
+    recipient: str
+    state: State
+    lane: str
+    accepted_at: float
+    due_at: float
+    attempts: int
+    size: int
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which rows an operator means.  All given conditions must hold; none given means every row."""
+
+    ids: tuple[str, ...] = ()
+    sender: str | None = None
+    recipient: str | None = None
+    lane: str | None = None
+    state: State | None = None
+    recipient_domain: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The queue in numbers, kept and not counted.
+
+    messages    in Q
+    octets      of all messages in Q
+    recipients  by state
+    lanes       the largest lanes: name -> waiting recipients
+    oldest_at   acceptance of the oldest message, seconds since the epoch, or None
+    set_aside   broken rows and files that were put out of the way and wait for an operator
+    """
+
+    messages: int
+    octets: int
+    recipients: Mapping[State, int]
+    lanes: Mapping[str, int] = field(default_factory=dict)
+    oldest_at: float | None = None
+    set_aside: int = 0
+
+
+class Draft(Protocol):
+    """A message on its way in (state D).  Write, then commit or abort, once."""
+
+    id: str
+
+    def write(self, data: bytes) -> Deferred[None] | None:
+        """Takes a piece of the content.
+
+        None: carry on.  A Deferred: it is being written to disk; stop reading from the client until
+        it fires.  Fails with StoreUnavailable; then only ``abort`` is left to do.
+        """
+        ...
+
+    def commit(
+        self, envelope: Envelope, origin: Origin, head: bytes, recipients: Sequence[NewRecipient], accepted_at: float
+    ) -> Deferred[Message]:
+        """Fires when the message is synced to disk (state Q): the one commit point."""
+        ...
+
+    def abort(self) -> None:
+        """Forgets it.  May be called at any time before commit; does nothing after."""
+        ...
+
+
+class Content(Protocol):
+    """The content of a queued message, to be read in pieces from its beginning."""
+
+    def read(self) -> Deferred[bytes]:
+        """The next piece, 64 KiB or so; empty at the end."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Store(Protocol):
+    """What survives a crash.  All methods may be called from the reactor's thread only."""
+
+    def begin(self) -> Draft:
+        """A new draft with an id of its own.  Raises StoreUnavailable."""
+        ...
+
+    def lease(
+        self, now: float, until: float, limit: int, resting: frozenset[str] = frozenset(), lane: str | None = None
+    ) -> Deferred[Sequence[Leased]]:
+        """Takes due messages in hand: at most ``limit`` of them, and moves each one's ``due_at`` to ``until`` and
+        counts the attempt, before it fires.
+
+        Fair among lanes; none of a lane in ``resting``; with ``lane``, of that lane only.  Also gives
+        what is owing (whatever its lane) so that its report can be made.
+        """
+        ...
+
+    def record(self, settlement: Settlement) -> Deferred[Sequence[tuple[Message, tuple[QueuedRecipient, ...]]]]:
+        """One attempt's results, in one transaction; fires with the reports as queued.
+
+        A message none of whose recipients is left goes, with its content.  What is no longer there
+        (an operator removed it meanwhile) is no error.
+        """
+        ...
+
+    def release_lease(self, message_id: str, numbers: Sequence[int], due_at: float) -> Deferred[None]:
+        """Gives back what was leased but not tried: the attempt is not counted."""
+        ...
+
+    def open(self, message_id: str) -> Content:
+        """The content of a message too large to be carried.  ``read`` fails with StoreUnavailable."""
+        ...
+
+    def next_due(self, resting: frozenset[str] = frozenset()) -> Deferred[float | None]:
+        """When there will be something to lease, seconds since the epoch."""
+        ...
+
+    def list(self, selection: Selection = ..., after: str = "") -> AsyncIterator[QueueRow]:
+        """Rows in the order of acceptance, read in portions: a million of them are never in memory."""
+        ...
+
+    def read(self, message_id: str) -> Deferred[tuple[Message, tuple[QueuedRecipient, ...]] | None]:
+        """One message with all its recipients, for an operator."""
+        ...
+
+    def hold(self, selection: Selection, why: str) -> Deferred[int]: ...
+
+    def release(self, selection: Selection, now: float) -> Deferred[int]: ...
+
+    def retry(self, selection: Selection, now: float) -> Deferred[int]:
+        """Makes waiting recipients due now.  Held ones stay held."""
+        ...
+
+    def remove(self, selection: Selection) -> Deferred[int]: ...
+
+    def counts(self) -> Counts: ...
+
+    def close(self) -> Deferred[None]:
+        """Commits what is under way, and lets go of the spool."""
+        ...

@@ -1,0 +1,1 @@
+"""Where to: the routing table, MX, name resolution."""

@@ -1,0 +1,130 @@
+"""What a server session tells its carrier, one event at a time.
+
+Most are questions: the session waits for ``session.answer(reply)`` before it looks at the next
+command, so replies leave in the order of the commands however slow a decision is (RFC 2920 §3.2).
+The others are news, and need no answer; each class says which it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from relay.message.address import Address
+from relay.message.envelope import Body, Notify, Ret
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOpened:
+    """Question: may this client talk to us?  A 220 greets it; 421 or 554 turn it away (RFC 5321 §3.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class HelloReceived:
+    """Question: EHLO, HELO (or LHLO) with this name.  On a positive answer the session itself writes
+    the list of extensions."""
+
+    name: str
+    extended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MailReceived:
+    """Question: a transaction begins (RFC 5321 §3.3).
+
+    verb           MAIL, SEND, SOML or SAML
+    declared_size  octets by the SIZE parameter (RFC 1870), or None
+    auth           the AUTH= parameter, xtext decoded (RFC 4954 §5), or None
+    """
+
+    reverse_path: Address | None
+    verb: str = "MAIL"
+    declared_size: int | None = None
+    body: Body = Body.SEVENBIT
+    smtputf8: bool = False
+    ret: Ret | None = None
+    envid: str | None = None
+    auth: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientReceived:
+    """Question: one more recipient.  ``<Postmaster>`` comes with an empty domain."""
+
+    address: Address
+    notify: Notify | None = None
+    orcpt: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContentStarted:
+    """Question: shall the content come?  A positive answer lets the session say 354, or go on with
+    the chunk; a 4yz is our own trouble, such as a full disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContentReceived:
+    """News: a piece of the content, dots unstuffed, octets otherwise as sent."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ContentEnded:
+    """Question: the content is whole and well framed.  250 only when it is safely on disk.
+
+    size  octets of the content
+    With LMTP, answer with ``session.answer_each(replies)``: one reply for each accepted recipient (RFC 2033 §4.2).
+    """
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionAborted:
+    """News: forget the transaction (RSET, a new EHLO, bad content, connection lost)."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReceived:
+    """Question: VRFY (RFC 5321 §3.5)."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExpandReceived:
+    """Question: EXPN (RFC 5321 §3.5)."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class HelpReceived:
+    """Question: HELP, with its argument in upper case, or empty."""
+
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
+class EtrnReceived:
+    """Question: ETRN (RFC 1985): start the queue for this host or ``@domain``."""
+
+    node: str
+
+
+Event = (
+    SessionOpened
+    | HelloReceived
+    | MailReceived
+    | RecipientReceived
+    | ContentStarted
+    | ContentReceived
+    | ContentEnded
+    | TransactionAborted
+    | VerifyReceived
+    | ExpandReceived
+    | HelpReceived
+    | EtrnReceived
+)

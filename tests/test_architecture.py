@@ -1,0 +1,103 @@
+"""The house keeps its shape: who may import whom, and what stays pure.
+
+The table is the one in docs/architecture.md; change both together, with the reason.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+HOUSE = ROOT / "relay"
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "message": set(),
+    "smtp": {"message"},
+    "policy": {"message"},
+    "bounce": {"message"},
+    "route": {"message"},
+    "queue": {"message"},
+    "schedule": {"message", "queue.store"},
+    "deliver": {"message", "smtp", "route"},
+    "receive": {"message", "smtp", "policy", "queue.store"},
+}
+
+PURE = (
+    "message",
+    "smtp",
+    "policy",
+    "bounce",
+    "schedule/retry.py",
+    "schedule/window.py",
+    "schedule/plan.py",
+    "route/table.py",
+    "route/mx.py",
+    "deliver/classify.py",
+)
+IMPURE_MODULES = {"twisted", "socket", "ssl", "os", "time", "random", "threading", "sqlite3", "apsw"}
+
+
+def modules_of(folder: str) -> list[Path]:
+    place = HOUSE / folder
+    return sorted(place.rglob("*.py")) if place.is_dir() else [place]
+
+
+def imports_at_run_time(source: Path) -> Iterator[str]:
+    """The dotted names a module imports, those for the type checker only left out."""
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    for_types = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+    for node in ast.walk(tree):
+        if node in for_types:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{source}: relative import"
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("stage", MAY_IMPORT)
+def test_a_stage_imports_only_its_neighbours(stage: str) -> None:
+    allowed = MAY_IMPORT[stage] | {stage}
+    for source in modules_of(stage):
+        for name in imports_at_run_time(source):
+            if not name.startswith("relay."):
+                continue
+            inner = name.removeprefix("relay.")
+            fits = any(inner == one or inner.startswith(one + ".") for one in allowed)
+            prefix = any(one.startswith(inner + ".") for one in allowed if "." in one)
+            assert fits or prefix, f"{source.relative_to(ROOT)} imports {name}"
+
+
+@pytest.mark.parametrize("place", PURE)
+def test_what_is_pure_stays_pure(place: str) -> None:
+    for source in modules_of(place):
+        for name in imports_at_run_time(source):
+            assert name.split(".")[0] not in IMPURE_MODULES, f"{source.relative_to(ROOT)} imports {name}"
+
+
+def test_sql_stands_only_in_the_stores() -> None:
+    for source in modules_of("."):
+        if source.relative_to(HOUSE).as_posix() not in ("queue/sqlite.py", "queue/schema.py", "queue/listing.py"):
+            assert "apsw" not in {name.split(".")[0] for name in imports_at_run_time(source)}, source
+
+
+def test_every_package_is_shipped() -> None:
+    """A package that setup.cfg does not list is missing from the wheel, though every test in a checkout passes."""
+    listed = (ROOT / "setup.cfg").read_text(encoding="utf-8")
+    for init in HOUSE.rglob("__init__.py"):
+        package = ".".join(init.parent.relative_to(ROOT).parts)
+        assert f"\n    {package}\n" in listed, package
+    assert not (ROOT / "twisted" / "__init__.py").exists()
+    assert not (ROOT / "twisted" / "plugins" / "__init__.py").exists()
