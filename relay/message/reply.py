@@ -155,3 +155,29 @@ NO_VALID_RECIPIENTS = reply(554, "5.5.1", "No valid recipients")
 TRANSACTION_FAILED = reply(554, "5.0.0", "Transaction failed")
 TOO_MANY_HOPS = reply(554, "5.4.6", "Too many hops: this message goes round in a circle")
 ACCESS_DENIED = reply(554, "5.7.1", "No SMTP service here for you")
+
+# -- no way to the recipient: what the DNS and the routing table make of it ----------------------
+
+
+def no_such_domain(domain: str) -> Reply:
+    return reply(550, "5.1.2", f"The domain {domain} does not exist")
+
+
+def null_mx(domain: str) -> Reply:
+    return reply(556, "5.1.10", f"The domain {domain} does not accept mail (null MX)")  # RFC 7505 §4.2
+
+
+def no_mail_host(domain: str, why: str) -> Reply:
+    return reply(550, "5.4.4", f"Mail for {domain} cannot be delivered: {why}")  # RFC 3463 §3.5
+
+
+def loops_back(domain: str, ourselves: str) -> Reply:
+    return reply(554, "5.4.6", f"Mail for {domain} loops back to {ourselves}")  # RFC 5321 §5.1
+
+
+def dns_trouble(name: str, why: str) -> Reply:
+    return reply(451, "4.4.3", f"The DNS gives no answer for {name}: {why}")
+
+
+def next_hop_not_found(host: str) -> Reply:
+    return reply(451, "4.4.4", f"The configured next hop {host} has no address")

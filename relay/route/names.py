@@ -18,7 +18,10 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Mx:
-    """One MX record (RFC 1035 §3.3.9).  ``host`` is in lower case without the final dot; empty for the root (RFC 7505)."""
+    """One MX record (RFC 1035 §3.3.9).
+
+    host  in lower case, without the final dot; empty for the root, which is a null MX (RFC 7505)
+    """
 
     preference: int
     host: str
