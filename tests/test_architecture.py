@@ -36,6 +36,8 @@ PURE = (
     "schedule/plan.py",
     "route/table.py",
     "route/mx.py",
+    "route/names.py",
+    "route/via.py",
     "deliver/classify.py",
 )
 IMPURE_MODULES = {"twisted", "socket", "ssl", "os", "time", "random", "threading", "sqlite3", "apsw"}
