@@ -1,0 +1,109 @@
+"""What the content itself decides: hops so far, the size of its header section, what a submission lacks.
+
+The content comes in pieces of any cut.  Only the header section is kept while it is not whole, and never
+more of it than its limit; a small message, which comes in one piece, costs one search and one count.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from relay.message import reply, trace
+from relay.message.address import Address
+from relay.policy.verdict import Accepted, Refused, Verdict
+
+_NAMED_FIELD = re.compile(rb"(?:\A|\r\n)(date|from|message-id)[ \t]*:", re.IGNORECASE)
+_FIELDS = re.compile(rb"(?:[!-9;-~]+[ \t]*:[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*)*")
+# Some programs leave the separator line of an mbox in front; it is no field, but fields follow.
+_BEGINS_LIKE_HEADER = re.compile(rb"[!-9;-~]+[ \t]*:|>?From |\r\n|\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class ContentLimits:
+    """hops           how many Received fields there may be (RFC 5321 §6.3)
+    header_octets  how large the header section may be
+    """
+
+    hops: int = 50
+    header_octets: int = 256 * 1024
+
+
+class HeaderWatch:
+    """Watches the header section of one message go by."""
+
+    __slots__ = ("_header", "_is_bare_text", "_limit", "_whole", "too_big")
+
+    def __init__(self, limit_octets: int) -> None:
+        self._limit = limit_octets
+        self._header: bytes | bytearray = b""
+        self._whole = False
+        self._is_bare_text = False
+        self.too_big = False
+
+    def feed(self, data: bytes) -> None:
+        """Takes the next piece of the content."""
+        if self._whole:
+            return
+        header = self._header
+        seen = len(header)
+        if not seen:
+            header = data
+        else:
+            if type(header) is bytes:
+                header = bytearray(header)  # grows in place, however small the pieces are
+            header += data[: self._limit + 4 - seen]
+        end = 0 if header.startswith(b"\r\n") else header.find(b"\r\n\r\n", max(0, seen - 3), self._limit + 4)
+        if end >= 0:
+            self._header, self._whole = header[:end], True
+        elif len(header) > self._limit:
+            self._end_without_empty_line(bytes(header[: self._limit]))
+        else:
+            self._header = header
+
+    def _end_without_empty_line(self, start: bytes) -> None:
+        # Text without a header section may go on for long without an empty line: that is not a big header.
+        fields = _FIELDS.match(start)
+        end = fields.end() if fields else 0
+        rest = start[end:]
+        self._is_bare_text = end == 0 and not _BEGINS_LIKE_HEADER.match(rest)
+        self.too_big = _BEGINS_LIKE_HEADER.match(rest) is not None or (end > 0 and rest[:1] in (b" ", b"\t"))
+        self._header, self._whole = start[:end], True
+
+    @property
+    def header(self) -> bytes:
+        """The header section as far as it came, without the empty line that ends it."""
+        return bytes(self._header)
+
+    def verdict(self, limits: ContentLimits) -> Verdict:
+        """Whether the content may pass, once all of it was fed."""
+        if self.too_big:
+            return Refused(reply.HEADER_TOO_BIG, "header section over the limit", "accept.header_size")
+        if trace.count_received(self.header) > limits.hops:
+            return Refused(reply.TOO_MANY_HOPS, f"more than {limits.hops} Received fields", "accept.hops")
+        return Accepted(reply.QUEUED, "content", "accept")
+
+    @property
+    def separator(self) -> bytes:
+        """What must stand between our trace fields and the content: an empty line when that has no header section,
+        or its first lines would be taken for one."""
+        if self._is_bare_text or not _BEGINS_LIKE_HEADER.match(self._header):
+            return b"\r\n"
+        return b""
+
+    def missing(self, message_id: str, hostname: str, date: str, sender: Address | None) -> bytes:
+        """The fields that a submission lacks and we add (RFC 6409 §8), ready to stand in front.
+
+        message_id  the queue's name for the message, unique with hostname
+        date        now, in the form of RFC 5322 §3.3
+        sender      the reverse-path
+        """
+        present = {name.lower() for name in _NAMED_FIELD.findall(self._header)}
+        fields = b""
+        if b"date" not in present:
+            fields += f"Date: {date}\r\n".encode()
+        if b"from" not in present:
+            fields += f"From: <{sender or f'MAILER-DAEMON@{hostname}'}>\r\n".encode()
+        if b"message-id" not in present:
+            fields += f"Message-ID: <{message_id}@{hostname}>\r\n".encode()
+        return fields
