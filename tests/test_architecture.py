@@ -39,6 +39,7 @@ PURE = (
     "route/names.py",
     "route/via.py",
     "deliver/classify.py",
+    "deliver/downgrade.py",
 )
 IMPURE_MODULES = {"twisted", "socket", "ssl", "os", "time", "random", "threading", "sqlite3", "apsw"}
 
