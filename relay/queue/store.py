@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from relay.message.envelope import Envelope, Message, Origin, Recipient
@@ -150,7 +150,10 @@ class QueueRow:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which rows an operator means.  All given conditions must hold; none given means every row."""
+    """Which rows an operator means.  All given conditions must hold; none given means every row.
+
+    Addresses and domains are compared without case, domains in A-labels; ``<>`` is the null sender.
+    """
 
     ids: tuple[str, ...] = ()
     sender: str | None = None
@@ -160,6 +163,9 @@ class Selection:
     recipient_domain: str | None = None
 
 
+EVERYTHING = Selection()
+
+
 @dataclass(frozen=True, slots=True)
 class Counts:
     """The queue in numbers, kept and not counted.
@@ -167,7 +173,6 @@ class Counts:
     messages    in Q
     octets      of all messages in Q
     recipients  by state
-    lanes       the largest lanes: name -> waiting recipients
     oldest_at   acceptance of the oldest message, seconds since the epoch, or None
     set_aside   broken rows and files that were put out of the way and wait for an operator
     """
@@ -175,7 +180,6 @@ class Counts:
     messages: int
     octets: int
     recipients: Mapping[State, int]
-    lanes: Mapping[str, int] = field(default_factory=dict)
     oldest_at: float | None = None
     set_aside: int = 0
 
@@ -227,8 +231,22 @@ class Store(Protocol):
         """Takes due messages in hand: at most ``limit`` of them, and moves each one's ``due_at`` to ``until`` and
         counts the attempt, before it fires.
 
-        Fair among lanes; none of a lane in ``resting``; with ``lane``, of that lane only.  Also gives
-        what is owing (whatever its lane) so that its report can be made.
+        Fair among lanes: each gives one message before any gives a second, and the one served
+        longest ago comes first.  None of a lane in ``resting``; with ``lane``, of that lane only.
+        Without ``lane`` it gives first what is due of the owing, whatever its lane and whether that rests or
+        not, so that the report can be made: a Leased of its own, all of whose recipients
+        are owing.  For these no attempt is counted.
+        """
+        ...
+
+    def overdue(
+        self, now: float, until: float, limit: int, warn_before: float, expire_before: float
+    ) -> Deferred[Sequence[Leased]]:
+        """Takes in hand what is due but too old to wait longer for its turn, as while its destination rests.
+
+        Waiting recipients with ``due_at`` not after ``now``, of at most ``limit`` messages, whose message was accepted
+        before ``expire_before``, or before ``warn_before`` while the recipient is not ``warned``.  Moves each one's
+        ``due_at`` to ``until`` as ``lease`` does, but counts no attempt: they are warned of or given up, not tried.
         """
         ...
 
@@ -236,41 +254,69 @@ class Store(Protocol):
         """One attempt's results, in one transaction; fires with the reports as queued.
 
         A message none of whose recipients is left goes, with its content.  What is no longer there
-        (an operator removed it meanwhile) is no error.
+        (an operator removed it meanwhile) is no error.  One that was held meanwhile stays held when
+        ``changed`` has it waiting.  It does not wait here when the disk is full: the Deferred fails with
+        StoreUnavailable, nothing has changed, and the caller keeps the settlement and records it
+        again after a while; until then the lease protects the recipients.  The store keeps a reserve
+        on the disk from which settlements are written long after new mail is refused.
         """
         ...
 
     def release_lease(self, message_id: str, numbers: Sequence[int], due_at: float) -> Deferred[None]:
-        """Gives back what was leased but not tried: the attempt is not counted."""
+        """Gives back what was leased but not tried: due at ``due_at``, the attempt not counted."""
         ...
 
     def open(self, message_id: str) -> Content:
-        """The content of a message too large to be carried.  ``read`` fails with StoreUnavailable."""
+        """The content of a message too large to be carried (whose ``content`` is None).
+
+        ``read`` fails with StoreUnavailable, also when there is no such message.
+        """
         ...
 
     def next_due(self, resting: frozenset[str] = frozenset()) -> Deferred[float | None]:
-        """When there will be something to lease, seconds since the epoch."""
+        """When there will be something to lease, seconds since the epoch; None when there is nothing to wait for.
+
+        What is due already may be told as any time up to now.
+        """
         ...
 
-    def list(self, selection: Selection = ..., after: str = "") -> AsyncIterator[QueueRow]:
-        """Rows in the order of acceptance, read in portions: a million of them are never in memory."""
+    def list(self, selection: Selection = EVERYTHING, after: str = "") -> AsyncIterator[QueueRow]:
+        """Rows in the order of acceptance, read in portions: a million of them are never in memory.
+
+        after  a message id: begins with the message after it
+        """
         ...
 
     def read(self, message_id: str) -> Deferred[tuple[Message, tuple[QueuedRecipient, ...]] | None]:
         """One message with all its recipients, for an operator."""
         ...
 
-    def hold(self, selection: Selection, why: str) -> Deferred[int]: ...
+    # These four change many rows in steps, so that mail goes on meanwhile, and fire with how many recipients
+    # they changed.  When one fails half way, the steps before it stand, and doing it again does the rest.
 
-    def release(self, selection: Selection, now: float) -> Deferred[int]: ...
-
-    def retry(self, selection: Selection, now: float) -> Deferred[int]:
-        """Makes waiting recipients due now.  Held ones stay held."""
+    def hold(self, selection: Selection, why: str) -> Deferred[int]:
+        """Holds waiting recipients, with the note ``why``.  What is owing is not held."""
         ...
 
-    def remove(self, selection: Selection) -> Deferred[int]: ...
+    def release(self, selection: Selection, now: float) -> Deferred[int]:
+        """Held recipients wait again, due now."""
+        ...
 
-    def counts(self) -> Counts: ...
+    def retry(self, selection: Selection, now: float) -> Deferred[int]:
+        """Makes waiting recipients due now.  Held ones stay held, and those leased are being tried already."""
+        ...
+
+    def remove(self, selection: Selection) -> Deferred[int]:
+        """Takes recipients out of the queue in whatever state they are; nobody is told."""
+        ...
+
+    def counts(self) -> Counts:
+        """At once, and cheap enough to be asked for every second."""
+        ...
+
+    def lanes(self, limit: int = 20) -> Deferred[Mapping[str, int]]:
+        """The largest lanes with the number of their waiting recipients, largest first."""
+        ...
 
     def close(self) -> Deferred[None]:
         """Commits what is under way, and lets go of the spool."""
