@@ -12,11 +12,15 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").
 
 
 def test_every_rfc_cited_in_the_code_is_in_the_table() -> None:
-    listed = dict(re.findall(r"^\| *(\d{3,5})\b[^|]*\| *(yes|partial|no)\b", (ROOT / "docs/rfc.md").read_text("utf-8"), re.M))
+    listed = dict(
+        re.findall(r"^\| *(\d{3,5})\b[^|]*\| *(yes|partial|no)\b", (ROOT / "docs/rfc.md").read_text("utf-8"), re.M)
+    )
     for source in (ROOT / "relay").rglob("*.py"):
         for number in re.findall(r"\bRFC (\d{3,5})\b", source.read_text("utf-8")):
             assert number in listed, f"RFC {number}, cited in {source.relative_to(ROOT)}, is not in docs/rfc.md"
-            assert listed[number] != "no", f"docs/rfc.md says no to RFC {number}, but {source.relative_to(ROOT)} cites it"
+            assert listed[number] != "no", (
+                f"docs/rfc.md says no to RFC {number}, but {source.relative_to(ROOT)} cites it"
+            )
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

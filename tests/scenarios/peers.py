@@ -111,7 +111,9 @@ def start_relay(folder: Path, config: str, port: int, spool: Path | None = None)
     spool = spool or folder / "spool"
     path = folder / "relay.yaml"
     listen = f"listen:\n  - endpoint: tcp:{port}:interface=127.0.0.1\n"
-    path.write_text(f"hostname: relay.test\nspool: {spool}\n{listen if 'listen:' not in config else ''}{config}", encoding="utf-8")
+    path.write_text(
+        f"hostname: relay.test\nspool: {spool}\n{listen if 'listen:' not in config else ''}{config}", encoding="utf-8"
+    )
     log = folder / "relay.log"
     with log.open("ab") as stream:
         process = subprocess.Popen(

@@ -13,7 +13,9 @@ from tests.scenarios.peers import Destination, Relay, destination, program, runn
 
 pytestmark = pytest.mark.endtoend
 
-MESSAGE = b"From: ann@client.example\r\nTo: bob@elsewhere.example\r\nSubject: dots\r\n\r\nHello\r\n.\r\n..two\r\n.end\r\n"
+MESSAGE = (
+    b"From: ann@client.example\r\nTo: bob@elsewhere.example\r\nSubject: dots\r\n\r\nHello\r\n.\r\n..two\r\n.end\r\n"
+)
 
 
 @pytest.fixture
@@ -50,7 +52,18 @@ def test_smtplib_sends_and_the_next_hop_gets_it_whole(relay: Relay, hop: Destina
 
 def test_swaks_sends(relay: Relay, hop: Destination) -> None:
     done = subprocess.run(
-        [program("swaks"), "--server", f"127.0.0.1:{relay.port}", "--from", "ann@client.example", "--to", "bob@elsewhere.example", "--body", "swaks was here", "--pipeline"],
+        [
+            program("swaks"),
+            "--server",
+            f"127.0.0.1:{relay.port}",
+            "--from",
+            "ann@client.example",
+            "--to",
+            "bob@elsewhere.example",
+            "--body",
+            "swaks was here",
+            "--pipeline",
+        ],
         capture_output=True,
         text=True,
         timeout=30,
@@ -64,7 +77,17 @@ def test_curl_sends(relay: Relay, hop: Destination, tmp_path: Path) -> None:
     letter = tmp_path / "letter"
     letter.write_bytes(MESSAGE)
     done = subprocess.run(
-        [program("curl"), "-sS", f"smtp://127.0.0.1:{relay.port}/client.example", "--mail-from", "ann@client.example", "--mail-rcpt", "bob@elsewhere.example", "--upload-file", letter],
+        [
+            program("curl"),
+            "-sS",
+            f"smtp://127.0.0.1:{relay.port}/client.example",
+            "--mail-from",
+            "ann@client.example",
+            "--mail-rcpt",
+            "bob@elsewhere.example",
+            "--upload-file",
+            letter,
+        ],
         capture_output=True,
         text=True,
         timeout=30,
@@ -76,7 +99,13 @@ def test_curl_sends(relay: Relay, hop: Destination, tmp_path: Path) -> None:
 
 def test_msmtp_sends(relay: Relay, hop: Destination) -> None:
     done = subprocess.run(
-        [program("msmtp"), "--host=127.0.0.1", f"--port={relay.port}", "--from=ann@client.example", "bob@elsewhere.example"],
+        [
+            program("msmtp"),
+            "--host=127.0.0.1",
+            f"--port={relay.port}",
+            "--from=ann@client.example",
+            "bob@elsewhere.example",
+        ],
         input=MESSAGE.replace(b"\r\n", b"\n"),
         capture_output=True,
         timeout=30,
@@ -88,7 +117,21 @@ def test_msmtp_sends(relay: Relay, hop: Destination) -> None:
 
 def test_smtp_source_sends_many_and_each_arrives_once(relay: Relay, hop: Destination) -> None:
     done = subprocess.run(
-        [program("smtp-source"), "-s", "5", "-m", "50", "-l", "2000", "-N", "-f", "ann@client.example", "-t", "bob@elsewhere.example", f"inet:127.0.0.1:{relay.port}"],
+        [
+            program("smtp-source"),
+            "-s",
+            "5",
+            "-m",
+            "50",
+            "-l",
+            "2000",
+            "-N",
+            "-f",
+            "ann@client.example",
+            "-t",
+            "bob@elsewhere.example",
+            f"inet:127.0.0.1:{relay.port}",
+        ],
         capture_output=True,
         text=True,
         timeout=60,

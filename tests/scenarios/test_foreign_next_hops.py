@@ -47,7 +47,9 @@ def smtp_sink(*options: str) -> Iterator[int]:
         process.wait(10)
 
 
-@pytest.mark.parametrize("options", [(), ("-8",), ("-e",), ("-p",), ("-p", "-8", "-e")], ids=lambda o: "".join(o) or "plain")
+@pytest.mark.parametrize(
+    "options", [(), ("-8",), ("-e",), ("-p",), ("-p", "-8", "-e")], ids=lambda o: "".join(o) or "plain"
+)
 def test_smtp_sink_takes_it_whatever_it_offers(tmp_path: Path, options: tuple[str, ...]) -> None:
     """Without 8BITMIME, without ESMTP, without PIPELINING: each is a real hop somewhere."""
     with smtp_sink("-D", str(tmp_path / "%s."), *options) as port, running_relay(tmp_path / "r", via(port)) as relay:
@@ -66,7 +68,11 @@ def test_a_refusal_comes_back_as_a_report_that_others_understand(tmp_path: Path)
     with destination() as hop, running_relay(tmp_path, via(hop.port)) as relay:
         hop.refuse["nobody@elsewhere.example"] = "550 5.1.1 No such person"
         hop.refuse["noone@elsewhere.example"] = "550 5.1.1 No such person"
-        send(relay.port, "ann@client.example", ["bob@elsewhere.example", "nobody@elsewhere.example", "noone@elsewhere.example"])
+        send(
+            relay.port,
+            "ann@client.example",
+            ["bob@elsewhere.example", "nobody@elsewhere.example", "noone@elsewhere.example"],
+        )
         wait_until(lambda: len(hop.arrived) == 2, "the message and one report")
         report = next(arrived for arrived in hop.arrived if arrived.recipients == ["ann@client.example"])
         assert report.sender == ""
@@ -84,7 +90,13 @@ def test_a_report_is_never_answered_by_a_report(tmp_path: Path) -> None:
         hop.refuse["ann@client.example"] = "550 5.1.1 Gone"
         hop.refuse["nobody@elsewhere.example"] = "550 5.1.1 Gone"
         send(relay.port, "ann@client.example", ["nobody@elsewhere.example"])
-        wait_until(lambda: '"messages": 0' in relay.command("status", "--json").stdout or "held" in relay.command("queue", "list").stdout, "an end")
+        wait_until(
+            lambda: (
+                '"messages": 0' in relay.command("status", "--json").stdout
+                or "held" in relay.command("queue", "list").stdout
+            ),
+            "an end",
+        )
         assert all(arrived.sender or arrived.recipients != ["ann@client.example"] for arrived in hop.arrived)
 
 
@@ -122,7 +134,9 @@ def test_a_real_postfix_takes_it(tmp_path: Path) -> None:
     subprocess.run(["chown", "postfix", tmp_path / "data"], check=True)
     services = Path("/etc/postfix/master.cf").read_text(encoding="ascii")
     kept = [line for line in services.splitlines() if not line.startswith("smtp ")]
-    (config / "master.cf").write_text(f"127.0.0.1:{port} inet n - n - - smtpd\n" + "\n".join(kept) + "\n", encoding="ascii")
+    (config / "master.cf").write_text(
+        f"127.0.0.1:{port} inet n - n - - smtpd\n" + "\n".join(kept) + "\n", encoding="ascii"
+    )
     with (tmp_path / "postfix.log").open("wb") as log:
         server = subprocess.Popen([postfix, "-c", config, "start-fg"], stdout=log, stderr=log)
     try:

@@ -104,5 +104,6 @@ def test_a_full_disk_is_452_and_passes_by_itself(tmp_path: Path) -> None:
 
             wait_until(accepted, "mail is taken again when there is room")
             wait_until(
-                lambda: {*kept, "after"} <= {a.recipients[0].split("@")[0] for a in hop.arrived}, "all that was accepted"
+                lambda: {*kept, "after"} <= {a.recipients[0].split("@")[0] for a in hop.arrived},
+                "all that was accepted",
             )
