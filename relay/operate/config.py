@@ -1,0 +1,207 @@
+"""Loading the configuration: all of its faults at once, each with its place and what would be right.
+
+The rule that must not be broken: a configuration either loads whole or not at all, and the embedded default
+is no open relay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pydantic import PrivateAttr, ValidationError
+from pydantic_core import ErrorDetails
+
+from relay.operate import values
+from relay.operate.faults import fault_of
+from relay.operate.places import Data, Fault, Place, Reading, dotted, read_yaml
+from relay.operate.places import Path as KeyPath
+from relay.operate.settings import Settings
+
+FIXED_AT_START = ("hostname", "spool", "user", "group", "workers", "listen")
+"""Keys that a reload cannot change: a restart is needed."""
+
+BUILT_IN = Place("built-in default")
+
+
+class ConfigFaults(Exception):
+    """The configuration cannot be used; ``faults`` is everything that is wrong with it."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__("\n".join(map(str, faults)))
+        self.faults = tuple(faults)
+
+
+class Config(Settings):
+    """A configuration, and where each part of it stands."""
+
+    _places: Mapping[str, Place] = PrivateAttr(default_factory=dict)
+    _warnings: tuple[Fault, ...] = PrivateAttr(default=())
+
+    @property
+    def warnings(self) -> tuple[Fault, ...]:
+        """What is allowed and probably not meant."""
+        return self._warnings
+
+    def place(self, path: str) -> str:
+        """Where a value stands, as verdicts and log lines name it: ``relay.yaml:12``.
+
+        path  ``routes[2].via``; what stands nowhere is a built-in default
+        """
+        return str(self._places.get(path, BUILT_IN))
+
+    def needs_restart(self, newer: Config) -> tuple[str, ...]:
+        """Keys that differ in a newer configuration and take effect only by a restart."""
+        return tuple(key for key in FIXED_AT_START if getattr(self, key) != getattr(newer, key))
+
+
+def load(
+    path: str | Path | None = None,
+    *,
+    listen: Sequence[str] = (),
+    spool: str | Path | None = None,
+    smarthost: str | None = None,
+) -> Config:
+    """The configuration of a file, or the embedded one; what the command line gives wins over the file.
+
+    listen     endpoints, in place of the file's
+    smarthost  ``HOST:PORT``: where everything goes that no narrower route of the file takes
+
+    Raises ConfigFaults with everything that is wrong.
+    """
+    reading = _read(path)
+    nowhere = Place(str(path)) if path is not None else BUILT_IN
+    data = _mapping(reading)
+    if listen:
+        _put(data, reading, "listen", [{"endpoint": endpoint} for endpoint in listen], "--listen")
+    if spool is not None:
+        _put(data, reading, "spool", str(Path(spool).absolute()), "--spool")
+    if smarthost is not None:
+        _put_smarthost(data, reading, smarthost)
+    data.setdefault("spool", "spool")  # a default too is relative to the folder of the file
+    folder = Path(path).absolute().parent if path is not None else Path.cwd()
+    config = _validated(data, reading, folder, nowhere)
+    config._places = {dotted(key): place for key, place in reading.keys.items()}
+    config._warnings = tuple(_doubts(config, reading, nowhere))
+    return config
+
+
+def _read(path: str | Path | None) -> Reading:
+    if path is None:
+        return Reading(None)
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigFaults([Fault(Place(str(path)), "", f"cannot be read: {error.strerror}")]) from None
+    except UnicodeDecodeError as error:
+        what = f"the octet at {error.start} is not UTF-8; save the file as UTF-8"
+        raise ConfigFaults([Fault(Place(str(path)), "", what)]) from None
+    return read_yaml(text, str(path))
+
+
+def _mapping(reading: Reading) -> dict[str, Data]:
+    if isinstance(reading.data, dict):
+        return dict(reading.data)
+    if reading.data is not None:
+        what = "a configuration is a mapping; begin with a key: hostname: gateway.example.org"
+        reading.faults.append(Fault(reading.values[()], "", what))
+    return {}
+
+
+def _validated(data: dict[str, Data], reading: Reading, folder: Path, nowhere: Place) -> Config:
+    reading.faults.extend(_contradictions(data, reading))
+    try:
+        config = Config.model_validate(data, context={"folder": folder})
+    except ValidationError as error:
+        told = {fault.path for fault in reading.faults}
+        found = [fault_of(details, reading, nowhere) for details in error.errors() if not _echoes(details)]
+        reading.faults.extend(fault for fault in found if fault.path not in told)
+    else:
+        if not reading.faults:
+            return config
+    raise ConfigFaults(sorted(reading.faults, key=lambda fault: (fault.place.line, fault.place.column)))
+
+
+def _echoes(details: ErrorDetails) -> bool:
+    """A list all of whose items are at fault also counts as too short."""
+    return details["type"] == "too_short" and bool(details["input"])
+
+
+# -- what the command line says -------------------------------------------------------------------
+
+
+def _put(data: dict[str, Data], reading: Reading, key: str, value: Data, option: str) -> None:
+    """Puts an option's value in the place of the file's, whose faults then matter no more."""
+    data[key] = value
+    _forget(reading, (key,))
+    reading.faults[:] = [fault for fault in reading.faults if not fault.path.startswith(key)]
+    _mark(reading, (key,), value, Place(option))
+
+
+def _put_smarthost(data: dict[str, Data], reading: Reading, smarthost: str) -> None:
+    """Where the file has a route for everything, the smart host takes its place; otherwise it comes last."""
+    try:
+        values.parse_host_and_port(smarthost)
+    except ValueError as error:
+        reading.faults.append(Fault(Place("--smarthost"), "", str(error)))
+        return
+    given = data.get("routes")
+    if given is not None and not isinstance(given, list):
+        return  # a fault of its own
+    routes = list(given or ())
+    at = next((number for number, route in enumerate(routes) if _takes_all(route)), len(routes))
+    routes[at : at + 1] = [{"to": "*", "via": f"smtp://{smarthost}"}]
+    data["routes"] = routes
+    _forget(reading, ("routes", at))
+    _mark(reading, ("routes", at), routes[at], Place("--smarthost"))
+
+
+def _mark(reading: Reading, path: KeyPath, value: Data, place: Place) -> None:
+    reading.keys[path] = reading.values[path] = place
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for step, inner in pairs:
+        _mark(reading, (*path, step), inner, place)
+
+
+def _forget(reading: Reading, path: KeyPath) -> None:
+    for places in (reading.keys, reading.values):
+        for inner in [inner for inner in places if inner[: len(path)] == path]:
+            del places[inner]
+
+
+def _takes_all(route: Data) -> bool:
+    return isinstance(route, dict) and route.get("to") == "*" and route.get("from", "*") == "*"
+
+
+# -- what no single value shows -------------------------------------------------------------------
+
+
+def _contradictions(data: Mapping[str, Data], reading: Reading) -> Iterator[Fault]:
+    """Faults that lie between sections.  Looked for in the plain data, so that they are told with all the others."""
+
+    def fault(path: KeyPath, what: str) -> Fault:
+        return Fault(reading.nearest(path, reading.values) or BUILT_IN, dotted(path), what)
+
+    bounce = data.get("bounce")
+    to_postmaster = isinstance(bounce, dict) and bounce.get("double_bounce") == "postmaster"
+    if to_postmaster and data.get("postmaster") is None:
+        yield fault(("bounce", "double_bounce"), "there is no postmaster; add the line postmaster: admin@example.org")
+    if data.get("group") is not None and data.get("user") is None:
+        yield fault(("group",), "a group without a user; add the line user: relay")
+
+
+def _doubts(config: Config, reading: Reading, nowhere: Place) -> Iterator[Fault]:
+    """What is allowed and probably not meant."""
+    for number, network in enumerate(config.accept.networks):
+        if network.prefixlen == 0:
+            path: KeyPath = ("accept", "networks", number)
+            what = f"{network} is everybody: this is an open relay, and will be used by spammers within hours"
+            yield Fault(reading.nearest(path, reading.values) or nowhere, dotted(path), what)
+    for number, route in enumerate(config.routes[:-1]):
+        if route.to == "*" and route.sender in (None, "*"):
+            path = ("routes", number)
+            what = "matches everything, so that no route after it is ever used; move it to the end"
+            yield Fault(reading.nearest(path, reading.keys) or nowhere, dotted(path), what)
+    if "." not in config.hostname.strip("."):
+        what = f'"{config.hostname}" has no dot, and many hosts refuse mail from such a name; give the full name'
+        yield Fault(reading.nearest(("hostname",), reading.values) or nowhere, "hostname", what)

@@ -1,0 +1,422 @@
+"""Every key of the configuration: its kind, its default, and what it means.
+
+This is the one place that knows them: the loader checks files against it and docs/configuration.md is
+written from it.  Attribute names carry the unit (``first_s``), keys do not (``first: 1m``).  There is no key
+that is read and ignored: what is not built yet stands in ``LATER``, and naming it is a fault.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    Strict,
+    ValidationInfo,
+    model_validator,
+)
+
+from relay.message.address import Address
+from relay.operate import values
+from relay.policy.recipients import entry_key
+
+LATER: Mapping[str, str] = {
+    "tls": "TLS comes in a later version; remove this line",
+    "admin": "the admin page comes in a later version; remove this line",
+    "accept.users": "logging in comes in a later version; remove this line, and name the clients in accept.networks",
+    "routes[].user": "logging in at the next hop comes in a later version; remove this line",
+    "routes[].password_file": "logging in at the next hop comes in a later version; remove this line",
+    "routes[].tls": "TLS comes in a later version; remove this line",
+    "journal": "the journal comes in a later version; remove this line",
+}
+"""Keys with a meaning already fixed and no code behind it yet; ``[]`` stands for any item."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a kind of value looks in documentation.
+
+    name  the kind, in words
+    show  a value as an operator would write it
+    """
+
+    name: str
+    show: Callable[[object], str] = str
+
+
+def _path(value: object, info: ValidationInfo) -> Path:
+    if isinstance(value, Path):
+        return value
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{values.shown(value)} is not a path; write it like /var/spool/relay")
+    folder: Path = (info.context or {}).get("folder", Path())
+    return (folder / Path(value).expanduser()).absolute()
+
+
+def _recipients(value: object, info: ValidationInfo) -> Path:
+    if isinstance(value, int):
+        raise ValueError(f"{value} is not a file; the number of recipients is limited by accept.max_recipients")
+    path = _path(value, info)
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}; create it, or remove this line")
+    return path
+
+
+def _one_or_more(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _one_worker(value: object) -> int:
+    if value != 1 or isinstance(value, bool):
+        raise ValueError(f"{values.shown(value)}: more than one worker comes in a later version; write 1")
+    return 1
+
+
+def _service(value: object) -> object:
+    if value == "submissions":
+        raise ValueError("TLS from the first byte comes in a later version; write submission")
+    return value
+
+
+def _hostname() -> str:
+    try:
+        return values.parse_hostname(socket.gethostname())
+    except ValueError:
+        return "localhost"
+
+
+def _never(parse: Callable[[object], float]) -> Callable[[object], float | None]:
+    return lambda value: None if value in (None, "never") else parse(value)
+
+
+def _show_maybe(value: object) -> str:
+    return "never" if value is None else values.show_duration(float(str(value)))
+
+
+Duration = Annotated[
+    float, PlainValidator(values.parse_duration), Form("duration", lambda s: values.show_duration(float(str(s))))
+]
+DurationOrNever = Annotated[
+    float | None, PlainValidator(_never(values.parse_duration)), Form("duration, or `never`", _show_maybe)
+]
+Size = Annotated[int, PlainValidator(values.parse_size), Form("size", lambda n: values.show_size(int(str(n))))]
+Count = Annotated[int, Strict(), Field(ge=1), Form("number from 1")]
+Factor = Annotated[float, Field(ge=1, le=100), Form("number from 1 to 100", lambda x: f"{x:g}")]
+Hostname = Annotated[str, PlainValidator(values.parse_hostname), Form("host name")]
+Domain = Annotated[str, PlainValidator(values.parse_domain), Form("domain")]
+Pattern = Annotated[str, PlainValidator(values.parse_pattern), Form("address, domain, `.domain` or `*`")]
+MailAddress = Annotated[Address, PlainValidator(values.parse_address), Form("address")]
+Network = Annotated[values.Network, PlainValidator(values.parse_network), Form("network")]
+Endpoint = Annotated[str, PlainValidator(values.parse_endpoint), Form("endpoint")]
+DnsServer = Annotated[values.Server, PlainValidator(values.parse_server), Form("address of a server")]
+ForwardKey = Annotated[str, PlainValidator(values.parse_forward_key), Form("address")]
+Person = Annotated[str, PlainValidator(values.parse_person), Form("`Full Name <address>`")]
+Via = Annotated[str, PlainValidator(values.parse_via), Form("way")]
+FolderPath = Annotated[Path, PlainValidator(_path), Form("folder")]
+LogPath = Annotated[Path, PlainValidator(_path), Form("file")]
+RecipientsPath = Annotated[Path, PlainValidator(_recipients), Form("file")]
+Addresses = Annotated[tuple[MailAddress, ...], Field(min_length=1), BeforeValidator(_one_or_more), Form("addresses")]
+Ways = Annotated[tuple[Via, ...], Field(min_length=1), BeforeValidator(_one_or_more), Form("one way or several")]
+Exposure = Literal["trusted", "anyone", "nobody"]
+
+
+class Section(BaseModel):
+    """A mapping of the file.  Does not change once it is loaded; an unknown key is a fault."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class Listen(Section):
+    """Where clients come in."""
+
+    endpoint: Endpoint = Field(
+        description="A Twisted server endpoint: `tcp:25`, `tcp:2525:interface=127.0.0.1`, `tcp6:25`, "
+        "`unix:/run/relay/smtp`, or `systemd:domain=INET:index=0` for a socket that systemd hands over.",
+        examples=["tcp:25"],
+    )
+    service: Annotated[Literal["relay", "submission", "lmtp"], BeforeValidator(_service)] = Field(
+        default="relay",
+        description="`relay` takes mail from other servers and the LAN; `submission` is for the programs people write "
+        "mail with, and adds a missing Date and Message-ID (RFC 6409); `lmtp` answers for each recipient (RFC 2033).",
+    )
+
+
+class Accept(Section):
+    """Whose mail is taken, and what it may be."""
+
+    networks: tuple[Network, ...] = Field(
+        default=tuple(values.parse_network(text) for text in ("127.0.0.0/8", "::1/128")),
+        description="Clients from these networks may send to anywhere.",
+        examples=['[127.0.0.0/8, "::1/128", 192.168.0.0/16]'],
+    )
+    domains: tuple[Domain, ...] = Field(
+        default=(),
+        description="Anybody may send to addresses of these domains. `.example.org` is everything under example.org.",
+        examples=["[example.org]"],
+    )
+    recipients: RecipientsPath | None = Field(
+        default=None,
+        description="A file with the addresses that exist in `domains`, one a line; mail for others there is refused "
+        "with 550 5.1.1. It is read again when it changes. Without it, every address of these domains is taken.",
+        examples=["/etc/relay/recipients"],
+    )
+    message_size_octets: Size = Field(
+        default=50 << 20, alias="message_size", description="The largest message that is taken; announced as SIZE."
+    )
+    header_size_octets: Size = Field(
+        default=256 << 10, alias="header_size", description="The largest header section; a larger one gets 552 5.3.4."
+    )
+    max_recipients: Count = Field(default=1000, description="Recipients of one message; more get 452 4.5.3.")
+    max_hops: Count = Field(
+        default=50, description="A message with more Received fields than this goes round in a circle: 554 5.4.6."
+    )
+    bare_line_ends: Literal["refuse", "normalise"] = Field(
+        default="refuse",
+        description="What to do with content that holds a CR or LF outside a CRLF: `refuse` it (550 5.5.2), or "
+        "`normalise` each to a CRLF. Neither ever ends the content.",
+    )
+    vrfy: Exposure = Field(
+        default="trusted",
+        description="Who may ask for an address with VRFY; others get 252. `trusted` is whoever may relay.",
+    )
+    expn: Exposure = Field(default="trusted", description="Who may expand a forward with EXPN; others get 502.")
+
+
+class Forward(Section):
+    """Where mail for one address goes instead.
+
+    to     taken and sent on to these
+    tell   the client is told the new address (251) when there is just one
+    refer  nothing is taken: the client is told to send there itself (551)
+    """
+
+    to: Addresses = Field(default=(), description="Mail goes on to these addresses.", examples=["[ann@example.net]"])
+    tell: Annotated[bool, Strict()] = Field(
+        default=False, description="Tell the client the new address: reply 251 in place of 250."
+    )
+    refer: MailAddress | None = Field(
+        default=None,
+        description="Take nothing, and tell the client to send there itself: reply 551. Stands alone, without `to`.",
+        examples=["ann@example.net"],
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: object) -> object:
+        """An address or a list of them, in place of a mapping."""
+        return {"to": value} if isinstance(value, (str, list)) else value
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Forward:
+        if (self.refer is None) is (not self.to):
+            raise ValueError("either `to` says where mail goes, or `refer` where to send instead; give one of them")
+        return self
+
+
+class Limits(Section):
+    """How much is served at once."""
+
+    connections: Count = Field(default=1000, description="Clients connected at once; more are told 421.")
+    connections_per_client: Count = Field(
+        default=200, description="Connections from one IP address at once; more are told 421."
+    )
+    errors: Count = Field(default=20, description="Refused commands in one session before it is ended with 421.")
+
+
+class Timeouts(Section):
+    """How long a silent peer is waited for.  The defaults are those of RFC 5321 §4.5.3.2."""
+
+    command_s: Duration = Field(default=300.0, alias="command", description="A client's next command.")
+    content_s: Duration = Field(default=300.0, alias="content", description="The next piece of a client's content.")
+    connect_s: Duration = Field(default=30.0, alias="connect", description="A connection to a next hop.")
+    greeting_s: Duration = Field(default=300.0, alias="greeting", description="A next hop's greeting.")
+    reply_s: Duration = Field(
+        default=300.0, alias="reply", description="A next hop's reply to EHLO, MAIL, RCPT and the like."
+    )
+    data_s: Duration = Field(default=120.0, alias="data", description="A next hop's 354 in answer to DATA.")
+    block_s: Duration = Field(default=180.0, alias="block", description="A next hop taking a piece of content.")
+    end_of_data_s: Duration = Field(
+        default=600.0, alias="end_of_data", description="A next hop's reply after the final dot."
+    )
+    shutdown_s: Duration = Field(
+        default=30.0, alias="shutdown", description="What is in flight when the relay is told to stop."
+    )
+
+
+class Route(Section):
+    """A rule of the routing table.  The first that matches is followed; without one, mail goes by MX."""
+
+    to: Pattern = Field(
+        description="Which recipients: `example.org`, `.example.org` (all under it), `ann@example.org`, or `*`.",
+        examples=['"*"'],
+    )
+    sender: Pattern | None = Field(
+        default=None,
+        alias="from",
+        description="Only mail from this sender: same forms as `to`.",
+        examples=["example.org"],
+    )
+    via: Ways = Field(
+        description="`smtp://host:port`, `lmtp://host:port`, `lmtp+unix:/path`, `mx:` (by MX), `discard:` or "
+        "`reject:words`. Several hosts in a list are tried in order.",
+        examples=["smtp://smtp.provider.example:587"],
+    )
+
+
+class Retry(Section):
+    """When a recipient that could not be served is tried again."""
+
+    first_s: Duration = Field(default=60.0, alias="first", description="Wait after the first failure.")
+    factor: Factor = Field(default=2.0, description="Each wait is this much longer than the one before.")
+    longest_s: Duration = Field(default=3600.0, alias="longest", description="The longest wait.")
+    warn_after_s: DurationOrNever = Field(
+        default=14400.0, alias="warn_after", description="Tell the sender of the delay after this time, once."
+    )
+    give_up_after_s: Duration = Field(
+        default=432000.0, alias="give_up_after", description="Give up, and send the message back, after this time."
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Retry:
+        if self.first_s > self.longest_s:
+            raise ValueError("the first wait is longer than the longest; make `longest` at least as long as `first`")
+        if self.warn_after_s is not None and self.warn_after_s >= self.give_up_after_s:
+            raise ValueError("`warn_after` is not before `give_up_after`; make it shorter, or never")
+        return self
+
+
+class Delivery(Section):
+    """How hard a next hop is worked."""
+
+    connections: Count = Field(default=100, description="Connections to next hops at once, in all.")
+    connections_per_destination: Count = Field(
+        default=20, description="Deliveries to one destination at once, when it does well."
+    )
+    first_connections: Count = Field(
+        default=5, description="Deliveries to one destination at once, before it has shown how it does."
+    )
+    recipients: Count = Field(default=100, description="Recipients in one transaction.")
+    messages_per_connection: Count = Field(default=100, description="Messages over one connection before a new one.")
+    idle_s: Duration = Field(default=5.0, alias="idle", description="How long an unused connection is kept.")
+
+
+class Bounce(Section):
+    """How senders are told of mail that could not be delivered."""
+
+    full_limit_octets: Size = Field(
+        default=50 << 10,
+        alias="full_limit",
+        description="A message up to this size is returned whole when the sender asked for it; of a larger one, "
+        "the header section.",
+    )
+    double_bounce: Literal["hold", "postmaster"] = Field(
+        default="hold",
+        description="A report that cannot be delivered itself is never bounced: it is held in the queue, or sent to "
+        "`postmaster`.",
+    )
+
+
+class Dns(Section):
+    """How names are looked up."""
+
+    servers: tuple[DnsServer, ...] = Field(
+        default=(),
+        description="Servers to ask, in order. None: those of /etc/resolv.conf.",
+        examples=["[192.0.2.53]"],
+    )
+    timeout_s: Duration = Field(default=10.0, alias="timeout", description="How long one look-up may take in all.")
+
+
+class Log(Section):
+    """One line for each step of a message's way."""
+
+    format: Literal["text", "json"] = Field(default="text", description="`text` for people, `json` for programs.")
+    file: LogPath | None = Field(
+        default=None,
+        description="The file to append to; opened again on SIGHUP, for logrotate. None: standard error.",
+        examples=["/var/log/relay.log"],
+    )
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least of what is written. `debug` adds each connection."
+    )
+
+
+def _no_endpoint_twice(listens: tuple[Listen, ...]) -> tuple[Listen, ...]:
+    seen: set[str] = set()
+    for listen in listens:
+        if listen.endpoint in seen:
+            raise ValueError(f"the endpoint {listen.endpoint} stands here twice; remove one of them")
+        seen.add(listen.endpoint)
+    return listens
+
+
+def _no_address_twice(forwards: Mapping[str, Forward]) -> Mapping[str, Forward]:
+    seen: dict[str, str] = {}
+    for key in forwards:
+        other = seen.setdefault(entry_key(key), key)
+        if other != key:
+            raise ValueError(f'"{other}" and "{key}" are the same address; put the targets in one list')
+    return forwards
+
+
+class Settings(Section):
+    """The whole configuration."""
+
+    hostname: Hostname = Field(
+        default_factory=_hostname,
+        description="What this host calls itself in its greeting, EHLO and Received. Should be a name the DNS knows. "
+        "Default: the machine's own name.",
+        examples=["gateway.example.org"],
+    )
+    spool: FolderPath = Field(
+        default=Path("spool"),
+        description="The folder of the queue and the control socket. A relative path starts at the folder of the "
+        "configuration file (without a file: at the working directory), here and everywhere.",
+        examples=["/var/spool/relay"],
+    )
+    user: str | None = Field(
+        default=None,
+        description="When started as root, become this user once the ports are open.",
+        examples=["relay"],
+    )
+    group: str | None = Field(default=None, description="The group to go with it. Default: the user's own.")
+    workers: Annotated[int, PlainValidator(_one_worker), Form("number")] = Field(
+        default=1, description="Processes that share the work."
+    )
+    listen: Annotated[tuple[Listen, ...], Field(min_length=1), AfterValidator(_no_endpoint_twice)] = Field(
+        default=(Listen(endpoint="tcp:2525:interface=127.0.0.1"),), description="Where clients come in."
+    )
+    accept: Accept = Field(default_factory=Accept, description="Whose mail is taken, and what it may be.")
+    forward: Annotated[Mapping[ForwardKey, Forward], AfterValidator(_no_address_twice)] = Field(
+        default_factory=dict,
+        description="Addresses whose mail goes elsewhere: `ann@example.org`, `ann` (in every domain of ours) or "
+        "`@example.org` (whatever does not exist there). The value is an address, a list, or a mapping:",
+    )
+    postmaster: MailAddress | None = Field(
+        default=None,
+        description="Where mail for `postmaster` goes (RFC 5321 §4.5.1), at this host and every domain of ours.",
+        examples=["admin@example.org"],
+    )
+    directory: Mapping[str, Person] = Field(
+        default_factory=dict,
+        description="What VRFY may tell: a name, and whose it is.",
+        examples=["{crispin: Mark Crispin <mrc@example.org>}"],
+    )
+    routes: tuple[Route, ...] = Field(
+        default=(), description="Where mail goes. The first rule that matches is followed; without one, by MX."
+    )
+    retry: Retry = Field(default_factory=Retry, description="When what could not be delivered is tried again.")
+    delivery: Delivery = Field(default_factory=Delivery, description="How hard a next hop is worked.")
+    bounce: Bounce = Field(default_factory=Bounce, description="How senders are told of failure.")
+    limits: Limits = Field(default_factory=Limits, description="How much is served at once.")
+    timeouts: Timeouts = Field(default_factory=Timeouts, description="How long a silent peer is waited for.")
+    dns: Dns = Field(default_factory=Dns, description="How names are looked up.")
+    log: Log = Field(default_factory=Log, description="One line for each step of a message's way.")
