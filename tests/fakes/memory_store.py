@@ -1,0 +1,419 @@
+"""The queue in memory: the same promises as on disk, for as long as the test lives.
+
+It passes the conformance suite of every store.  Deferreds fire at once, unless a test asks to fire
+them by hand; a method fails as long as its name is in ``trouble``:
+
+    store.trouble["commit"] = StoreFull("no room")     begin, write, commit, record, lease, open
+    store.slow_commits = True                          ... store.commit_now()
+    store.slow_writes = True                           ... store.write_now()
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorTime
+
+from relay.message.address import domain_key
+from relay.message.envelope import Envelope, Message, Origin
+from relay.message.step import Tell, tell_nobody
+from relay.queue.selection import address_key
+from relay.queue.store import (
+    EVERYTHING,
+    INLINE_LIMIT_OCTETS,
+    Counts,
+    Leased,
+    NewRecipient,
+    QueuedRecipient,
+    QueueRow,
+    Selection,
+    Settlement,
+    State,
+    StoreUnavailable,
+)
+
+PIECE_OCTETS = 64 * 1024
+
+T = TypeVar("T")
+
+Reported = Sequence[tuple[Message, tuple[QueuedRecipient, ...]]]
+
+
+@dataclass(slots=True)
+class Stored:
+    """A message in Q.  ``in_hand`` are the numbers of those that are being tried."""
+
+    message: Message
+    content: bytes
+    recipients: dict[int, QueuedRecipient]
+    in_hand: set[int] = field(default_factory=set)
+
+
+class MemoryDraft:
+    def __init__(self, store: MemoryStore, message_id: str) -> None:
+        self.id = message_id
+        self._store = store
+        self._pieces: list[bytes] | None = []
+
+    def write(self, data: bytes) -> Deferred[None] | None:
+        assert self._pieces is not None, "write after commit or abort"
+        trouble = self._store.trouble.get("write")
+        if trouble is not None:
+            return fail(trouble)
+        self._pieces.append(bytes(data))
+        return self._store.slowly_written() if self._store.slow_writes else None
+
+    def commit(
+        self, envelope: Envelope, origin: Origin, head: bytes, recipients: Sequence[NewRecipient], accepted_at: float
+    ) -> Deferred[Message]:
+        assert self._pieces is not None, "commit after commit or abort"
+        content, self._pieces = b"".join(self._pieces), None
+        self._store.drafts.discard(self.id)
+        carried = content if len(content) <= INLINE_LIMIT_OCTETS else None
+        message = Message(self.id, envelope, origin, accepted_at, head, carried, len(head) + len(content))
+        return self._store.commit(message, content, recipients)
+
+    def abort(self) -> None:
+        self._pieces = None
+        self._store.drafts.discard(self.id)
+
+
+class MemoryContent:
+    def __init__(self, store: MemoryStore, message_id: str) -> None:
+        self._store = store
+        self._id = message_id
+        self._at = 0
+        self._content: bytes | None = None
+
+    def read(self) -> Deferred[bytes]:
+        trouble = self._store.trouble.get("open")
+        if trouble is not None:
+            return fail(trouble)
+        if self._content is None:
+            stored = self._store.messages.get(self._id)
+            if stored is None or stored.message.content is not None:
+                return fail(StoreUnavailable(f"there is no content of {self._id} to read"))
+            self._content = stored.content
+        piece = self._content[self._at : self._at + PIECE_OCTETS]
+        self._at += len(piece)
+        return succeed(piece)
+
+    def close(self) -> None:
+        self._content = b""
+
+
+class MemoryStore:
+    """A Store without a disk.
+
+    trouble       method name -> the exception with which it fails
+    messages      what is in Q: id -> Stored, in the order of acceptance
+    drafts        the ids in D
+    slow_commits  commits wait for ``commit_now``
+    slow_writes   writes give a Deferred that waits for ``write_now``
+    """
+
+    def __init__(self, clock: IReactorTime, tell: Tell = tell_nobody) -> None:
+        self.messages: dict[str, Stored] = {}
+        self.drafts: set[str] = set()
+        self.trouble: dict[str, StoreUnavailable] = {}
+        self.slow_commits = False
+        self.slow_writes = False
+        self.closed = False
+        self._clock = clock
+        self._tell = tell
+        self._last = 0
+        self._turn = 0
+        self._served: dict[str, int] = {}
+        self._commits: deque[tuple[Deferred[Message], Callable[[], Message]]] = deque()
+        self._writes: deque[Deferred[None]] = deque()
+
+    # -- by hand, for tests ---------------------------------------------------------------------
+
+    def commit_now(self, how_many: int | None = None) -> None:
+        """Lets the oldest waiting commits happen, all of them by default."""
+        for _ in range(len(self._commits) if how_many is None else how_many):
+            fired, put = self._commits.popleft()
+            trouble = self.trouble.get("commit")
+            if trouble is not None:
+                fired.errback(trouble)
+            else:
+                fired.callback(put())
+
+    def write_now(self) -> None:
+        """Lets the oldest waiting write happen."""
+        self._writes.popleft().callback(None)
+
+    @property
+    def waiting_commits(self) -> int:
+        return len(self._commits)
+
+    def slowly_written(self) -> Deferred[None]:
+        self._writes.append(Deferred())
+        return self._writes[-1]
+
+    # -- the way in -----------------------------------------------------------------------------
+
+    def begin(self) -> MemoryDraft:
+        self._check("begin")
+        draft = MemoryDraft(self, self._new_id())
+        self.drafts.add(draft.id)
+        return draft
+
+    def commit(self, message: Message, content: bytes, recipients: Sequence[NewRecipient]) -> Deferred[Message]:
+        def put() -> Message:
+            self._put(message, content, recipients)
+            return message
+
+        if self.slow_commits:
+            fired: Deferred[Message] = Deferred()
+            self._commits.append((fired, put))
+            return fired
+        return self._answer("commit", put)
+
+    # -- trying ---------------------------------------------------------------------------------
+
+    def lease(
+        self, now: float, until: float, limit: int, resting: frozenset[str] = frozenset(), lane: str | None = None
+    ) -> Deferred[Sequence[Leased]]:
+        return self._answer("lease", lambda: self._lease(now, until, limit, resting, lane))
+
+    def _lease(
+        self, now: float, until: float, limit: int, resting: frozenset[str], lane: str | None
+    ) -> Sequence[Leased]:
+        taken: list[Leased] = []
+        if lane is None:
+            owing = sorted((due, message_id) for due, message_id, name in self._due(now) if name is None)
+            taken += [self._take(message_id, None, now, until) for _, message_id in owing[:limit]]
+        while len(taken) < limit:
+            due = [
+                (self._served.get(name, 0), at, name, message_id)
+                for at, message_id, name in self._due(now)
+                if name is not None and name not in resting and (lane is None or name == lane)
+            ]
+            if not due:
+                break
+            _, _, name, message_id = min(due)
+            self._turn += 1
+            self._served[name] = self._turn
+            taken.append(self._take(message_id, name, now, until))
+        return taken
+
+    def _due(self, now: float) -> Iterator[tuple[float, str, str | None]]:
+        """What is due: (due_at, message id, lane), the lane None for what is owing."""
+        for message_id, stored in self.messages.items():
+            for one in stored.recipients.values():
+                if one.due_at <= now and one.state is not State.HELD:
+                    yield one.due_at, message_id, None if one.state is State.OWING else one.lane
+
+    def _take(self, message_id: str, lane: str | None, now: float, until: float) -> Leased:
+        stored = self.messages[message_id]
+        state = State.OWING if lane is None else State.WAITING
+        taken = []
+        for number, one in stored.recipients.items():
+            if one.state is state and one.due_at <= now and lane in (None, one.lane):
+                attempts = one.attempts if lane is None else one.attempts + 1
+                stored.recipients[number] = replace(one, due_at=until, attempts=attempts)
+                stored.in_hand.add(number)
+                taken.append(stored.recipients[number])
+        return Leased(stored.message, tuple(taken))
+
+    def release_lease(self, message_id: str, numbers: Sequence[int], due_at: float) -> Deferred[None]:
+        def release() -> None:
+            stored = self.messages.get(message_id)
+            for number in numbers:
+                one = stored.recipients.get(number) if stored else None
+                if stored and one:
+                    attempts = one.attempts if one.state is State.OWING else max(0, one.attempts - 1)
+                    stored.recipients[number] = replace(one, due_at=due_at, attempts=attempts)
+                    stored.in_hand.discard(number)
+
+        return self._answer("release_lease", release)
+
+    def record(self, settlement: Settlement) -> Deferred[Reported]:
+        return self._answer("record", lambda: self._record(settlement))
+
+    def _record(self, settlement: Settlement) -> Reported:
+        reported = []
+        for new in settlement.reports:
+            carried = new.content if len(new.content) <= INLINE_LIMIT_OCTETS else None
+            size = len(new.head) + len(new.content)
+            message = Message(self._new_id(), new.envelope, new.origin, new.accepted_at, new.head, carried, size)
+            stored = self._put(message, new.content, new.recipients)
+            reported.append((message, tuple(stored.recipients.values())))
+        stored_now = self.messages.get(settlement.message_id)
+        if stored_now is not None:
+            for number in settlement.finished:
+                stored_now.recipients.pop(number, None)
+            for one in settlement.changed:
+                self._change(stored_now, one)
+            if not stored_now.recipients:
+                del self.messages[settlement.message_id]
+        return reported
+
+    @staticmethod
+    def _change(stored: Stored, one: QueuedRecipient) -> None:
+        before = stored.recipients.get(one.number)
+        if before is None:
+            return
+        if before.state is State.HELD and one.state is State.WAITING:
+            one = replace(one, state=State.HELD, note=before.note)
+        stored.recipients[one.number] = one
+        stored.in_hand.discard(one.number)
+
+    def open(self, message_id: str) -> MemoryContent:
+        return MemoryContent(self, message_id)
+
+    def next_due(self, resting: frozenset[str] = frozenset()) -> Deferred[float | None]:
+        return self._answer(
+            "next_due",
+            lambda: min(
+                (at for at, _, lane in self._due(float("inf")) if lane is None or lane not in resting), default=None
+            ),
+        )
+
+    # -- for operators --------------------------------------------------------------------------
+
+    async def list(self, selection: Selection = EVERYTHING, after: str = "") -> AsyncIterator[QueueRow]:
+        self._check("list")
+        for message_id in list(self.messages):
+            stored = self.messages.get(message_id)
+            if stored is not None and message_id > after:
+                for one in list(stored.recipients.values()):
+                    if matches(selection, stored.message, one):
+                        yield row(stored.message, one)
+
+    def read(self, message_id: str) -> Deferred[tuple[Message, tuple[QueuedRecipient, ...]] | None]:
+        def found() -> tuple[Message, tuple[QueuedRecipient, ...]] | None:
+            stored = self.messages.get(message_id)
+            return (stored.message, tuple(stored.recipients.values())) if stored else None
+
+        return self._answer("read", found)
+
+    def hold(self, selection: Selection, why: str) -> Deferred[int]:
+        return self._each(selection, State.WAITING, lambda one: replace(one, state=State.HELD, note=why))
+
+    def release(self, selection: Selection, now: float) -> Deferred[int]:
+        return self._each(selection, State.HELD, lambda one: replace(one, state=State.WAITING, due_at=now))
+
+    def retry(self, selection: Selection, now: float) -> Deferred[int]:
+        return self._each(selection, State.WAITING, lambda one: replace(one, due_at=now), also_in_hand=False)
+
+    def remove(self, selection: Selection) -> Deferred[int]:
+        return self._each(selection, None, lambda one: None)
+
+    def _each(
+        self,
+        selection: Selection,
+        state: State | None,
+        change: Callable[[QueuedRecipient], QueuedRecipient | None],
+        also_in_hand: bool = True,
+    ) -> Deferred[int]:
+        def change_all() -> int:
+            changed = 0
+            for message_id, stored in list(self.messages.items()):
+                for number, one in list(stored.recipients.items()):
+                    if state not in (None, one.state) or not matches(selection, stored.message, one):
+                        continue
+                    if number in stored.in_hand and one.due_at > self._clock.seconds() and not also_in_hand:
+                        continue
+                    new = change(one)
+                    changed += 1
+                    if new is None:
+                        del stored.recipients[number]
+                    else:
+                        stored.recipients[number] = new
+                if not stored.recipients:
+                    del self.messages[message_id]
+            return changed
+
+        return self._answer("operate", change_all)
+
+    def counts(self) -> Counts:
+        states = [one.state for stored in self.messages.values() for one in stored.recipients.values()]
+        accepted = [stored.message.accepted_at for stored in self.messages.values()]
+        return Counts(
+            messages=len(self.messages),
+            octets=sum(stored.message.size for stored in self.messages.values()),
+            recipients={state: states.count(state) for state in State},
+            oldest_at=min(accepted, default=None),
+        )
+
+    def lanes(self, limit: int = 20) -> Deferred[Mapping[str, int]]:
+        def largest() -> Mapping[str, int]:
+            sizes: dict[str, int] = {}
+            for stored in self.messages.values():
+                for one in stored.recipients.values():
+                    if one.state is State.WAITING:
+                        sizes[one.lane] = sizes.get(one.lane, 0) + 1
+            return dict(sorted(sizes.items(), key=lambda item: (-item[1], item[0]))[:limit])
+
+        return self._answer("lanes", largest)
+
+    def close(self) -> Deferred[None]:
+        self.commit_now()
+        self.closed = True
+        return succeed(None)
+
+    # -- within ---------------------------------------------------------------------------------
+
+    def _check(self, name: str) -> None:
+        if self.closed:
+            raise StoreUnavailable("the store is closed")
+        if name in self.trouble:
+            raise self.trouble[name]
+
+    def _answer(self, name: str, work: Callable[[], T]) -> Deferred[T]:
+        try:
+            self._check(name)
+        except StoreUnavailable as error:
+            return fail(error)
+        return succeed(work())
+
+    def _new_id(self) -> str:
+        self._last += 1
+        return f"{self._last:012}"
+
+    def _put(self, message: Message, content: bytes, recipients: Sequence[NewRecipient]) -> Stored:
+        queued = {
+            number: QueuedRecipient(number, new.recipient, new.lane, new.due_at, new.attempts, new.state, new.note)
+            for number, new in enumerate(recipients)
+        }
+        in_hand = {number for number, one in queued.items() if one.attempts}
+        stored = Stored(message, content, queued, in_hand)
+        self.messages[message.id] = stored
+        return stored
+
+
+def row(message: Message, one: QueuedRecipient) -> QueueRow:
+    return QueueRow(
+        message_id=message.id,
+        sender=str(message.envelope.reverse_path or "<>"),
+        recipient=str(one.recipient.address),
+        state=one.state,
+        lane=one.lane,
+        accepted_at=message.accepted_at,
+        due_at=one.due_at,
+        attempts=one.attempts,
+        size=message.size,
+        note=one.note,
+    )
+
+
+def matches(selection: Selection, message: Message, one: QueuedRecipient) -> bool:
+    """Whether all given conditions hold of this recipient."""
+    sender = str(message.envelope.reverse_path or "<>")
+    return (
+        (not selection.ids or message.id in selection.ids)
+        and (selection.sender is None or address_key(selection.sender) == address_key(sender))
+        and (selection.recipient is None or address_key(selection.recipient) == one.recipient.address.key)
+        and selection.lane in (None, one.lane)
+        and selection.state in (None, one.state)
+        and (
+            selection.recipient_domain is None
+            or domain_key(selection.recipient_domain) == one.recipient.address.domain_key
+        )
+    )
