@@ -1,0 +1,60 @@
+"""What a client session tells its carrier, and how long it waits for what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from relay.message.reply import Reply
+from relay.smtp.offer import Offer
+from relay.smtp.transaction import Step, Transaction
+
+TIMEOUT_S: dict[Step, float] = {  # RFC 5321 §4.5.3.2
+    Step.GREETING: 300.0,
+    Step.HELLO: 300.0,
+    Step.RESET: 300.0,
+    Step.MAIL: 300.0,
+    Step.RECIPIENT: 300.0,
+    Step.DATA: 120.0,
+    Step.CONTENT: 180.0,
+    Step.CHUNK: 180.0,
+    Step.END: 600.0,
+    Step.QUIT: 5.0,  # nothing depends on it
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The server has greeted us and said what it offers: transactions may begin."""
+
+    offer: Offer
+
+
+@dataclass(frozen=True, slots=True)
+class ContentWanted:
+    """Send the content now, or (BDAT) the next piece of it."""
+
+    transaction: Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionEnded:
+    """Each recipient has its answer."""
+
+    transaction: Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnded:
+    """Nothing more goes over this session; close the connection.
+
+    step   what was waited for; None when nothing was
+    reply  what the server said last, if that ended it
+    why    in words, when there is no reply; empty after our own QUIT
+    """
+
+    step: Step | None
+    reply: Reply | None = None
+    why: str = ""
+
+
+Event = Opened | ContentWanted | TransactionEnded | SessionEnded
