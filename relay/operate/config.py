@@ -12,11 +12,12 @@ from pathlib import Path
 from pydantic import PrivateAttr, ValidationError
 from pydantic_core import ErrorDetails
 
-from relay.operate import values
 from relay.operate.faults import fault_of
 from relay.operate.places import Data, Fault, Place, Reading, dotted, read_yaml
 from relay.operate.places import Path as KeyPath
 from relay.operate.settings import Settings
+from relay.route.table import ANY
+from relay.route.via import parse_via
 
 FIXED_AT_START = ("hostname", "spool", "user", "group", "workers", "listen")
 """Keys that a reload cannot change: a restart is needed."""
@@ -141,16 +142,17 @@ def _put(data: dict[str, Data], reading: Reading, key: str, value: Data, option:
 def _put_smarthost(data: dict[str, Data], reading: Reading, smarthost: str) -> None:
     """Where the file has a route for everything, the smart host takes its place; otherwise it comes last."""
     try:
-        values.parse_host_and_port(smarthost)
+        parse_via(f"smtp://{smarthost}")
     except ValueError as error:
-        reading.faults.append(Fault(Place("--smarthost"), "", str(error)))
+        what = f"{error}; write --smarthost HOST:PORT, as in smtp.provider.example:587"
+        reading.faults.append(Fault(Place("--smarthost"), "", what))
         return
     given = data.get("routes")
     if given is not None and not isinstance(given, list):
         return  # a fault of its own
     routes = list(given or ())
     at = next((number for number, route in enumerate(routes) if _takes_all(route)), len(routes))
-    routes[at : at + 1] = [{"to": "*", "via": f"smtp://{smarthost}"}]
+    routes[at : at + 1] = [{"to": ANY, "via": f"smtp://{smarthost}"}]
     data["routes"] = routes
     _forget(reading, ("routes", at))
     _mark(reading, ("routes", at), routes[at], Place("--smarthost"))
@@ -170,7 +172,7 @@ def _forget(reading: Reading, path: KeyPath) -> None:
 
 
 def _takes_all(route: Data) -> bool:
-    return isinstance(route, dict) and route.get("to") == "*" and route.get("from", "*") == "*"
+    return isinstance(route, dict) and route.get("to") == ANY and route.get("from", ANY) == ANY
 
 
 # -- what no single value shows -------------------------------------------------------------------
@@ -198,7 +200,7 @@ def _doubts(config: Config, reading: Reading, nowhere: Place) -> Iterator[Fault]
             what = f"{network} is everybody: this is an open relay, and will be used by spammers within hours"
             yield Fault(reading.nearest(path, reading.values) or nowhere, dotted(path), what)
     for number, route in enumerate(config.routes[:-1]):
-        if route.to == "*" and route.sender in (None, "*"):
+        if route.to == ANY and route.sender == ANY:
             path = ("routes", number)
             what = "matches everything, so that no route after it is ever used; move it to the end"
             yield Fault(reading.nearest(path, reading.keys) or nowhere, dotted(path), what)

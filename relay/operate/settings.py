@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -27,6 +28,8 @@ from pydantic import (
 from relay.message.address import Address
 from relay.operate import values
 from relay.policy.recipients import entry_key
+from relay.route.table import ANY, NULL_SENDER, parse_pattern
+from relay.route.via import Way, parse_via
 
 LATER: Mapping[str, str] = {
     "tls": "TLS comes in a later version; remove this line",
@@ -74,6 +77,25 @@ def _one_or_more(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def _via(value: object) -> Way:
+    texts = [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
+    if isinstance(value, list) and len(texts) == len(value):
+        return parse_via(texts)
+    if not isinstance(value, str):
+        raise ValueError(f"{values.shown(value)} is not a way; write it like smtp://smtp.provider.example:587")
+    return parse_via(value)
+
+
+def _pattern(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{values.shown(value)} is not a pattern; write it like example.org, ann@example.org or '*'")
+    return parse_pattern(value)
+
+
+def _sender(value: object) -> str:
+    return NULL_SENDER if value == NULL_SENDER else _pattern(value)
+
+
 def _one_worker(value: object) -> int:
     if value != 1 or isinstance(value, bool):
         raise ValueError(f"{values.shown(value)}: more than one worker comes in a later version; write 1")
@@ -112,20 +134,20 @@ Count = Annotated[int, Strict(), Field(ge=1), Form("number from 1")]
 Factor = Annotated[float, Field(ge=1, le=100), Form("number from 1 to 100", lambda x: f"{x:g}")]
 Hostname = Annotated[str, PlainValidator(values.parse_hostname), Form("host name")]
 Domain = Annotated[str, PlainValidator(values.parse_domain), Form("domain")]
-Pattern = Annotated[str, PlainValidator(values.parse_pattern), Form("address, domain, `.domain` or `*`")]
+Pattern = Annotated[str, PlainValidator(_pattern), Form("address, domain, `.domain` or `*`")]
+SenderPattern = Annotated[str, PlainValidator(_sender), Form("address, domain, `.domain`, `<>` or `*`")]
 MailAddress = Annotated[Address, PlainValidator(values.parse_address), Form("address")]
 Network = Annotated[values.Network, PlainValidator(values.parse_network), Form("network")]
 Endpoint = Annotated[str, PlainValidator(values.parse_endpoint), Form("endpoint")]
 DnsServer = Annotated[values.Server, PlainValidator(values.parse_server), Form("address of a server")]
 ForwardKey = Annotated[str, PlainValidator(values.parse_forward_key), Form("address")]
 Person = Annotated[str, PlainValidator(values.parse_person), Form("`Full Name <address>`")]
-Via = Annotated[str, PlainValidator(values.parse_via), Form("way")]
+Via = Annotated[Way, PlainValidator(_via), Form("way, or a list of hosts")]
 FolderPath = Annotated[Path, PlainValidator(_path), Form("folder")]
 LogPath = Annotated[Path, PlainValidator(_path), Form("file")]
 RecipientsPath = Annotated[Path, PlainValidator(_recipients), Form("file")]
 Addresses = Annotated[tuple[MailAddress, ...], Field(min_length=1), BeforeValidator(_one_or_more), Form("addresses")]
-Ways = Annotated[tuple[Via, ...], Field(min_length=1), BeforeValidator(_one_or_more), Form("one way or several")]
-Exposure = Literal["trusted", "anyone", "nobody"]
+Exposure = Literal["trusted", "anybody", "nobody"]
 
 
 class Section(BaseModel):
@@ -183,24 +205,37 @@ class Accept(Section):
         description="What to do with content that holds a CR or LF outside a CRLF: `refuse` it (550 5.5.2), or "
         "`normalise` each to a CRLF. Neither ever ends the content.",
     )
-    vrfy: Exposure = Field(
-        default="trusted",
-        description="Who may ask for an address with VRFY; others get 252. `trusted` is whoever may relay.",
+
+
+class Tell(Section):
+    """Who is told what about addresses and the queue.
+
+    Each is ``trusted`` (whoever may relay anywhere), ``anybody`` or ``nobody``.
+    """
+
+    vrfy: Exposure = Field(default="trusted", description="Whom VRFY tells whether an address exists; others get 252.")
+    expn: Exposure = Field(default="trusted", description="Whom EXPN tells who is behind a forward; others get 502.")
+    forwarding: Exposure = Field(
+        default="trusted", description="Who is told the new address of a forwarded one (251); others get 250."
     )
-    expn: Exposure = Field(default="trusted", description="Who may expand a forward with EXPN; others get 502.")
+    status: Exposure = Field(default="trusted", description="Whom HELP STATUS shows the queue's state; others get 214.")
+    etrn: Exposure = Field(default="trusted", description="Who may start the queue for a domain with ETRN (RFC 1985).")
 
 
 class Forward(Section):
     """Where mail for one address goes instead.
 
     to     taken and sent on to these
-    tell   the client is told the new address (251) when there is just one
+    tell   a client is told the new address (251) when there is just one; None leaves it to tell.forwarding
     refer  nothing is taken: the client is told to send there itself (551)
     """
 
     to: Addresses = Field(default=(), description="Mail goes on to these addresses.", examples=["[ann@example.net]"])
-    tell: Annotated[bool, Strict()] = Field(
-        default=False, description="Tell the client the new address: reply 251 in place of 250."
+    tell: Annotated[bool, Strict(), Form("true or false", lambda told: str(told).lower())] | None = Field(
+        default=None,
+        description="Whether a client is told the new address: reply 251 in place of 250. Default: as "
+        "`tell.forwarding` has it.",
+        examples=["true"],
     )
     refer: MailAddress | None = Field(
         default=None,
@@ -224,9 +259,9 @@ class Forward(Section):
 class Limits(Section):
     """How much is served at once."""
 
-    connections: Count = Field(default=1000, description="Clients connected at once; more are told 421.")
+    connections: Count = Field(default=2000, description="Clients connected at once; more are told 421.")
     connections_per_client: Count = Field(
-        default=200, description="Connections from one IP address at once; more are told 421."
+        default=50, description="Connections at once from one IP address outside `accept.networks`; more are told 421."
     )
     errors: Count = Field(default=20, description="Refused commands in one session before it is ended with 421.")
 
@@ -235,7 +270,12 @@ class Timeouts(Section):
     """How long a silent peer is waited for.  The defaults are those of RFC 5321 §4.5.3.2."""
 
     command_s: Duration = Field(default=300.0, alias="command", description="A client's next command.")
-    content_s: Duration = Field(default=300.0, alias="content", description="The next piece of a client's content.")
+    content_s: Duration = Field(default=180.0, alias="content", description="The next piece of a client's content.")
+    transaction_s: Duration = Field(
+        default=1800.0,
+        alias="transaction",
+        description="A client's whole message; a large one gets a second more for every 500 octets that came.",
+    )
     connect_s: Duration = Field(default=30.0, alias="connect", description="A connection to a next hop.")
     greeting_s: Duration = Field(default=300.0, alias="greeting", description="A next hop's greeting.")
     reply_s: Duration = Field(
@@ -258,15 +298,15 @@ class Route(Section):
         description="Which recipients: `example.org`, `.example.org` (all under it), `ann@example.org`, or `*`.",
         examples=['"*"'],
     )
-    sender: Pattern | None = Field(
-        default=None,
+    sender: SenderPattern = Field(
+        default=ANY,
         alias="from",
-        description="Only mail from this sender: same forms as `to`.",
+        description="Only mail from this sender: same forms as `to`, and `<>` for the null sender.",
         examples=["example.org"],
     )
-    via: Ways = Field(
-        description="`smtp://host:port`, `lmtp://host:port`, `lmtp+unix:/path`, `mx:` (by MX), `discard:` or "
-        "`reject:words`. Several hosts in a list are tried in order.",
+    via: Via = Field(
+        description="`smtp://host:port`, `lmtp://host:port`, `lmtp+unix:/path`, or a list of these, tried in order; "
+        "`mx:` (by MX) or `mx:example.org` (by another domain's MX); `discard:`; `reject:550 5.7.1 words`.",
         examples=["smtp://smtp.provider.example:587"],
     )
 
@@ -395,6 +435,7 @@ class Settings(Section):
         default=(Listen(endpoint="tcp:2525:interface=127.0.0.1"),), description="Where clients come in."
     )
     accept: Accept = Field(default_factory=Accept, description="Whose mail is taken, and what it may be.")
+    tell: Tell = Field(default_factory=Tell, description="Who is told what about addresses and the queue.")
     forward: Annotated[Mapping[ForwardKey, Forward], AfterValidator(_no_address_twice)] = Field(
         default_factory=dict,
         description="Addresses whose mail goes elsewhere: `ann@example.org`, `ann` (in every domain of ours) or "

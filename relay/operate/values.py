@@ -99,14 +99,6 @@ def parse_address(value: object) -> Address:
         raise ValueError(f"{shown(value)} is not an address: {fault}; write it like ann@example.org") from None
 
 
-def parse_pattern(value: object) -> str:
-    """What a route matches: an address, a domain, ``.domain`` for all under it, or ``*``."""
-    text = _text(value, "a pattern", "example.org")
-    if text == "*":
-        return text
-    return parse_address(text).key if "@" in text else parse_domain(text)
-
-
 def parse_network(value: object) -> Network:
     """A network in CIDR form, or one address.  An IPv4-mapped IPv6 network is the IPv4 network."""
     text = _text(value, "a network", "192.168.0.0/16")
@@ -122,11 +114,6 @@ def parse_network(value: object) -> Network:
     if mapped is not None and network.prefixlen >= 96:
         return ipaddress.IPv4Network((mapped, network.prefixlen - 96))
     return network
-
-
-def parse_via(value: object) -> str:
-    """A way of ``routes[].via``."""
-    return _text(value, "a way", "smtp://smtp.provider.example:587")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,26 +142,13 @@ def parse_server(value: object) -> Server:
     return Server(str(address), _port(port))
 
 
-def parse_host_and_port(value: object) -> tuple[str, int]:
-    """``smtp.provider.example:587``, ``[192.0.2.1]:25``, ``[IPv6:2001:db8::1]:25``; port 25 when it is left out."""
-    text = _text(value, "a host and port", "smtp.provider.example:587")
-    found = re.fullmatch(r"(\[[^\]]+\]|[^:\[\]]+)(?::(\d{1,5}))?", text)
-    if found is None or not (is_domain(found[1].strip("[]")) or _is_ip(found[1])):
-        raise ValueError(
-            f"{shown(value)} is not HOST:PORT; write it like smtp.provider.example:587 or [2001:db8::1]:25"
-        )
-    return found[1], _port(found[2] or "25")
-
-
 def parse_endpoint(value: object) -> str:
     """A Twisted server endpoint description that Twisted itself understands.
 
     A socket handed over by systemd is there only when systemd starts us, so of ``systemd:`` the form is checked.
     """
     text = _text(value, "an endpoint", "tcp:25")
-    right = (
-        "write it like tcp:25, tcp:2525:interface=127.0.0.1, tcp6:25, unix:/run/relay/smtp, systemd:domain=INET:index=0"
-    )
+    right = "write it like tcp:25, tcp:2525:interface=127.0.0.1, unix:/run/relay/smtp or systemd:domain=INET:index=0"
     kind, _, rest = text.partition(":")
     if kind == "systemd":
         if not re.fullmatch(r"domain=(INET6?|UNIX):(index=\d+|name=[^:]+)", rest):
@@ -233,11 +207,3 @@ def _port(text: str) -> int:
     if not 0 < int(text) <= 65535:
         raise ValueError(f"{text} is not a port; a port is a number from 1 to 65535")
     return int(text)
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text.strip("[]").removeprefix("IPv6:"))
-    except ValueError:
-        return False
-    return True
