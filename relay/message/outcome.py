@@ -20,11 +20,13 @@ class Delivered:
     hop    the host that said it, as ``name [address]``
     dsn    the hop honours DSN, so that reporting success is its business now; False makes us
            report "relayed" when success was asked for (RFC 3461 §5.2.2)
+    final  it is in the recipient's mailbox now, as after LMTP: success is reported as "delivered" (RFC 3461 §5.2.3)
     """
 
     reply: Reply
     hop: str
     dsn: bool = False
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
