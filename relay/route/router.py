@@ -8,42 +8,163 @@ our own configuration names is always temporary: it is ours, not the recipient's
 
 from __future__ import annotations
 
-from twisted.internet import defer
+import random
+from typing import TypeVar
 
+from twisted.internet import defer
+from twisted.internet.interfaces import IReactorTime
+
+from relay.message import reply
 from relay.message.address import Address
 from relay.message.outcome import Deferred, Discarded, Failed
+from relay.route import mx
+from relay.route.cache import Cache
+from relay.route.hosts import HostsFile
+from relay.route.mx import Levels, Ourselves
+from relay.route.names import AAAA, MX, A, Answer, Found, Names, Trouble
 from relay.route.table import Route, RouteTable
-from relay.route.via import Hop
+from relay.route.via import SMTP_PORT, ByMx, Discard, Hop, HopList, Reject, ToLiteral, is_ip
 
 Hops = tuple[Hop, ...] | Deferred | Failed | Discarded
 """Hosts in the order in which to try them, one at least; or what became of the recipients without any."""
 
-Addresses = tuple[str, ...] | Deferred | Failed
+Addresses = tuple[str, ...] | Deferred
 """Textual IP addresses in the order in which to try them, one at least; or why there are none."""
+
+DOMAINS_REMEMBERED = 10_000
+HOSTS_REMEMBERED = 20_000
+
+_Planned = Levels | Deferred | Failed
+_T = TypeVar("_T")
 
 
 class Router:
-    """Answers where to."""
+    """Answers where to.
 
-    def __init__(self, table: RouteTable) -> None:
+    chance      orders mail hosts of equal preference
+    ourselves   so that mail for a domain whose mail host we are does not go round
+    ipv6        whether hosts are asked for IPv6 addresses too
+    mail_port   the port of hosts that the DNS names; other than 25 only in a laboratory
+    """
+
+    def __init__(
+        self,
+        table: RouteTable,
+        names: Names,
+        clock: IReactorTime,
+        chance: random.Random,
+        ourselves: Ourselves,
+        hosts: HostsFile,
+        *,
+        ipv6: bool = True,
+        mail_port: int = SMTP_PORT,
+    ) -> None:
         self._table = table
+        self._names = names
+        self._clock = clock
+        self._chance = chance
+        self._ourselves = ourselves
+        self._hosts_file = hosts
+        self._kinds = (AAAA, A) if ipv6 else (A,)
+        self._mail_port = mail_port
+        self._planned: Cache[str, _Planned] = Cache(DOMAINS_REMEMBERED)
+        self._addresses: Cache[tuple[str, bool], Addresses] = Cache(HOSTS_REMEMBERED)
+
+    def replace(self, table: RouteTable, ourselves: Ourselves) -> None:
+        """From now on by this table; what was remembered is forgotten."""
+        self._table, self._ourselves = table, ourselves
+        self._planned.clear()
+        self._addresses.clear()
 
     def route(self, sender: Address | None, recipient: Address) -> Route:
         """The way by the table; see RouteTable.route."""
         return self._table.route(sender, recipient)
 
+    # -- hops ------------------------------------------------------------------------------------
+
     def hops_now(self, route: Route) -> Hops | None:
         """The hops of a route when they are known without asking anybody, else None."""
-        raise NotImplementedError(route)
+        way = route.way
+        if isinstance(way, HopList):
+            return way.hops
+        if isinstance(way, ByMx):
+            planned = self._planned.get(way.domain, self._clock.seconds())
+            return None if planned is None else self._ordered(planned)
+        if isinstance(way, ToLiteral):
+            return mx.literal_hop(way, self._ourselves, self._mail_port)
+        return Discarded(route.rule) if isinstance(way, Discard) else _rejected(way)
 
     def hops(self, route: Route) -> defer.Deferred[Hops]:
         """The hops of a route."""
-        raise NotImplementedError(route)
+        known = self.hops_now(route)
+        if known is not None:
+            return defer.succeed(known)
+        assert isinstance(route.way, ByMx)  # nothing else needs the DNS
+        return defer.Deferred.fromCoroutine(self._hops_by_mx(route.way.domain))
+
+    async def _hops_by_mx(self, domain: str) -> Hops:
+        answer = await self._names.ask(domain, MX)
+        hosts = mx.mail_hosts(domain, answer)
+        if not isinstance(hosts, tuple):
+            return self._remember(domain, hosts, answer.expires_at)
+        answers = await defer.gatherResults([self._dns_addresses(host.host) for host in hosts])
+        by_host = {host.host: found for host, found in zip(hosts, answers, strict=True)}
+        for name, found in by_host.items():
+            self._usable(name, True, found)
+        planned = mx.levels(domain, hosts, by_host, self._ourselves, self._mail_port)
+        return self._remember(domain, planned, min(one.expires_at for one in (answer, *answers)))
+
+    def _remember(self, domain: str, planned: _Planned, expires_at: float) -> Hops:
+        self._planned.put(domain, planned, expires_at)
+        return self._ordered(planned)
+
+    def _ordered(self, planned: _Planned) -> Hops:
+        return mx.one_order(planned, self._chance) if isinstance(planned, tuple) else planned
+
+    # -- addresses -------------------------------------------------------------------------------
 
     def addresses_now(self, hop: Hop) -> Addresses | None:
         """The addresses of a hop that has no path, when they are known without asking anybody, else None."""
-        raise NotImplementedError(hop)
+        known = self._addresses.get((hop.host, hop.by_mx), self._clock.seconds())
+        if known is not None:
+            return known
+        if is_ip(hop.host):
+            return (hop.host,)
+        return None if hop.by_mx else self._hosts_file.addresses(hop.host) or None
 
     def addresses(self, hop: Hop) -> defer.Deferred[Addresses]:
         """The addresses of a hop that has no path, IPv6 and IPv4 in turns."""
-        raise NotImplementedError(hop)
+        known = self.addresses_now(hop)
+        return defer.succeed(known) if known is not None else defer.Deferred.fromCoroutine(self._look_up(hop))
+
+    async def _look_up(self, hop: Hop) -> Addresses:
+        return self._usable(hop.host, hop.by_mx, await self._dns_addresses(hop.host, search=not hop.by_mx))
+
+    def _usable(self, host: str, by_mx: bool, answer: Answer[str]) -> Addresses:
+        """What an answer means for connecting; remembered as long as the answer holds."""
+        usable = (
+            mx.acceptable(answer.values, self._ourselves.unreachable if by_mx else ())
+            if isinstance(answer, Found)
+            else ()
+        )
+        if usable:
+            found: Addresses = usable
+        elif isinstance(answer, Trouble):
+            found = Deferred(reply.dns_trouble(host, answer.why), whole_destination=True)
+        elif by_mx:  # it had one when the hops were made; whether there is another way, the domain's next look-up tells
+            found = Deferred(reply.dns_trouble(host, "no usable address"), whole_destination=True)
+        else:
+            found = Deferred(reply.next_hop_not_found(host), whole_destination=True)
+        self._addresses.put((host, by_mx), found, answer.expires_at)
+        return found
+
+    async def _dns_addresses_of(self, host: str, search: bool) -> Answer[str]:
+        answers = await defer.gatherResults([self._names.ask(host, kind, search=search) for kind in self._kinds])
+        return mx.address_answer(answers)
+
+    def _dns_addresses(self, host: str, *, search: bool = False) -> defer.Deferred[Answer[str]]:
+        return defer.Deferred.fromCoroutine(self._dns_addresses_of(host, search))
+
+
+def _rejected(way: Reject) -> Failed | Deferred:
+    return Failed(way.reply) if way.reply.is_permanent else Deferred(way.reply)

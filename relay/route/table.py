@@ -122,7 +122,7 @@ class RouteTable:
 
 
 def _route(way: Way, recipient: Address, rule: str) -> Route:
-    if isinstance(way, ByMx) and way.domain is None:
+    if isinstance(way, ByMx) and not way.domain:
         way = literal_way(recipient.domain) or ByMx(recipient.domain_key)
     return Route(way.lane, way, rule)
 

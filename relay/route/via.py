@@ -73,10 +73,10 @@ class HopList:
 class ByMx:
     """To the mail hosts that the DNS names for a domain (RFC 5321 §5.1).
 
-    domain  in lower case and A-labels; None means the recipient's own, and does not leave the table
+    domain  in lower case and A-labels; empty for the recipient's own, which the table puts in its place
     """
 
-    domain: str | None = None
+    domain: str = ""
 
     @property
     def lane(self) -> str:

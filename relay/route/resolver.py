@@ -1,0 +1,245 @@
+"""Asks the DNS: dnspython's resolver, driven by Twisted, with what was answered remembered.
+
+Equal questions that are under way at the same time are asked once.  Answers are kept as long as their TTL
+allows, those that say there is nothing too (RFC 2308), trouble for a few seconds; at most a bounded number.
+The number of questions under way is bounded, and so is the time of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import dns.asyncresolver
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.nameserver
+import dns.rdata
+import dns.resolver
+from twisted.internet import defer
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from relay.route.cache import Cache
+from relay.route.hosts import WatchedFile
+from relay.route.names import Answer, Found, Kind, Missing, Mx, T_co, Trouble
+from relay.route.sockets import Backend, IDnsReactor
+
+DNS_PORT = 53
+SHORTEST_TTL_S = 5.0
+"""A TTL of 0 asks not to be cached at all (RFC 1035 §3.2.1); a burst of mail must not be a burst of questions."""
+LONGEST_TTL_S = 86_400.0
+LONGEST_NEGATIVE_TTL_S = 300.0
+"""A domain that was just set up must not stay missing for the hours that RFC 2308 §5 would allow."""
+TROUBLE_TTL_S = 15.0
+"""RFC 2308 §7 allows five minutes; the first retry of a message comes sooner."""
+RECORDS_LIMIT = 64
+"""How many records of one answer are kept: an answer can be 64 KiB, and strangers choose what it holds."""
+
+_PAYLOAD_OCTETS = 1232  # what passes unfragmented nearly everywhere (DNS flag day 2020)
+
+_Key = tuple[str, str, bool]
+
+
+def parse_server(text: str) -> tuple[str, int]:
+    """Address and port of a name server, written ``192.0.2.53``, ``192.0.2.53:5353`` or ``[2001:db8::53]:5353``.
+
+    Raises ValueError, whose text says what would be right.
+    """
+    host, port = text.strip(), str(DNS_PORT)
+    if host.startswith("["):
+        host, _, rest = host[1:].partition("]")
+        port = rest.removeprefix(":") or port
+    elif host.count(":") == 1:
+        host, _, port = host.partition(":")
+    try:
+        address = str(ip_address(host))
+    except ValueError:
+        raise ValueError(f"{text!r}: a name server is given by its IP address, as in 127.0.0.1:53") from None
+    if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+        raise ValueError(f"{text!r}: the port must be a number from 1 to 65535")
+    return address, int(port)
+
+
+class Resolver:
+    """The DNS as our name servers tell it.  Fits ``names.Names``.
+
+    servers      address and port of each; empty means those of resolv.conf, followed when it changes
+    patience_s   how long a question may take, all servers and repetitions together
+    cache_limit  answers remembered
+    at_once      questions under way at the same time; each has a file descriptor
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: IDnsReactor,
+        *,
+        servers: Sequence[tuple[str, int]] = (),
+        patience_s: float = 10.0,
+        resolv_conf: Path = Path("/etc/resolv.conf"),
+        cache_limit: int = 20_000,
+        at_once: int = 100,
+    ) -> None:
+        self._reactor = reactor
+        self._servers = tuple(servers)
+        self._patience_s = patience_s
+        self._resolv_conf = WatchedFile(resolv_conf, reactor)
+        self._remembered: Cache[_Key, Answer[Any]] = Cache(cache_limit)
+        self._waiting: dict[_Key, list[defer.Deferred[Answer[Any]]]] = {}
+        self._turns = defer.DeferredSemaphore(at_once)
+        self._stub = dns.asyncresolver.Resolver(configure=False)
+
+    def forget(self) -> None:
+        """Forget all answers; for an operator who has repaired something."""
+        self._remembered.clear()
+
+    def known(self, name: str, kind: Kind[T_co], *, search: bool = False) -> Answer[T_co] | None:
+        """See names.Names."""
+        return self._remembered.get((name, kind.name, search), self._reactor.seconds())
+
+    def ask(self, name: str, kind: Kind[T_co], *, search: bool = False) -> defer.Deferred[Answer[T_co]]:
+        """See names.Names.  Whoever cancels its Deferred does not stop the question for others."""
+        known = self.known(name, kind, search=search)
+        if known is not None:
+            return defer.succeed(known)
+        asked: defer.Deferred[Answer[T_co]] = defer.Deferred()
+        key = (name, kind.name, search)
+        waiting = self._waiting.get(key)
+        if waiting is not None:
+            waiting.append(asked)
+            return asked
+        self._waiting[key] = [asked]
+        defer.Deferred.fromCoroutine(self._answer(key)).addErrback(self._unexpected, key).addCallback(self._tell, key)
+        return asked
+
+    def _tell(self, answer: Answer[Any], key: _Key) -> None:
+        self._remembered.put(key, answer, answer.expires_at)
+        for asked in self._waiting.pop(key):
+            asked.callback(answer)
+
+    def _unexpected(self, failure: Failure, key: _Key) -> Answer[Any]:
+        self._log.failure("Looking up {key} failed", failure, key=key)
+        return self._trouble("the look-up failed here")
+
+    async def _answer(self, key: _Key) -> Answer[Any]:
+        name, kind, search = key
+        asked = _dns_name(name, search)
+        if asked is None:
+            return self._missing(LONGEST_NEGATIVE_TTL_S, name_exists=False)
+        await self._turns.acquire()
+        try:
+            stub = self._refreshed_stub()
+            found = await stub.resolve(
+                asked,
+                kind,
+                raise_on_no_answer=False,
+                search=search,
+                lifetime=self._patience_s,
+                backend=Backend(self._reactor, self._patience_s),
+            )
+            return self._read(found, kind)
+        except dns.resolver.NXDOMAIN as missing:
+            # CNAMEs to a name that does not exist included (RFC 6604 §3).
+            responses = missing.kwargs["responses"].values()
+            ttl_s = min(response.resolve_chaining().minimum_ttl for response in responses)
+            return self._missing(ttl_s, name_exists=False)
+        except dns.exception.DNSException as trouble:
+            return self._trouble(_in_words(trouble))
+        finally:
+            self._turns.release()
+
+    def _refreshed_stub(self) -> dns.asyncresolver.Resolver:
+        """dnspython's resolver with the servers as they are now."""
+        if self._servers:
+            if not self._stub.nameservers:
+                self._stub.nameservers = [dns.nameserver.Do53Nameserver(*server) for server in self._servers]
+                self._stub.domain = dns.name.root  # no search list but that of resolv.conf
+                self._stub.use_edns(0, 0, _PAYLOAD_OCTETS)
+        elif self._resolv_conf.has_changed():
+            self._stub = _system_stub(self._resolv_conf.path)
+            self._stub.use_edns(0, 0, _PAYLOAD_OCTETS)
+        return self._stub
+
+    def _read(self, found: dns.resolver.Answer, kind: str) -> Answer[Any]:
+        ttl_s = float(found.chaining_result.minimum_ttl)
+        if found.rrset is None:
+            # A server that neither knows nor recurses refers us elsewhere; that is no word about the name.
+            if not found.response.flags & (dns.flags.RA | dns.flags.AA):
+                return self._trouble(f"{found.nameserver} does not answer for others")
+            return self._missing(ttl_s, name_exists=True)
+        values = _READ[kind](found.rrset)[:RECORDS_LIMIT]
+        return Found(values, self._reactor.seconds() + min(max(ttl_s, SHORTEST_TTL_S), LONGEST_TTL_S))
+
+    def _missing(self, ttl_s: float, *, name_exists: bool) -> Missing:
+        kept_s = min(max(ttl_s, SHORTEST_TTL_S), LONGEST_NEGATIVE_TTL_S)
+        return Missing(name_exists, self._reactor.seconds() + kept_s)
+
+    def _trouble(self, why: str) -> Trouble:
+        return Trouble(why, self._reactor.seconds() + TROUBLE_TTL_S)
+
+
+def _dns_name(name: str, search: bool) -> dns.name.Name | None:
+    """The name for dnspython, or None where there can be no such name in the DNS (RFC 1035 §2.3.4)."""
+    if not name or not name.isascii():  # dnspython would encode it by IDNA 2003, which may be another domain
+        return None
+    try:
+        return dns.name.from_text(name, None if search else dns.name.root)
+    except dns.exception.DNSException:
+        return None
+
+
+def _system_stub(resolv_conf: Path) -> dns.asyncresolver.Resolver:
+    stub = dns.asyncresolver.Resolver(configure=False)
+    try:
+        stub.read_resolv_conf(resolv_conf)
+    except (dns.resolver.NoResolverConfiguration, ValueError):
+        stub.nameservers = ["127.0.0.1"]  # resolv.conf(5): with no file, the server on this machine
+    return stub
+
+
+def _in_words(trouble: dns.exception.DNSException) -> str:
+    """Why there is no answer, short enough for a reply: dnspython's own text repeats every attempt."""
+    errors = trouble.kwargs.get("errors") or []
+    if not errors:
+        return "time-out" if isinstance(trouble, dns.exception.Timeout) else type(trouble).__name__
+    said = {f"{_error(error)} from {server.rpartition(':')[0] or server}": None for server, _, _, error, _ in errors}
+    return ", ".join(list(said)[:3])
+
+
+def _error(error: object) -> str:
+    if isinstance(error, dns.exception.Timeout):
+        return "time-out"
+    if isinstance(error, OSError):
+        return (error.strerror or "no connection").lower()
+    return type(error).__name__ if isinstance(error, Exception) else str(error)
+
+
+def _host(name: dns.name.Name) -> str:
+    return name.to_text(omit_final_dot=True).lower().rstrip(".")
+
+
+def _mail_exchangers(records: Sequence[Any]) -> tuple[Mx, ...]:
+    found = (Mx(record.preference, _host(record.exchange)) for record in records)
+    return tuple(sorted(found, key=lambda mx: mx.preference))
+
+
+def _addresses(records: Sequence[Any]) -> tuple[str, ...]:
+    return tuple(record.address for record in records)
+
+
+def _targets(records: Sequence[Any]) -> tuple[str, ...]:
+    return tuple(_host(record.target) for record in records)
+
+
+_READ: dict[str, Callable[[Any], tuple[Any, ...]]] = {
+    "MX": _mail_exchangers,
+    "A": _addresses,
+    "AAAA": _addresses,
+    "PTR": _targets,
+}
