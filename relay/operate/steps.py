@@ -1,0 +1,155 @@
+"""The log: one line for each step of a message's way, as text or as JSON, with the field names of relay.message.step.
+
+    2026-11-23T17:10:00.123Z delivered id=5f3c recipient=ann@example.net hop="mx.example.net [192.0.2.1]" reply="250 OK"
+
+The rule that must not be broken: whatever a peer sent, a step is one line.  A value that holds a blank, a
+quote or anything that does not print is quoted as a JSON string.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import LogLevel, formatEvent
+
+from relay.operate.logfile import LogFile
+
+DEBUG, INFO, WARNING, ERROR = 0, 1, 2, 3
+
+Level = Literal["debug", "info", "warning", "error"]
+
+LEVELS: Mapping[Level, int] = {"debug": DEBUG, "info": INFO, "warning": WARNING, "error": ERROR}
+
+LEVEL_OF_STEP: Mapping[str, int] = {
+    "connected": DEBUG,
+    "disconnected": DEBUG,
+    "woken": DEBUG,
+    "refused": INFO,
+    "accepted": INFO,
+    "delivered": INFO,
+    "deferred": INFO,
+    "failed": INFO,
+    "held": INFO,
+    "released": INFO,
+    "removed": INFO,
+    "expired": INFO,
+    "warned": INFO,
+    "reported": INFO,
+    "discarded": INFO,
+    "rested": WARNING,
+    "set_aside": ERROR,
+    "trouble": ERROR,
+    "started": WARNING,  # so that they are there at every level but "error"
+    "stopped": WARNING,
+    "reloaded": WARNING,
+}
+
+_LEVEL_OF_EVENT: Mapping[object, int] = {
+    LogLevel.debug: DEBUG,
+    LogLevel.info: INFO,
+    LogLevel.warn: WARNING,
+    LogLevel.error: ERROR,
+    LogLevel.critical: ERROR,
+}
+
+_encode = json.JSONEncoder(separators=(",", ":"), default=str).encode
+_quote = json.JSONEncoder(ensure_ascii=False).encode
+_quote_all = json.JSONEncoder(ensure_ascii=True).encode
+
+
+class StepLog:
+    """Tells each step to the log, and counts it.  It is a ``Tell``: quick, and never raises.
+
+    counts  step -> how often it was made, whatever the level
+    """
+
+    def __init__(
+        self, clock: IReactorTime, file: LogFile, form: Literal["text", "json"] = "text", level: Level = "info"
+    ) -> None:
+        self.counts: dict[str, int] = dict.fromkeys(LEVEL_OF_STEP, 0)
+        self._seconds = clock.seconds
+        self._file = file
+        self._write = file.write
+        self._second = -1
+        self._second_text = ""
+        self.use(form, level)
+
+    def use(self, form: Literal["text", "json"], level: Level) -> None:
+        """Takes another form and level, after a reload."""
+        self._line: Callable[[str, str, Mapping[str, object]], str] = json_line if form == "json" else text_line
+        self._least = LEVELS[level]
+
+    def __call__(self, step: str, /, **fields: object) -> None:
+        counts = self.counts
+        counts[step] = counts.get(step, 0) + 1
+        level = LEVEL_OF_STEP.get(step, INFO)
+        if level >= self._least:
+            try:
+                self._write(self._line(self._now(), step, fields), level == ERROR)
+            except Exception as error:  # a value that has no text must not stop the mail
+                self._write(self._line(self._now(), step, {"error": f"the log line could not be made: {error!r}"}))
+
+    def observe(self, event: dict[str, Any]) -> None:
+        """Takes an event of Twisted's own log, with its traceback; it is an ``ILogObserver``."""
+        level = _LEVEL_OF_EVENT.get(event.get("log_level"), INFO)
+        if level < self._least:
+            return
+        fields = {"text": formatEvent(event).strip(), "source": event.get("log_namespace", "")}
+        failure = event.get("log_failure")
+        if failure is not None:
+            fields["traceback"] = failure.getTraceback()
+        name = getattr(event.get("log_level"), "name", "info")
+        self._write(self._line(self._now(), name, fields), level == ERROR)
+
+    def _now(self) -> str:
+        at = self._seconds()
+        second = int(at)
+        if second != self._second:  # thousands of lines share it
+            self._second, self._second_text = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._second_text}.{int(at % 1 * 1000):03d}Z"
+
+
+def text_line(at: str, step: str, fields: Mapping[str, object]) -> str:
+    """``at step name=value …``; a traceback follows on lines of its own, which are indented."""
+    parts = [at, step]
+    for name, value in fields.items():
+        if type(value) is not str:
+            if value is None:
+                continue
+            value = _as_text(name, value)
+        if value and value.isprintable() and " " not in value and '"' not in value:
+            parts.append(f"{name}={value}")
+        elif name != "traceback":
+            parts.append(f"{name}={quoted(value)}")
+    return " ".join(parts) + _indented(str(fields.get("traceback", "")))
+
+
+def json_line(at: str, step: str, fields: Mapping[str, object]) -> str:
+    """An object in one line: ``at`` and ``step`` first, numbers as numbers."""
+    return _encode({"at": at, "step": step, **fields})
+
+
+def quoted(value: str) -> str:
+    """The value as a JSON string; what does not print is escaped."""
+    if not value.isprintable():
+        return _quote_all(value)
+    return _quote(value) if '"' in value or "\\" in value else f'"{value}"'
+
+
+def _as_text(name: str, value: object) -> str:
+    if isinstance(value, float):
+        if name.endswith("_at"):
+            return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(value))
+        return f"{value:.3f}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
+def _indented(traceback: str) -> str:
+    lines = (line if line.isprintable() else _quote_all(line) for line in traceback.splitlines())
+    return "".join(f"\n    | {line}" for line in lines)
