@@ -1,0 +1,112 @@
+"""Giving up root, once the ports are open, for good.
+
+The order matters: the groups first, then the group, then the user; after ``setuid`` nothing of it could be
+done any more.  The rule that must not be broken: after ``drop`` there is no way back, or it raises.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+class PrivilegesFault(Exception):
+    """We cannot become who we should be; ``str()`` says why and what would help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whom to become."""
+
+    user: str
+    uid: int
+    gid: int
+
+
+class Privileges(Protocol):
+    """What this needs of the operating system; the module ``os`` has it."""
+
+    def geteuid(self) -> int: ...
+    def getresuid(self) -> tuple[int, int, int]: ...
+    def initgroups(self, user: str, gid: int, /) -> None: ...
+    def setresgid(self, rgid: int, egid: int, sgid: int, /) -> None: ...
+    def setresuid(self, ruid: int, euid: int, suid: int, /) -> None: ...
+
+
+def identity(user: str, group: str | None = None) -> Identity:
+    """The identity of a user and group by name or number.  Raises PrivilegesFault."""
+    try:
+        entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
+    except KeyError:
+        raise PrivilegesFault(
+            f"user: there is no user {user} on this machine; create it: useradd --system {user}"
+        ) from None
+    try:
+        gid = entry.pw_gid if group is None else int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise PrivilegesFault(
+            f"group: there is no group {group} on this machine; create it: groupadd --system {group}"
+        ) from None
+    return Identity(entry.pw_name, entry.pw_uid, gid)
+
+
+def prepare_spool(spool: Path, who: Identity | None) -> None:
+    """Makes the spool, for its owner alone (0700), and as root gives it to the user who will work in it.
+
+    Raises PrivilegesFault, also when the folder belongs to somebody else: another could put mail into it.
+    """
+    try:
+        spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # By descriptor, and not through a symbolic link: between looking and changing nobody can put another there.
+        fd = os.open(spool, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise PrivilegesFault(
+            f"spool: {spool}: {error.strerror}; it must be a folder of the relay's own, and no symbolic link"
+        ) from None
+    try:
+        _make_private(fd, spool, who)
+    except PermissionError as error:
+        raise PrivilegesFault(
+            f"spool: {spool}: {error.strerror}; it must be a folder of the relay's own, and no symbolic link"
+        ) from None
+    finally:
+        os.close(fd)
+
+
+def _make_private(fd: int, spool: Path, who: Identity | None) -> None:
+    found = os.fstat(fd)
+    wanted = who.uid if who is not None else os.geteuid()
+    if found.st_uid != wanted:
+        if os.geteuid() != 0 or found.st_uid != 0 or os.listdir(fd):
+            raise PrivilegesFault(
+                f"spool: {spool} belongs to user number {found.st_uid}, and the relay works as number {wanted}; "
+                f"chown -R it when its content is the relay's, or use another folder"
+            )
+        assert who is not None
+        os.fchown(fd, who.uid, who.gid)
+    if stat.S_IMODE(found.st_mode) != 0o700:
+        os.fchmod(fd, 0o700)
+
+
+def drop(who: Identity, system: Privileges = os) -> None:
+    """Becomes this user for good, when we are root; otherwise does nothing if we are that user already.
+
+    Raises PrivilegesFault.
+    """
+    if system.geteuid() != 0:
+        if system.geteuid() == who.uid:
+            return
+        raise PrivilegesFault(f"user: only root can become {who.user}; start the relay as root or as {who.user}")
+    try:
+        system.initgroups(who.user, who.gid)
+        system.setresgid(who.gid, who.gid, who.gid)
+        system.setresuid(who.uid, who.uid, who.uid)
+    except OSError as error:
+        raise PrivilegesFault(f"user: cannot become {who.user}: {error.strerror}") from None
+    if system.getresuid() != (who.uid, who.uid, who.uid):
+        raise PrivilegesFault(f"user: the system did not let go of root for {who.user}")
