@@ -125,12 +125,10 @@ class Router:
 
     def addresses_now(self, hop: Hop) -> Addresses | None:
         """The addresses of a hop that has no path, when they are known without asking anybody, else None."""
-        known = self._addresses.get((hop.host, hop.by_mx), self._clock.seconds())
-        if known is not None:
-            return known
         if is_ip(hop.host):
             return (hop.host,)
-        return None if hop.by_mx else self._hosts_file.addresses(hop.host) or None
+        listed = () if hop.by_mx else self._hosts_file.addresses(hop.host)
+        return listed or self._addresses.get((hop.host, hop.by_mx), self._clock.seconds())
 
     def addresses(self, hop: Hop) -> defer.Deferred[Addresses]:
         """The addresses of a hop that has no path, IPv6 and IPv4 in turns."""

@@ -1,0 +1,93 @@
+"""A DNS in memory: answers at once, after a delay of a fake clock, or when the test says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import defer
+from twisted.internet.interfaces import IReactorTime
+
+from relay.route.names import Answer, Found, Kind, Missing, Mx, Trouble
+
+
+class FakeNames:
+    """Fits ``relay.route.names.Names``.  What nobody told it does not exist.
+
+    delay_s  how long an answer takes by the clock; 0 is at once
+    """
+
+    def __init__(self, clock: IReactorTime, delay_s: float = 0.0) -> None:
+        self.asked: list[tuple[str, str]] = []
+        self.delay_s = delay_s
+        self.held: list[Callable[[], None]] | None = None
+        self._clock = clock
+        self._answers: dict[tuple[str, str], Any] = {}
+        self._remembered: dict[tuple[str, str], Answer[Any]] = {}
+
+    def mx(self, name: str, *hosts: tuple[int, str], ttl: float = 300.0) -> None:
+        self._say(name, "MX", tuple(Mx(*host) for host in hosts), ttl)
+
+    def a(self, name: str, *addresses: str, ttl: float = 300.0) -> None:
+        self._say(name, "A", addresses, ttl)
+
+    def aaaa(self, name: str, *addresses: str, ttl: float = 300.0) -> None:
+        self._say(name, "AAAA", addresses, ttl)
+
+    def ptr(self, reverse_pointer: str, *names: str, ttl: float = 300.0) -> None:
+        self._say(reverse_pointer, "PTR", names, ttl)
+
+    def trouble(self, name: str, kind: str, why: str = "time-out") -> None:
+        self._answers[name, kind] = lambda: Trouble(why, self._clock.seconds() + 15)
+        self._remembered.clear()
+
+    def remove(self, name: str) -> None:
+        """From now on the name does not exist."""
+        for key in [key for key in self._answers if key[0] == name]:
+            del self._answers[key]
+        self._remembered.clear()
+
+    def hold(self) -> None:
+        """Answer nothing until ``let_go``."""
+        self.held = []
+
+    def let_go(self) -> None:
+        held, self.held = self.held or [], None
+        for answer in held:
+            answer()
+
+    def _say(self, name: str, kind: str, values: tuple[Any, ...], ttl: float) -> None:
+        self._answers[name, kind] = lambda: Found(values, self._clock.seconds() + ttl)
+        self._remembered.clear()
+
+    # -- names.Names -------------------------------------------------------------------------
+
+    def known(self, name: str, kind: Kind[Any], *, search: bool = False) -> Answer[Any] | None:
+        answer = self._remembered.get((name, kind.name))
+        return answer if answer is not None and answer.expires_at > self._clock.seconds() else None
+
+    def ask(self, name: str, kind: Kind[Any], *, search: bool = False) -> defer.Deferred[Answer[Any]]:
+        known = self.known(name, kind)
+        if known is not None:
+            return defer.succeed(known)
+        self.asked.append((name, kind.name))
+        asked: defer.Deferred[Answer[Any]] = defer.Deferred()
+
+        def answer() -> None:
+            if not asked.called:
+                asked.callback(self._answer(name, kind.name))
+
+        if self.held is not None:
+            self.held.append(answer)
+        elif self.delay_s:
+            self._clock.callLater(self.delay_s, answer)
+        else:
+            answer()
+        return asked
+
+    def _answer(self, name: str, kind: str) -> Answer[Any]:
+        make = self._answers.get((name, kind))
+        exists = any(one == name for one, _ in self._answers)
+        answer: Answer[Any] = make() if make is not None else Missing(exists, self._clock.seconds() + 60)
+        self._remembered[name, kind] = answer
+        return answer
