@@ -1,0 +1,121 @@
+"""From the configuration to what each stage is told: one function for each.
+
+Here, and only here, the words of the configuration meet the words of the stages.  Each rule goes along
+with its place (``relay.yaml:12``), so that a verdict or a route can name it.
+"""
+
+from __future__ import annotations
+
+from relay.bounce.notify import ReportSettings
+from relay.deliver.settings import DeliverySettings
+from relay.message.address import domain_key
+from relay.operate.config import Config
+from relay.operate.interfaces import own_addresses
+from relay.policy.content import ContentLimits
+from relay.policy.directory import parse_entry
+from relay.policy.forward import Forward
+from relay.policy.policy import PolicySettings, Whom
+from relay.policy.recipients import entry_key
+from relay.receive.settings import ReceiveSettings
+from relay.route.mx import Ourselves
+from relay.route.table import RouteRule, RouteTable
+from relay.schedule.retry import RetrySettings
+from relay.schedule.settings import ScheduleSettings
+from relay.schedule.window import WindowSettings
+from relay.smtp.data import BareLineEnds
+
+
+def policy_settings(config: Config) -> PolicySettings:
+    """Who may send what where."""
+    accept, told = config.accept, config.tell
+    return PolicySettings(
+        hostname=config.hostname,
+        networks=accept.networks,
+        domains=accept.domains,
+        recipients_listed=accept.recipients is not None,
+        forward={
+            entry_key(key): Forward(entry.to, entry.refer, entry.tell, config.place(f"forward.{key}"))
+            for key, entry in config.forward.items()
+        },
+        directory=tuple(
+            parse_entry(user, person, config.place(f"directory.{user}")) for user, person in config.directory.items()
+        ),
+        postmaster=config.postmaster,
+        tell_forwarding=Whom(told.forwarding),
+        verify_for=Whom(told.vrfy),
+        expand_for=Whom(told.expn),
+        status_for=Whom(told.status),
+        etrn_for=Whom(told.etrn),
+        content=ContentLimits(accept.max_hops, accept.header_size_octets),
+        place=config.place,
+    )
+
+
+def receive_settings(config: Config) -> ReceiveSettings:
+    """Limits and times of the way in."""
+    return ReceiveSettings(
+        hostname=config.hostname,
+        size_limit_octets=config.accept.message_size_octets,
+        recipients_limit=config.accept.max_recipients,
+        bare_line_ends=BareLineEnds(config.accept.bare_line_ends),
+        errors_limit=config.limits.errors,
+        connections_limit=config.limits.connections,
+        client_limit=config.limits.connections_per_client,
+        command_timeout_s=config.timeouts.command_s,
+        content_timeout_s=config.timeouts.content_s,
+        transaction_limit_s=config.timeouts.transaction_s,
+    )
+
+
+def route_table(config: Config) -> RouteTable:
+    """Where mail goes."""
+    return RouteTable(
+        [
+            RouteRule(route.to, route.via, route.sender, f"routes[{number}], {config.place(f'routes[{number}]')}")
+            for number, route in enumerate(config.routes)
+        ]
+    )
+
+
+def schedule_settings(config: Config) -> ScheduleSettings:
+    """When it is tried, and how much at once."""
+    retry = RetrySettings(
+        config.retry.first_s,
+        config.retry.factor,
+        config.retry.longest_s,
+        warn_after_s=config.retry.warn_after_s,
+        give_up_after_s=config.retry.give_up_after_s,
+    )
+    delivery = config.delivery
+    most = delivery.connections_per_destination
+    return ScheduleSettings(
+        retry=retry,
+        window=WindowSettings(min(delivery.first_connections, most), 1, most, rest=retry),
+        in_flight=delivery.connections,
+        per_transaction=delivery.recipients,
+    )
+
+
+def delivery_settings(config: Config) -> DeliverySettings:
+    """Limits of the way out."""
+    delivery = config.delivery
+    return DeliverySettings(
+        connect_timeout_s=config.timeouts.connect_s,
+        connections=delivery.connections,
+        connections_per_hop=delivery.connections_per_destination,
+        messages_per_connection=delivery.messages_per_connection,
+        idle_s=delivery.idle_s,
+        recipients_per_transaction=delivery.recipients,
+    )
+
+
+def report_settings(config: Config) -> ReportSettings:
+    """How senders are told."""
+    return ReportSettings(
+        config.hostname, config.postmaster, config.bounce.full_limit_octets, config.bounce.double_bounce
+    )
+
+
+def ourselves(config: Config) -> Ourselves:
+    """How this machine may stand in somebody's MX list: by its name, or the address of an interface."""
+    return Ourselves((domain_key(config.hostname),), own_addresses())
