@@ -1,0 +1,57 @@
+"""What one report tells: the facts, before they are put into words for people and fields for programs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from relay.bounce.original import Original
+from relay.message.envelope import Message, Recipient
+from relay.message.outcome import Action, Final
+from relay.message.reply import printable
+
+_REPLY_LIMIT = 1000  # characters of a reply; some peers preach
+_REPLIES_LIMIT = 1 << 20  # characters of all replies together
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is told to whom.
+
+    hostname     our own name
+    reader       who gets the report, as an address
+    message      what it is about, with its envelope
+    finals       what became of each recipient that is told of; one at least
+    original     as much of the message as there is to give back
+    now          seconds since the epoch
+    retry_until  until when those delayed are tried, seconds since the epoch, or None when that is not known
+    """
+
+    hostname: str
+    reader: str
+    message: Message
+    finals: tuple[tuple[Recipient, Final], ...]
+    original: Original
+    now: float
+    retry_until: float | None = None
+
+    @property
+    def action(self) -> Action:
+        """The gravest of what is told."""
+        told = {final.action for _, final in self.finals}
+        return next(action for action in Action if action in told)
+
+    @property
+    def utf8(self) -> bool:
+        """Whether the way back is known to take UTF-8 outside encoded parts (RFC 6533 §4.5)."""
+        return not self.reader.isascii()
+
+    @property
+    def is_to_postmaster(self) -> bool:
+        """Whether the sender cannot be told, and the postmaster is in his place."""
+        return self.message.envelope.reverse_path is None
+
+    def reply_of(self, final: Final) -> str:
+        """The reply as one printable line; the more recipients a report has, the shorter, but never under 120."""
+        room = max(120, min(_REPLY_LIMIT, _REPLIES_LIMIT // len(self.finals)))
+        text = " ".join(printable(final.reply[: 4 * room]).split())
+        return text if len(text) <= room else text[: room - 3] + "..."
