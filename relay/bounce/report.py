@@ -83,7 +83,7 @@ def _subject(said: str, facts: Facts) -> str:
         return field("Subject", *f"{said}: {subject}".split() if subject else (said,))
     folded = Header(f"{said}:", header_name="Subject")
     folded.append(subject, "utf-8")
-    return f"Subject: {folded.encode(linesep='\r\n')}\r\n"
+    return "Subject: " + folded.encode(linesep="\r\n") + "\r\n"
 
 
 def _name(facts: Facts) -> str:
