@@ -81,28 +81,37 @@ class ContentEnded:
 
 @dataclass(frozen=True, slots=True)
 class TransactionAborted:
-    """News: forget the transaction (RSET, a new EHLO, bad content, connection lost)."""
+    """News: forget the transaction and what came of its content (RSET, a new EHLO, bad content, connection lost).
+
+    Bad content is told as soon as it is known, the reply to it is given at its end.  After ContentEnded this
+    comes only when the connection is lost before the answer.
+    """
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyReceived:
-    """Question: VRFY (RFC 5321 §3.5)."""
+    """Question: VRFY (RFC 5321 §3.5).
+
+    smtputf8  the client takes UTF-8 in the answer (RFC 6531 §3.7.4); else what is not ASCII is sent as ``?``
+    """
 
     text: str
+    smtputf8: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ExpandReceived:
-    """Question: EXPN (RFC 5321 §3.5)."""
+    """Question: EXPN (RFC 5321 §3.5).  smtputf8 as in VerifyReceived."""
 
     text: str
+    smtputf8: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class HelpReceived:
-    """Question: HELP, with its argument in upper case, or empty."""
+    """Question: HELP STATUS, the one topic that the session has no text for.  211 to those who may know."""
 
     topic: str
 
