@@ -1,0 +1,273 @@
+"""What the server offers: service extensions, their parameters, and the limits.
+
+One table: an extension that is not offered is not announced, its verbs are 502 and its parameters 555,
+so that what EHLO says and what works cannot differ.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from relay.message import reply
+from relay.message.envelope import Body, Notify, Ret
+from relay.message.reply import Reply
+from relay.smtp.commands import COMMANDS, Command, CommandRefused
+from relay.smtp.data import BareLineEnds
+from relay.smtp.lines import COMMAND_LINE_LIMIT_OCTETS
+
+ENVID_LIMIT = 100  # characters (RFC 3461 §4.4)
+ORCPT_LIMIT = 500  # characters (RFC 3461 §4.2)
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """A service extension, and what it adds (RFC 5321 §2.2).
+
+    needs        the extensions without which it means nothing
+    mail_octets  by how much the longest MAIL command grows; rcpt_octets likewise
+    """
+
+    keyword: str
+    verbs: tuple[str, ...] = ()
+    mail_parameters: tuple[str, ...] = ()
+    rcpt_parameters: tuple[str, ...] = ()
+    mail_octets: int = 0
+    rcpt_octets: int = 0
+    needs: tuple[str, ...] = ()
+    in_lmtp: bool = True
+
+
+EXTENSIONS = (
+    Extension("PIPELINING"),  # RFC 2920
+    Extension("SIZE", mail_parameters=("SIZE",), mail_octets=26),  # RFC 1870 §2
+    Extension("8BITMIME", mail_parameters=("BODY",), mail_octets=17),  # RFC 6152 §2
+    Extension("ENHANCEDSTATUSCODES"),  # RFC 2034
+    Extension(  # RFC 3461 §4: ENVID and ORCPT at their longest, RET and NOTIFY beside them
+        "DSN",
+        mail_parameters=("RET", "ENVID"),
+        rcpt_parameters=("NOTIFY", "ORCPT"),
+        mail_octets=len(" RET=FULL ENVID=") + ENVID_LIMIT,
+        rcpt_octets=len(" NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=") + ORCPT_LIMIT,
+    ),
+    Extension("CHUNKING", verbs=("BDAT",)),  # RFC 3030 §2
+    Extension("BINARYMIME", mail_octets=16, needs=("CHUNKING", "8BITMIME")),  # RFC 3030 §3
+    Extension("SMTPUTF8", mail_parameters=("SMTPUTF8",), mail_octets=10, needs=("8BITMIME",)),  # RFC 6531 §3.1
+    Extension("LIMITS"),  # RFC 9422
+    Extension("VRFY"),  # has no verbs here: where it is off the answer is 252, not 502 (RFC 5321 §7.3)
+    Extension("EXPN", verbs=("EXPN",)),
+    Extension("ETRN", verbs=("ETRN",), in_lmtp=False),  # RFC 1985
+    Extension("SEND", verbs=("SEND",), in_lmtp=False),  # RFC 5321 F.6: must be announced
+    Extension("SOML", verbs=("SOML",), in_lmtp=False),
+    Extension("SAML", verbs=("SAML",), in_lmtp=False),
+    Extension("HELP", verbs=("HELP",)),
+)
+
+
+@dataclass(frozen=True)
+class ServerOffer:
+    """What a listener offers its clients.  Made once and shared by its sessions.
+
+    hostname              our own name
+    lmtp                  speak LMTP (RFC 2033): LHLO, and one reply a recipient after the content
+    message_size_limit    octets of content; 0 for none
+    recipients_limit      accepted recipients of one message (RFC 5321 §4.5.3.1.8: 100 at least)
+    mails_limit           messages in one session (MAILMAX of RFC 9422); 0 for none
+    bare_line_ends        what becomes of content with a bare CR or LF
+    off                   keywords of extensions that are not offered, as ``ETRN`` or ``CHUNKING``
+    errors_limit          5yz replies, those to RCPT and within a refused message apart
+    refusals_limit        5yz replies to RCPT, and refused chunks of a message
+    idle_commands_limit   commands that bring no message nearer
+    discard_limit         octets of refused content that are read to find its end
+
+    The last four are counted from the last accepted message; beyond them the session is closed with 421 4.7.0.
+    """
+
+    hostname: str
+    lmtp: bool = False
+    message_size_limit: int = 50 * 1024 * 1024
+    recipients_limit: int = 1000
+    mails_limit: int = 0
+    bare_line_ends: BareLineEnds = BareLineEnds.REFUSE
+    off: frozenset[str] = frozenset()
+    errors_limit: int = 20
+    refusals_limit: int = 1000
+    idle_commands_limit: int = 100
+    discard_limit: int = 1024 * 1024 * 1024
+
+    @cached_property
+    def extensions(self) -> Mapping[str, Extension]:
+        """Those that are offered, by keyword."""
+        offered: dict[str, Extension] = {}
+        for extension in EXTENSIONS:
+            if (
+                extension.keyword not in self.off
+                and all(needed in offered for needed in extension.needs)
+                and (extension.in_lmtp or not self.lmtp)
+            ):
+                offered[extension.keyword] = extension
+        return offered
+
+    @cached_property
+    def keywords(self) -> tuple[str, ...]:
+        """The lines of the EHLO response after the first (RFC 5321 §4.1.1.1)."""
+        limits = f"LIMITS RCPTMAX={self.recipients_limit}"
+        if self.mails_limit:
+            limits += f" MAILMAX={self.mails_limit}"
+        said = {"SIZE": f"SIZE {self.message_size_limit}", "LIMITS": limits}
+        return tuple(said.get(keyword, keyword) for keyword in self.extensions)
+
+    @cached_property
+    def commands(self) -> Mapping[str, Command]:
+        """The commands that are known here; those of extensions not offered are marked as not implemented."""
+        verbs = {verb for extension in EXTENSIONS for verb in extension.verbs}
+        offered = {verb for extension in self.extensions.values() for verb in extension.verbs}
+        unknown = {"EHLO", "HELO"} if self.lmtp else {"LHLO"}  # RFC 2033 §4.1
+        return {
+            verb: replace(command, implemented=False) if verb in verbs - offered else command
+            for verb, command in COMMANDS.items()
+            if verb not in unknown
+        }
+
+    @cached_property
+    def line_limits(self) -> Mapping[bytes, int]:
+        """The longest command line, octets with CRLF, of the verbs for which it is more than 512."""
+        mail = sum(extension.mail_octets for extension in self.extensions.values())
+        rcpt = sum(extension.rcpt_octets for extension in self.extensions.values())
+        return {b"MAIL": COMMAND_LINE_LIMIT_OCTETS + mail, b"RCPT": COMMAND_LINE_LIMIT_OCTETS + rcpt}
+
+    def line_limit(self, line: bytes) -> int:
+        """How long this command line may be, octets with its CRLF (RFC 5321 §4.5.3.1.4)."""
+        return self.line_limits.get(line[:4].upper(), COMMAND_LINE_LIMIT_OCTETS)
+
+    @cached_property
+    def mail_parameters(self) -> frozenset[str]:
+        return frozenset(name for extension in self.extensions.values() for name in extension.mail_parameters)
+
+    @cached_property
+    def rcpt_parameters(self) -> frozenset[str]:
+        return frozenset(name for extension in self.extensions.values() for name in extension.rcpt_parameters)
+
+    @cached_property
+    def closing(self) -> Reply:
+        return reply.closing(self.hostname)
+
+
+# -- parameters of MAIL and RCPT -------------------------------------------------------------------
+
+_KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
+_XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-Fa-f]{2})*")
+_UTF8_XTEXT = re.compile(r"(?:[!-*,-<>-~\u0080-\U0010FFFF]|\+[0-9A-Fa-f]{2})+")  # RFC 6533 §3
+_HEXCHAR = re.compile(r"\+([0-9A-Fa-f]{2})")
+_EMBEDDED = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_ADDRESS_TYPE = re.compile(r"[A-Za-z0-9!#$%&'*\-/?^_`{|}~]+")
+
+
+def decode_xtext(text: str) -> str:
+    """What xtext stands for (RFC 3461 §4).  Raises ValueError.
+
+    Only printable ASCII may come out, as §4.2 and §4.4 demand: a ``+0A`` would put a line end into reports,
+    queue files and the next hop's commands.
+    """
+    if not _XTEXT.fullmatch(text):
+        raise ValueError("not xtext")
+    decoded = _HEXCHAR.sub(lambda match: chr(int(match[1], 16)), text) if "+" in text else text
+    if not (decoded.isascii() and decoded.isprintable()):
+        raise ValueError("xtext holds what is not printable")
+    return decoded
+
+
+def decode_utf8_address(text: str) -> str:
+    """What a utf-8-enc-addr stands for (RFC 6533 §3), with ``\\x{…}`` decoded.  Raises ValueError."""
+    if not _UTF8_XTEXT.fullmatch(text):
+        raise ValueError("not a UTF-8 address")
+    decoded = _HEXCHAR.sub(lambda match: chr(int(match[1], 16)), text)
+    decoded = _EMBEDDED.sub(lambda match: chr(int(match[1], 16)), decoded)  # ValueError above U+10FFFF
+    if _CONTROL.search(decoded):
+        raise ValueError("control character")
+    return decoded
+
+
+def _size(value: str) -> int:
+    if not re.fullmatch("[0-9]{1,20}", value):  # RFC 1870 §3
+        raise ValueError("not a size")
+    return int(value)
+
+
+def _ret(value: str) -> Ret:
+    return Ret(value.upper())
+
+
+def _envid(value: str) -> str:
+    if len(value) > ENVID_LIMIT:
+        raise ValueError("too long")
+    return decode_xtext(value)
+
+
+def _notify(value: str) -> Notify:
+    wishes = {Notify[word] for word in value.upper().split(",")}  # KeyError for any other word
+    if Notify.NEVER in wishes and len(wishes) > 1:
+        raise ValueError("NEVER stands alone")
+    return functools.reduce(operator.or_, wishes)
+
+
+def _orcpt(value: str) -> str:
+    kind, semicolon, address = value.partition(";")
+    if not semicolon or len(value) > ORCPT_LIMIT or not _ADDRESS_TYPE.fullmatch(kind) or not address:
+        raise ValueError("not type;address")
+    return f"{kind};{decode_utf8_address(address) if kind.lower() == 'utf-8' else decode_xtext(address)}"
+
+
+# keyword -> the event's field, and what makes its value; SMTPUTF8 has none
+_READERS: Mapping[str, tuple[str, Callable[[str], object]]] = {
+    "SIZE": ("declared_size", _size),
+    "BODY": ("body", lambda value: Body(value.upper())),
+    "RET": ("ret", _ret),
+    "ENVID": ("envid", _envid),
+    "NOTIFY": ("notify", _notify),
+    "ORCPT": ("orcpt", _orcpt),
+}
+
+
+def read_parameters(text: str, offered: frozenset[str]) -> dict[str, Any]:
+    """The parameters of MAIL or RCPT as fields of MailReceived or RecipientReceived.
+
+    text     what follows the path
+    offered  keywords that may come; any other is 555 (RFC 5321 §4.1.1.11)
+
+    Raises CommandRefused: 501 for a bad or missing value and for a parameter that comes twice
+    (RFC 3461 §4.5), 555 for a kind of body that is not offered.
+    """
+    fields: dict[str, Any] = {}
+    for word in text.split(" "):
+        if not word:
+            continue
+        keyword, equals, value = word.partition("=")
+        keyword = keyword.upper()
+        if keyword not in offered:
+            known = _KEYWORD.fullmatch(keyword)
+            raise CommandRefused(reply.UNKNOWN_PARAMETER if known else reply.BAD_ARGUMENTS)
+        field, read = _read(keyword, value if equals else None)
+        if field in fields:
+            raise CommandRefused(reply.BAD_ARGUMENTS.saying(f"Parameter {keyword} comes twice"))
+        fields[field] = read
+    return fields
+
+
+def _read(keyword: str, value: str | None) -> tuple[str, object]:
+    if keyword == "SMTPUTF8" and value is None:  # takes no value (RFC 6531 §3.4)
+        return "smtputf8", True
+    field, reader = _READERS.get(keyword, ("", None))
+    try:
+        if reader is not None and value:
+            return field, reader(value)
+    except (ValueError, KeyError):
+        if keyword == "BODY":
+            raise CommandRefused(reply.UNKNOWN_PARAMETER.saying(f"BODY={value} is not implemented")) from None
+    raise CommandRefused(reply.BAD_ARGUMENTS.saying(f"Syntax error in parameter {keyword}"))
