@@ -267,7 +267,10 @@ class Limits(Section):
 
 
 class Timeouts(Section):
-    """How long a silent peer is waited for.  The defaults are those of RFC 5321 §4.5.3.2."""
+    """How long is waited for a peer, and for ourselves.
+
+    What a next hop may take for each of its replies is the law's (RFC 5321 §4.5.3.2) and cannot be set.
+    """
 
     command_s: Duration = Field(default=300.0, alias="command", description="A client's next command.")
     content_s: Duration = Field(default=180.0, alias="content", description="The next piece of a client's content.")
@@ -276,16 +279,7 @@ class Timeouts(Section):
         alias="transaction",
         description="A client's whole message; a large one gets a second more for every 500 octets that came.",
     )
-    connect_s: Duration = Field(default=30.0, alias="connect", description="A connection to a next hop.")
-    greeting_s: Duration = Field(default=300.0, alias="greeting", description="A next hop's greeting.")
-    reply_s: Duration = Field(
-        default=300.0, alias="reply", description="A next hop's reply to EHLO, MAIL, RCPT and the like."
-    )
-    data_s: Duration = Field(default=120.0, alias="data", description="A next hop's 354 in answer to DATA.")
-    block_s: Duration = Field(default=180.0, alias="block", description="A next hop taking a piece of content.")
-    end_of_data_s: Duration = Field(
-        default=600.0, alias="end_of_data", description="A next hop's reply after the final dot."
-    )
+    connect_s: Duration = Field(default=30.0, alias="connect", description="A connection to one address of a next hop.")
     shutdown_s: Duration = Field(
         default=30.0, alias="shutdown", description="What is in flight when the relay is told to stop."
     )
@@ -328,7 +322,8 @@ class Retry(Section):
     def _in_order(self) -> Retry:
         if self.first_s > self.longest_s:
             raise ValueError("the first wait is longer than the longest; make `longest` at least as long as `first`")
-        if self.warn_after_s is not None and self.warn_after_s >= self.give_up_after_s:
+        chosen = "warn_after_s" in self.model_fields_set  # the default simply does not come into play
+        if chosen and self.warn_after_s is not None and self.warn_after_s >= self.give_up_after_s:
             raise ValueError("`warn_after` is not before `give_up_after`; make it shorter, or never")
         return self
 
@@ -336,7 +331,7 @@ class Retry(Section):
 class Delivery(Section):
     """How hard a next hop is worked."""
 
-    connections: Count = Field(default=100, description="Connections to next hops at once, in all.")
+    connections: Count = Field(default=200, description="Connections to next hops at once, in all.")
     connections_per_destination: Count = Field(
         default=20, description="Deliveries to one destination at once, when it does well."
     )
@@ -344,8 +339,8 @@ class Delivery(Section):
         default=5, description="Deliveries to one destination at once, before it has shown how it does."
     )
     recipients: Count = Field(default=100, description="Recipients in one transaction.")
-    messages_per_connection: Count = Field(default=100, description="Messages over one connection before a new one.")
-    idle_s: Duration = Field(default=5.0, alias="idle", description="How long an unused connection is kept.")
+    messages_per_connection: Count = Field(default=200, description="Messages over one connection before a new one.")
+    idle_s: Duration = Field(default=10.0, alias="idle", description="How long an unused connection is kept.")
 
 
 class Bounce(Section):
@@ -458,6 +453,6 @@ class Settings(Section):
     delivery: Delivery = Field(default_factory=Delivery, description="How hard a next hop is worked.")
     bounce: Bounce = Field(default_factory=Bounce, description="How senders are told of failure.")
     limits: Limits = Field(default_factory=Limits, description="How much is served at once.")
-    timeouts: Timeouts = Field(default_factory=Timeouts, description="How long a silent peer is waited for.")
+    timeouts: Timeouts = Field(default_factory=Timeouts, description="How long is waited for a peer.")
     dns: Dns = Field(default_factory=Dns, description="How names are looked up.")
     log: Log = Field(default_factory=Log, description="One line for each step of a message's way.")

@@ -1,0 +1,84 @@
+"""The other end of the control socket: asking the running relay, by a plain socket and without a reactor."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from relay.operate.control import socket_path
+
+ANSWER_LIMIT_S = 60.0
+
+
+class NotRunning(Exception):
+    """No relay works on this spool."""
+
+
+class CannotAsk(Exception):
+    """There is a relay, and we may not or cannot talk to it; ``str()`` says why."""
+
+
+class Refusal(Exception):
+    """The relay's answer is no.
+
+    kind  ``request``, ``unavailable`` or ``fault``: see relay.operate.control
+    """
+
+    def __init__(self, text: str, kind: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+class Control:
+    """A conversation with the relay of a spool.  A context manager."""
+
+    def __init__(self, spool: Path, limit_s: float = ANSWER_LIMIT_S) -> None:
+        """limit_s  how long to wait for each piece of an answer.  Raises NotRunning, CannotAsk."""
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(limit_s)
+        try:
+            self._socket.connect(socket_path(spool))
+        except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+            self._socket.close()
+            raise NotRunning(str(spool)) from None
+        except (OSError, ValueError) as error:
+            self._socket.close()
+            raise CannotAsk(f"{spool}: {getattr(error, 'strerror', None) or error}") from None
+        self._answers = self._socket.makefile("rb")
+
+    def __enter__(self) -> Control:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def ask(self, do: str, /, **fields: object) -> Iterator[dict[str, Any]]:
+        """The rows of the answer, as they come.  Raises Refusal, CannotAsk."""
+        request = {name: value for name, value in fields.items() if value is not None}
+        try:
+            self._socket.sendall(json.dumps({"do": do, **request}).encode() + b"\n")
+            for line in self._answers:
+                answer = json.loads(line)
+                if "row" in answer:
+                    yield answer["row"]
+                elif "error" in answer:
+                    raise Refusal(answer["error"], answer.get("kind", "fault"))
+                else:
+                    return
+        except OSError as error:
+            raise CannotAsk(f"the relay does not answer: {error.strerror or error}") from None
+        raise CannotAsk("the relay ended before its answer was whole")
+
+    def ask_one(self, do: str, /, **fields: object) -> dict[str, Any]:
+        """The one row of the answer."""
+        rows = list(self.ask(do, **fields))
+        if len(rows) != 1:
+            raise CannotAsk(f"{len(rows)} rows in place of one; are relay and this command of the same version?")
+        return rows[0]
+
+    def close(self) -> None:
+        self._answers.close()
+        self._socket.close()
