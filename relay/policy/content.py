@@ -9,11 +9,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from relay.message import reply, trace
 from relay.message.address import Address
-from relay.policy.verdict import Accepted, Refused, Verdict
 
 _NAMED_FIELD = re.compile(rb"(?:\A|\r\n)(date|from|message-id)[ \t]*:", re.IGNORECASE)
+_MESSAGE_ID = re.compile(rb"(?:\A|\r\n)message-id[ \t]*:[ \t]*(?:\r\n[ \t]+)?([^\r\n]{1,250})", re.IGNORECASE)
 _FIELDS = re.compile(rb"(?:[!-9;-~]+[ \t]*:[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*)*")
 # Some programs leave the separator line of an mbox in front; it is no field, but fields follow.
 _BEGINS_LIKE_HEADER = re.compile(rb"[!-9;-~]+[ \t]*:|>?From |\r\n|\Z")
@@ -75,14 +74,6 @@ class HeaderWatch:
         """The header section as far as it came, without the empty line that ends it."""
         return bytes(self._header)
 
-    def verdict(self, limits: ContentLimits) -> Verdict:
-        """Whether the content may pass, once all of it was fed."""
-        if self.too_big:
-            return Refused(reply.HEADER_TOO_BIG, "header section over the limit", "accept.header_size")
-        if trace.count_received(self.header) > limits.hops:
-            return Refused(reply.TOO_MANY_HOPS, f"more than {limits.hops} Received fields", "accept.hops")
-        return Accepted(reply.QUEUED, "content", "accept")
-
     @property
     def separator(self) -> bytes:
         """What must stand between our trace fields and the content: an empty line when that has no header section,
@@ -90,6 +81,12 @@ class HeaderWatch:
         if self._is_bare_text or not _BEGINS_LIKE_HEADER.match(self._header):
             return b"\r\n"
         return b""
+
+    @property
+    def message_id(self) -> str:
+        """The value of the Message-ID field, for the logs; empty when there is none."""
+        found = _MESSAGE_ID.search(self._header)
+        return found[1].decode("ascii", "replace") if found else ""
 
     def missing(self, message_id: str, hostname: str, date: str, sender: Address | None) -> bytes:
         """The fields that a submission lacks and we add (RFC 6409 §8), ready to stand in front.

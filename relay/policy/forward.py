@@ -80,9 +80,10 @@ class Forwarding:
         A referral within is followed: whoever wrote it into a list means the person.
         Raises ForwardingFault.
         """
-        targets: dict[str, Address] = {}
+        # The case of a local part may mean something at a foreign host (RFC 5321 §2.4): those are two.
+        targets: dict[tuple[str, str], Address] = {}
         for target in self._walk(address, exists, ()):
-            targets.setdefault(target.key, target)
+            targets.setdefault((target.local, target.domain_key), target)
             if len(targets) > self._limit:
                 raise TooManyTargets(f"{address} becomes more than {self._limit} recipients")
         return tuple(targets.values())

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import enum
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from relay.message import reply
+from relay.message import reply, trace
 from relay.message.address import Address, domain_key
 from relay.message.envelope import Notify, Recipient
 from relay.message.reply import Reply
 from relay.policy.access import Client, Domains, IPNetwork, Networks, client_address
-from relay.policy.content import ContentLimits
+from relay.policy.content import ContentLimits, HeaderWatch
 from relay.policy.directory import Directory, Entry
 from relay.policy.forward import Forward, Forwarding, ForwardingFault, TooManyTargets
 from relay.policy.inquiry import Inquiry
@@ -46,8 +46,9 @@ class Whom(enum.Enum):
     TRUSTED = "trusted"
     ANYBODY = "anybody"
 
-    def includes(self, client: Client) -> bool:
-        return self is Whom.ANYBODY or (self is Whom.TRUSTED and client.trusted)
+    def includes(self, trusted: bool) -> bool:
+        """Whether a client is meant that is trusted, or is not."""
+        return self is Whom.ANYBODY or (self is Whom.TRUSTED and trusted)
 
 
 class Service(enum.Enum):
@@ -71,7 +72,7 @@ class PolicySettings:
     forward_limit       how many recipients one may become
     tell_forwarding     to whom the new path of a forwarded address is told (251)
     verify_for, expand_for, status_for, etrn_for  who may ask VRFY, EXPN, HELP STATUS, ETRN
-    places              where a key of the configuration stands: ``accept.networks`` -> ``relay.yaml:12``
+    place               where a key of the configuration stands: ``accept.networks`` -> ``relay.yaml:12``
     """
 
     hostname: str = "localhost"
@@ -88,7 +89,7 @@ class PolicySettings:
     status_for: Whom = Whom.TRUSTED
     etrn_for: Whom = Whom.TRUSTED
     content: ContentLimits = field(default_factory=ContentLimits)
-    places: Mapping[str, str] = field(default_factory=dict)
+    place: Callable[[str], str] = str
 
 
 class Policy:
@@ -101,6 +102,7 @@ class Policy:
     def __init__(self, settings: PolicySettings, recipients: RecipientList | None = None) -> None:
         self.settings = settings
         self.recipients = recipients
+        self.place = settings.place
         self._networks = Networks(settings.networks)
         self._own = Domains(_domain_entry(domain) for domain in settings.domains)
         self._forwarding = Forwarding(settings.forward, self._own, settings.forward_limit)
@@ -241,28 +243,37 @@ class Policy:
     def _forward_reply(self, client: Client, address: Address, entry: Forward, targets: tuple[Address, ...]) -> Reply:
         if len(targets) > 1 or targets[0] == address:
             return reply.RECIPIENT_OK
-        told = entry.tell if entry.tell is not None else self.settings.tell_forwarding.includes(client)
+        told = entry.tell if entry.tell is not None else self.settings.tell_forwarding.includes(client.trusted)
         return (
             reply.WILL_FORWARD.saying(f"User not local; will forward to <{targets[0]}>") if told else reply.RECIPIENT_OK
         )
+
+    # -- the content -----------------------------------------------------------------------
+
+    def content(self, watch: HeaderWatch) -> Verdict:
+        """May this content pass?  To be asked when all of it was fed to the watch."""
+        limits = self.settings.content
+        if watch.too_big:
+            rule = f"header section over {limits.header_octets} octets"
+            return Refused(reply.HEADER_TOO_BIG, rule, self.place("accept.header_size"))
+        if trace.count_received(watch.header) > limits.hops:
+            rule = f"more than {limits.hops} Received fields"
+            return Refused(reply.TOO_MANY_HOPS, rule, self.place("accept.max_hops"))
+        return Accepted(reply.QUEUED, "content", self.place("accept"))
 
     # -- questions about addresses ---------------------------------------------------------
 
     def verify(self, client: Client, text: str) -> Verdict:
         """VRFY: what is known of this user name, mailbox or full name (RFC 5321 §3.5)."""
-        if not self.settings.verify_for.includes(client):
+        if not self.settings.verify_for.includes(client.trusted):
             return Accepted(reply.CANNOT_VERIFY, client.rule, client.place)
         return self._inquiry.verify(text)
 
     def expand(self, client: Client, text: str) -> Verdict:
         """EXPN: who is behind this name (RFC 5321 §3.5)."""
-        if not self.settings.expand_for.includes(client):
+        if not self.settings.expand_for.includes(client.trusted):
             return Refused(reply.NOT_IMPLEMENTED, client.rule, client.place)
         return self._inquiry.expand(text)
-
-    def place(self, key: str) -> str:
-        """Where a key of the configuration stands."""
-        return self.settings.places.get(key, key)
 
 
 def _redirected(

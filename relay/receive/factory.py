@@ -1,0 +1,202 @@
+"""A listener: how many sessions there may be, how long they may take, and how they end.
+
+One clock serves the time-outs of all sessions: every few seconds it looks at each, so that no message
+costs a timer.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.internet.protocol import Factory
+
+from relay.message import reply
+from relay.message.reply import Reply
+from relay.message.step import Tell, tell_nobody
+from relay.policy.policy import Policy, Service
+from relay.queue.store import Store
+from relay.receive.intake import Intake
+from relay.receive.protocol import SmtpProtocol
+from relay.receive.reception import Reception
+from relay.receive.settings import (
+    Enqueue,
+    Flush,
+    HasRoom,
+    ReceiveSettings,
+    ReverseName,
+    TellCounts,
+    always_room,
+    no_reverse_name,
+)
+
+TICK_S = 5.0
+"""How often time-outs are looked at, and so how exact they are."""
+
+
+class SmtpServerFactory(Factory):
+    """Makes the sessions of one listener.
+
+    house  what they share
+    now    the time when time-outs were last looked at, seconds since the epoch
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        *,
+        clock: IReactorTime,
+        settings: ReceiveSettings,
+        policy: Policy,
+        store: Store,
+        enqueue: Enqueue,
+        flush: Flush,
+        service: Service = Service.RELAY,
+        tell: Tell = tell_nobody,
+        reverse_name: ReverseName = no_reverse_name,
+        counts: TellCounts | None = None,
+        has_room: HasRoom = always_room,
+    ) -> None:
+        """counts  the queue in numbers; by default the store's own"""
+        self.house = Reception(
+            clock,
+            settings,
+            policy,
+            store,
+            enqueue,
+            tell,
+            service,
+            reverse_name,
+            counts if counts is not None else store.counts,
+            flush,
+            has_room,
+        )
+        self.now = clock.seconds()
+        self._clock = clock
+        self._sessions: set[SmtpProtocol] = set()
+        self._strangers: Counter[str] = Counter()
+        self._tick: IDelayedCall | None = None
+        self._all_gone: Deferred[None] | None = None
+
+    def reconfigure(self, settings: ReceiveSettings, policy: Policy) -> None:
+        """New rules and limits, for sessions that are open too; what a transaction was already told stays so."""
+        self.house.reconfigure(settings, policy)
+        for session in self._sessions:
+            session.reconsider()
+
+    @property
+    def sessions(self) -> int:
+        """How many are open."""
+        return len(self._sessions)
+
+    # -- sessions come and go ----------------------------------------------------------------
+
+    def buildProtocol(self, addr: IAddress | None) -> SmtpProtocol:
+        if self._tick is None:
+            self.now = self._clock.seconds()
+            self._tick = self._clock.callLater(TICK_S, self._look_at_the_time)
+        return SmtpProtocol(self)
+
+    def admit(self, session: SmtpProtocol, ip: str) -> Intake:
+        """Counts a session that begins; one too many is greeted with 421."""
+        house = self.house
+        self._sessions.add(session)
+        client = house.policy.client(ip)
+        group = ""
+        if not client.trusted:
+            group = client_group(client.ip)
+            self._strangers[group] += 1
+        turn_away = self._turn_away(group)
+        if turn_away is None:
+            house.tell("connected", client=client.ip)
+        else:
+            house.tell("refused", client=client.ip, reply=str(turn_away))
+        return Intake(house, ip, group, turn_away)
+
+    def _turn_away(self, group: str) -> Reply | None:
+        settings = self.house.settings
+        if self._all_gone is not None:
+            return reply.shutting_down(settings.hostname)
+        if len(self._sessions) > settings.connections_limit or self._strangers.get(group, 0) > settings.client_limit:
+            return reply.too_many_connections(settings.hostname)
+        return None
+
+    def gone(self, session: SmtpProtocol) -> None:
+        """Counts a session that ended."""
+        self._sessions.discard(session)
+        intake = session.intake
+        if intake.group:
+            self._strangers[intake.group] -= 1
+            if not self._strangers[intake.group]:
+                del self._strangers[intake.group]
+        if intake.turn_away is None:
+            self.house.tell("disconnected", client=intake.client.ip)
+        if not self._sessions:
+            self._nobody_left()
+
+    def _nobody_left(self) -> None:
+        if self._all_gone is not None and not self._all_gone.called:
+            self._stop_the_clock()
+            self._all_gone.callback(None)
+
+    # -- time --------------------------------------------------------------------------------
+
+    def _look_at_the_time(self) -> None:
+        self._tick = None
+        if not self._sessions:
+            return
+        before, self.now = self.now, self._clock.seconds()
+        # A clock that was set back or ahead (NTP, suspend) is not the client's fault.
+        passed = self.now - before
+        if not 0 <= passed <= 3 * TICK_S:
+            for session in self._sessions:
+                session.shift_time(passed - TICK_S)
+            passed = TICK_S
+        self._tick = self._clock.callLater(TICK_S, self._look_at_the_time)
+        for session in tuple(self._sessions):
+            session.check_time(self.now, passed, self.house.settings)
+
+    def _stop_the_clock(self) -> None:
+        if self._tick is not None:
+            self._tick.cancel()
+            self._tick = None
+
+    # -- the end -----------------------------------------------------------------------------
+
+    def shut_down(self, within_s: float) -> Deferred[None]:
+        """Says 421 to the idle and to newcomers, and lets transactions that were begun come to their end.
+
+        Fires when no session is left, at the latest after within_s (and a moment for the last words).
+        """
+        if self._all_gone is None:
+            self._all_gone = Deferred()
+            for session in tuple(self._sessions):
+                session.shut_down()
+            if not self._sessions:
+                self._nobody_left()
+            else:
+                late = self._clock.callLater(within_s, self._dismiss_all)
+                self._all_gone.addBoth(lambda _: late.cancel() if late.active() else None)
+        answer: Deferred[None] = Deferred()
+        self._all_gone.addCallback(lambda _: answer.callback(None))
+        return answer
+
+    def _dismiss_all(self) -> None:
+        words = reply.shutting_down(self.house.settings.hostname)
+        for session in tuple(self._sessions):
+            session.dismiss(words)
+        self._clock.callLater(1.0, self._abort_all)
+
+    def _abort_all(self) -> None:
+        for session in tuple(self._sessions):
+            session.abort()
+
+
+def client_group(ip: str) -> str:
+    """Whose connections are counted together: an IPv4 address, or the /64 that one IPv6 customer has."""
+    if ":" not in ip:
+        return ip or "unix"
+    return str(ipaddress.IPv6Network((ip.partition("%")[0], 64), strict=False))

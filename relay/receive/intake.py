@@ -1,0 +1,210 @@
+"""One client's visit: answers the questions of its session.
+
+The session has checked that a command may come and is well formed; policy decides; here it is carried out.
+A question that can be answered at once is answered by a plain call; only what waits for the disk gives a
+Deferred.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.python.failure import Failure
+
+from relay.message import reply
+from relay.message.address import domain_key
+from relay.message.envelope import Origin
+from relay.message.reply import Reply, printable
+from relay.policy.policy import Service
+from relay.policy.verdict import Refused
+from relay.receive import questions
+from relay.receive.reception import Reception
+from relay.receive.transaction import Answer, Transaction
+from relay.smtp.events import (
+    ContentEnded,
+    ContentReceived,
+    ContentStarted,
+    EtrnReceived,
+    ExpandReceived,
+    HelloReceived,
+    HelpReceived,
+    MailReceived,
+    RecipientReceived,
+    SessionOpened,
+    TransactionAborted,
+    VerifyReceived,
+)
+
+
+class Intake:
+    """Answers one session's events.
+
+    client     who is there
+    offer      what it is offered
+    group      with whom its connections are counted; empty when they are not
+    turn_away  said in place of the greeting, when the client cannot be served; or None
+    ended      messages brought to their end in this session, taken or not
+    """
+
+    __slots__ = (
+        "_extended",
+        "_helo",
+        "_house",
+        "_ip",
+        "_origin",
+        "_transaction",
+        "client",
+        "ended",
+        "group",
+        "offer",
+        "turn_away",
+    )
+
+    def __init__(self, house: Reception, ip: str, group: str = "", turn_away: Reply | None = None) -> None:
+        self._house = house
+        self._ip = ip
+        self._helo = ""
+        self._extended = False
+        self._origin: Origin | None = None
+        self._transaction: Transaction | None = None
+        self.client = house.policy.client(ip)
+        self.offer = house.offer(self.client)
+        self.group = group
+        self.turn_away = turn_away
+        self.ended = 0
+
+    def reconsider(self) -> None:
+        """Looks at the client again, under new rules; a transaction that was begun goes on under the old."""
+        self.client = self._house.policy.client(self._ip)
+        self.offer = self._house.offer(self.client)
+
+    def answer(self, event: object) -> Answer:
+        """The answer to any event.  Nothing that goes wrong in it gets past here: it is trouble of ours, 451."""
+        try:
+            return _ANSWERS[type(event)](self, event)
+        except Exception as error:
+            return self._house.trouble(type(event).__name__, error)
+
+    def leave(self) -> None:
+        """The client is gone: forgets what is not committed."""
+        if self._transaction is not None:
+            self._transaction.abort()
+            self._transaction = None
+
+    # -- the session -----------------------------------------------------------------------
+
+    def _opened(self, event: SessionOpened) -> Reply:
+        if self.turn_away is not None:
+            return self.turn_away
+        self._house.reverse_name(self.client.ip)  # so that it is known when a message comes
+        return reply.greeting(self._house.settings.hostname)
+
+    def _hello(self, event: HelloReceived) -> Reply:
+        self._helo, self._extended, self._origin = printable(event.name), event.extended, None
+        return reply.reply(250, "", f"{self._house.settings.hostname} greets {self._helo}")
+
+    # -- the transaction -------------------------------------------------------------------
+
+    def _mail(self, event: MailReceived) -> Reply:
+        house = self._house
+        verdict = house.policy.sender(self.client, house.service, event.reverse_path)
+        if isinstance(verdict, Refused):
+            told = {"reply": str(verdict.reply), "rule": verdict.rule, "place": verdict.place}
+            house.tell("refused", client=self.client.ip, sender=str(event.reverse_path or "<>"), **told)
+            return verdict.reply
+        if event.declared_size is not None and not house.has_room(event.declared_size):
+            return reply.NO_SPACE
+        self._transaction = Transaction(house, self.client, event)
+        return verdict.reply
+
+    def _recipient(self, event: RecipientReceived) -> Reply:
+        return self._begun().recipient(event)
+
+    def _content_started(self, event: ContentStarted) -> Reply:
+        return self._begun().start()
+
+    def _content_received(self, event: ContentReceived) -> Answer:
+        return self._begun().write(event.data)
+
+    def _content_ended(self, event: ContentEnded) -> Answer:
+        transaction, self._transaction = self._begun(), None
+        self.ended += 1
+        return transaction.finish(self._origin_of(transaction.smtputf8))
+
+    def _aborted(self, event: TransactionAborted) -> None:
+        self.leave()
+
+    def _begun(self) -> Transaction:
+        assert self._transaction is not None, "the session asks only within a transaction"
+        return self._transaction
+
+    def _origin_of(self, smtputf8: bool) -> Origin:
+        """Where a message of this session comes from; the same object for all of them, as far as it is the same."""
+        protocol = protocol_name(self._house.service, self._extended, smtputf8)
+        origin = self._origin
+        if origin is None or origin.protocol != protocol or origin.client_name == "unknown":
+            ip = self.client.ip
+            name = self._house.reverse_name(ip) if ip else "localhost"
+            origin = self._origin = Origin(ip, name or "unknown", self._helo, protocol)
+        return origin
+
+    # -- other questions -------------------------------------------------------------------
+
+    def _verify(self, event: VerifyReceived) -> Reply:
+        return self._house.policy.verify(self.client, event.text).reply
+
+    def _expand(self, event: ExpandReceived) -> Reply:
+        return self._house.policy.expand(self.client, event.text).reply
+
+    def _help(self, event: HelpReceived) -> Reply:
+        house = self._house
+        if event.topic == "STATUS" and house.policy.settings.status_for.includes(self.client.trusted):
+            return questions.status(house.counts(), house.clock.seconds())
+        return questions.help_with(event.topic, self.offer.commands)
+
+    def _etrn(self, event: EtrnReceived) -> Answer:
+        house, named = self._house, questions.etrn_domain(event.node)
+        if named is None:
+            return questions.ETRN_NO_NAMED_QUEUE
+        if not house.policy.settings.etrn_for.includes(self.client.trusted):
+            return questions.ETRN_NOT_ALLOWED.saying(
+                f"Node {named[0]} not allowed: your network is not in accept.networks"
+            )
+        domain, subdomains = domain_key(named[0]), named[1]
+        refusal = questions.etrn_refusal(house.policy, self.client.trusted, domain)
+        if refusal is not None:
+            return refusal
+        waiting = house.flush(domain, subdomains)
+        return waiting.addCallbacks(lambda count: questions.etrn_answer(domain, count), self._not_flushed)
+
+    def _not_flushed(self, failure: Failure) -> Reply:
+        self._house.trouble("flush", failure)
+        return questions.ETRN_UNABLE
+
+
+_ANSWERS: dict[type, Callable[[Intake, Any], Answer]] = {
+    SessionOpened: Intake._opened,
+    HelloReceived: Intake._hello,
+    MailReceived: Intake._mail,
+    RecipientReceived: Intake._recipient,
+    ContentStarted: Intake._content_started,
+    ContentReceived: Intake._content_received,
+    ContentEnded: Intake._content_ended,
+    TransactionAborted: Intake._aborted,
+    VerifyReceived: Intake._verify,
+    ExpandReceived: Intake._expand,
+    HelpReceived: Intake._help,
+    EtrnReceived: Intake._etrn,
+}
+
+
+def protocol_name(service: Service, extended: bool, smtputf8: bool, tls: bool = False, login: bool = False) -> str:
+    """The ``with`` of a Received field (RFC 3848, RFC 6531 §4.3)."""
+    if service is Service.LMTP:
+        name = "UTF8LMTP" if smtputf8 else "LMTP"
+    elif not extended:
+        return "SMTP"
+    else:
+        name = "UTF8SMTP" if smtputf8 else "ESMTP"
+    return f"{name}{'S' if tls else ''}{'A' if login else ''}"

@@ -1,0 +1,71 @@
+"""HELP and ETRN: what a person at the other end asks.
+
+Sources: RFC 5321 §4.1.1.8 (HELP), RFC 1985 (ETRN).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from relay.message.reply import HELP, Reply, reply
+from relay.policy.policy import Policy
+from relay.queue.store import Counts, State
+from relay.smtp.commands import Command
+
+ETRN_STARTED = reply(250, "2.0.0", "OK, queuing started")
+ETRN_NOTHING = reply(251, "2.0.0", "OK, no messages waiting")
+ETRN_COUNTED = reply(253, "2.0.0", "OK, pending messages started")
+ETRN_UNABLE = reply(458, "4.3.0", "Unable to start the queue now")
+ETRN_NOT_ALLOWED = reply(459, "4.7.1", "Not allowed")
+ETRN_NO_NAMED_QUEUE = reply(501, "5.5.4", "Syntax error: there are no named queues here")
+
+
+def help_with(topic: str, commands: Mapping[str, Command]) -> Reply:
+    """HELP, with a command or without.
+
+    topic     in upper case, or empty
+    commands  those that this listener knows
+    """
+    command = commands.get(topic)
+    if command is not None and command.implemented:
+        return HELP.saying(f"{command.usage}: {command.meaning}")
+    verbs = " ".join(verb for verb, command in commands.items() if command.implemented)
+    return HELP.saying(f"Commands: {verbs}", "HELP and a command tells more", *HELP.lines)
+
+
+def status(counts: Counts, now: float) -> Reply:
+    """HELP STATUS: the queue in numbers (211)."""
+    by_state = counts.recipients
+    lines = [
+        f"Queue: {counts.messages} messages, {counts.octets} octets",
+        f"Recipients: {by_state.get(State.WAITING, 0)} waiting, {by_state.get(State.HELD, 0)} held",
+    ]
+    if counts.oldest_at is not None:
+        lines.append(f"Oldest message: accepted {max(0, now - counts.oldest_at):.0f} s ago")
+    if counts.set_aside:
+        lines.append(f"Set aside: {counts.set_aside}")
+    return reply(211, "2.0.0", *lines)
+
+
+def etrn_domain(node: str) -> tuple[str, bool] | None:
+    """The domain that ETRN names, and whether those below it are meant; None for ``#queue``, which we have not
+    (RFC 1985 §5.3)."""
+    if node.startswith("#"):
+        return None
+    return (node[1:], True) if node.startswith("@") else (node, False)
+
+
+def etrn_refusal(policy: Policy, trusted: bool, domain: str) -> Reply | None:
+    """Others than trusted clients may start the queue for domains of ours alone: it is theirs to fetch."""
+    if trusted or policy.is_own(domain):
+        return None
+    return ETRN_NOT_ALLOWED.saying(f"Node {domain} not allowed: it is none of our domains")
+
+
+def etrn_answer(node: str, waiting: int | None) -> Reply:
+    """What ETRN found; ``waiting`` is None when it was not counted (RFC 1985 §5.2)."""
+    if waiting is None:
+        return ETRN_STARTED.saying(f"OK, queuing for node {node} started")
+    if waiting == 0:
+        return ETRN_NOTHING.saying(f"OK, no messages waiting for node {node}")
+    return ETRN_COUNTED.saying(f"OK, {waiting} pending messages for node {node} started")

@@ -1,0 +1,188 @@
+"""One message on its way in: from MAIL to the answer to its last octet.
+
+The rules that must not be broken: 250 is answered only when the queue says that the message is on disk;
+trouble of ours is answered 4yz, and whatever becomes of the transaction, its draft is committed or aborted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from relay.message import reply, trace
+from relay.message.envelope import Envelope, Message, Origin, Recipient
+from relay.message.reply import Reply
+from relay.policy.access import Client
+from relay.policy.content import HeaderWatch
+from relay.policy.policy import Service
+from relay.policy.verdict import Refused
+from relay.queue.store import Draft
+from relay.receive.reception import Reception
+from relay.smtp.events import MailReceived, RecipientReceived
+
+Answer = Reply | Deferred[Reply | None] | None
+"""A reply at once, a reply later, or nothing to say.  A Deferred that fires with None was only waited for."""
+
+
+class Transaction:
+    """What a client said since MAIL, and the draft of its content."""
+
+    __slots__ = ("_client", "_draft", "_expanded", "_house", "_mail", "_named", "_recipients", "_trouble", "_watch")
+
+    def __init__(self, house: Reception, client: Client, mail: MailReceived) -> None:
+        self._house = house
+        self._client = client
+        self._mail = mail
+        self._named: list[RecipientReceived] = []
+        self._recipients: list[Recipient] = []
+        self._expanded: list[Recipient] = []
+        self._draft: Draft | None = None
+        self._watch: HeaderWatch | None = None
+        self._trouble: Reply | None = None
+
+    def recipient(self, event: RecipientReceived) -> Reply:
+        """Answers RCPT."""
+        house = self._house
+        verdict = house.policy.recipient(
+            self._client, house.service, event.address, event.notify, event.orcpt, self._mail.smtputf8
+        )
+        if isinstance(verdict, Refused):
+            house.tell(
+                "refused",
+                client=self._client.ip,
+                sender=self.sender,
+                recipient=str(event.address),
+                reply=str(verdict.reply),
+                rule=verdict.rule,
+                place=verdict.place,
+            )
+            return verdict.reply
+        if self._recipients and len(self._recipients) + len(verdict.recipients) > house.settings.recipients_limit:
+            # RFC 5321 §4.5.3.1.10: the client sends to the others in a transaction of their own.
+            return reply.TOO_MANY_RECIPIENTS
+        self._named.append(event)
+        self._recipients += verdict.recipients
+        if verdict.expanded is not None:
+            self._expanded.append(verdict.expanded)
+        return verdict.reply
+
+    @property
+    def smtputf8(self) -> bool:
+        """Whether the client asked for it (RFC 6531 §3.4)."""
+        return self._mail.smtputf8
+
+    @property
+    def sender(self) -> str:
+        """The reverse-path as the logs show it."""
+        return str(self._mail.reverse_path) if self._mail.reverse_path is not None else "<>"
+
+    # -- the content -----------------------------------------------------------------------
+
+    def start(self) -> Reply:
+        """Answers DATA, or the first BDAT: shall the content come?"""
+        try:
+            self._draft = self._house.store.begin()
+        except Exception as error:
+            return self._house.trouble("begin", error)
+        self._watch = HeaderWatch(self._house.policy.settings.content.header_octets)
+        return reply.START_INPUT
+
+    def write(self, data: bytes) -> Deferred[Reply | None] | None:
+        """Takes a piece of the content.  A Deferred: stop reading from the client until it fires."""
+        draft, watch = self._draft, self._watch
+        if draft is None or watch is None:
+            return None  # refused already; the rest is read only to find the end
+        watch.feed(data)
+        try:
+            written = draft.write(data)
+        except Exception as error:
+            self._fail(error)
+            return None
+        if watch.too_big:
+            self.abort()
+        if written is None:
+            return None
+        return written.addCallbacks(_nothing, self._write_failed)
+
+    def _write_failed(self, failure: Failure) -> None:
+        self._fail(failure)
+
+    def _fail(self, error: BaseException | Failure) -> None:
+        self._trouble = self._house.trouble("write", error)
+        self.abort()
+
+    def abort(self) -> None:
+        """Forgets the draft."""
+        if self._draft is not None:
+            self._draft.abort()
+            self._draft = None
+
+    # -- the end ---------------------------------------------------------------------------
+
+    def finish(self, origin: Origin) -> Answer:
+        """Answers the end of the content."""
+        if self._trouble is not None:
+            return self._trouble
+        house, watch = self._house, self._watch
+        assert watch is not None
+        verdict = house.policy.content(watch)
+        if isinstance(verdict, Refused):
+            self.abort()
+            told = {"reply": str(verdict.reply), "rule": verdict.rule, "place": verdict.place}
+            house.tell("refused", client=self._client.ip, sender=self.sender, message_id=watch.message_id, **told)
+            return verdict.reply
+        draft, self._draft = self._draft, None
+        assert draft is not None
+        recipients = self._recipients if len(self._recipients) == 1 else _none_twice(self._recipients)
+        head = self._head(watch, draft.id, origin)
+        mail = self._mail
+        envelope = Envelope(mail.reverse_path, mail.body, mail.smtputf8, mail.ret, mail.envid)
+        try:
+            queued = house.enqueue(draft, envelope, origin, head, recipients, self._expanded)
+        except Exception as error:
+            draft.abort()
+            return house.trouble("commit", error)
+        return queued.addCallbacks(self._queued, self._not_queued, (len(recipients),))
+
+    def _head(self, watch: HeaderWatch, message_id: str, origin: Origin) -> bytes:
+        house = self._house
+        hostname, now = house.settings.hostname, house.clock.seconds()
+        # With several, "for" would tell each of the others (RFC 5321 §4.4, §7.2).
+        only = self._named[0].address if len(self._named) == 1 else None
+        head = trace.received(origin, hostname, message_id, now, only)
+        if house.service is Service.SUBMISSION:
+            head += watch.missing(message_id, hostname, trace.date(now), self._mail.reverse_path)
+        return head + watch.separator
+
+    def _queued(self, message: Message, recipients: int) -> Reply:
+        origin, watch = message.origin, self._watch
+        self._house.tell(
+            "accepted",
+            id=message.id,
+            client=origin.client_ip,
+            helo=origin.helo,
+            protocol=origin.protocol,
+            sender=self.sender,
+            recipients=recipients,
+            size=message.size,
+            message_id=watch.message_id if watch is not None else "",
+        )
+        return Reply(250, "2.0.0", (f"OK {message.id}",))
+
+    def _not_queued(self, failure: Failure) -> Reply:
+        return self._house.trouble("commit", failure)
+
+
+def _nothing(_: object) -> None:
+    return None
+
+
+def _none_twice(recipients: Iterable[Recipient]) -> list[Recipient]:
+    """Each address once, as it was first given.  The case of a local part may mean something (RFC 5321 §2.4)."""
+    first: dict[tuple[str, str], Recipient] = {}
+    for recipient in recipients:
+        address = recipient.address
+        first.setdefault((address.local, address.domain_key), recipient)
+    return list(first.values())
