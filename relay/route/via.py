@@ -27,7 +27,7 @@ from relay.message.reply import Reply
 SMTP_PORT = 25
 LMTP_PORT = 24
 
-_URL = re.compile(r"(smtp|lmtp)://(\[[^\]]*\]|[^:/?#@\[\]]*)(?::([^/]*))?/?")
+_URL = re.compile(r"(smtp|lmtp)://(\[[^\]]*\]|[^:/?#@\[\]]*)(?::([^/:@]*))?/?")
 _REJECT = re.compile(r"([45][0-5][0-9]) +([45]\.\d{1,3}\.\d{1,3}) +(\S.*)")
 _FORMS = (
     "smtp://host:25, lmtp://host:24, lmtp+unix:/path, mx:, mx:example.org, discard:, "
@@ -209,7 +209,7 @@ def _hop(text: str) -> Hop:
 
 def _what_is_wrong(text: str) -> str:
     if "@" in text:
-        return f"{text!r}: a user and password do not stand in via; use user and password_file"
+        return "a user and password do not stand in via; use user and password_file"  # and not in the log either
     if re.fullmatch(r"[^:/]+(:\d+)?", text):
         return f"{text!r}: the protocol is missing; write smtp://{text}"
     if text.count(":") > 2 and "[" not in text:

@@ -78,8 +78,7 @@ class DnsServer:
         name = name.lower().rstrip(".")
         for key in [key for key in self.records if key[0] == name]:
             del self.records[key]
-        for key in [key for key in self.behaviour if key.partition("/")[0] == name]:
-            del self.behaviour[key]
+        self.behaviour = {key: how for key, how in self.behaviour.items() if key.partition("/")[0] != name}
 
     def servfail(self, name: str, kind: str = "") -> None:
         self.behave("SERVFAIL", name, kind)

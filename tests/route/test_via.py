@@ -1,0 +1,106 @@
+"""``via:``: what it may say, and what a slip in it is answered with."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from relay.message.reply import reply
+from relay.route.via import ByMx, Discard, Hop, HopList, Reject, ToLiteral, is_ip, literal_way, parse_via
+
+
+@pytest.mark.parametrize(
+    ("text", "hop", "lane"),
+    [
+        ("smtp://mail.example:587", Hop("mail.example", 587), "smtp:mail.example:587"),
+        ("smtp://Mail.Example", Hop("mail.example", 25), "smtp:mail.example:25"),
+        ("SMTP://mail.example:25/", Hop("mail.example", 25), "smtp:mail.example:25"),
+        ("smtp://mailhost", Hop("mailhost", 25), "smtp:mailhost:25"),
+        ("smtp://10.0.0.5", Hop("10.0.0.5", 25), "smtp:[10.0.0.5]:25"),
+        ("smtp://[10.0.0.5]:2525", Hop("10.0.0.5", 2525), "smtp:[10.0.0.5]:2525"),
+        ("smtp://[2001:DB8:0::1]:25", Hop("2001:db8::1", 25), "smtp:[2001:db8::1]:25"),
+        ("smtp://bücher.example", Hop("xn--bcher-kva.example", 25), "smtp:xn--bcher-kva.example:25"),
+        ("lmtp://10.0.0.5", Hop("10.0.0.5", 24, "lmtp"), "lmtp:[10.0.0.5]:24"),
+        ("lmtp+unix:/run/lmtp.sock", Hop("", 0, "lmtp", "/run/lmtp.sock"), "lmtp:/run/lmtp.sock"),
+        ("lmtp+unix:///run/lmtp.sock", Hop("", 0, "lmtp", "/run/lmtp.sock"), "lmtp:/run/lmtp.sock"),
+    ],
+)
+def test_a_host_is_read_and_named(text: str, hop: Hop, lane: str) -> None:
+    way = parse_via(text)
+    assert way == HopList((hop,))
+    assert way.lane == lane
+
+
+def test_several_hosts_keep_their_order() -> None:
+    way = parse_via(["smtp://smart.example:587", "lmtp://b.example"])
+    assert way == HopList((Hop("smart.example", 587), Hop("b.example", 24, "lmtp")))
+    assert way.lane == "smtp:smart.example:587,lmtp:b.example:24"
+
+
+def test_the_other_ways() -> None:
+    assert parse_via("mx:") == ByMx()
+    assert parse_via("mx:Example.ORG") == ByMx("example.org")
+    assert parse_via("discard:") == Discard()
+    assert parse_via("reject:550 5.7.1 Not here") == Reject(reply(550, "5.7.1", "Not here"))
+    assert parse_via("reject: 450 4.7.1 Later") == Reject(reply(450, "4.7.1", "Later"))
+
+
+@pytest.mark.parametrize(
+    ("via", "hint"),
+    [
+        ("mail.example:25", "write smtp://mail.example:25"),
+        ("mail.example", "write smtp://mail.example"),
+        ("smtp://", "the host is missing"),
+        ("smtp://:25", "the host is missing"),
+        ("smtp://mail.example:", "1 to 65535"),
+        ("smtp://mail.example:0", "1 to 65535"),
+        ("smtp://mail.example:70000", "1 to 65535"),
+        ("smtp://mail.example:²⁵", "1 to 65535"),
+        ("smtp://me:secret@mail.example", "password_file"),
+        ("smtp://2001:db8::1", "brackets"),
+        ("smtp://[2001:db8::g]", "not an IP address"),
+        ("smtp://10.0.0.300", "neither a host name nor an IP address"),
+        ("smtp://mail_.example.:25", "neither a host name"),
+        ("smtps://mail.example", "is none of smtp://host:25"),
+        ("lmtp+unix:run/lmtp.sock", "absolute"),
+        ("mx:[192.0.2.1]", "smtp://host:25"),
+        ("mx:192.0.2.1", "smtp://host:25"),
+        ("discard:now", "nothing follows"),
+        ("reject:", "reject:550 5.7.1"),
+        ("reject:go away", "reject:550 5.7.1"),
+        ("reject:250 2.0.0 OK", "reject:550 5.7.1"),
+        ("reject:550 4.7.1 text", "do not go together"),
+        ("", "is none of"),
+        ([], "one or more"),
+        (["smtp://a.example", "discard:"], "cannot stand in a list"),
+        (["smtp://a.example", "b.example"], "write smtp://b.example"),
+    ],
+)
+def test_a_slip_is_answered_with_what_would_be_right(via: str | list[str], hint: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(hint)):
+        parse_via(via)
+
+
+def test_a_fault_does_not_show_a_password() -> None:
+    """The text of a fault goes to a terminal and a log."""
+    with pytest.raises(ValueError, match="password_file") as fault:
+        parse_via("smtp://me:pa:ss@mail.example:587")
+    assert "pa:ss" not in str(fault.value)
+
+
+def test_one_literal_has_one_lane() -> None:
+    """Equal lane, equal way, and the other way round for address literals in their many spellings."""
+    assert literal_way("[IPv6:2001:DB8:0:0::1]") == literal_way("[ipv6:2001:db8::1]") == ToLiteral("2001:db8::1")
+    assert literal_way("[IPv6:::ffff:192.0.2.1]") == literal_way("[192.0.2.1]") == ToLiteral("192.0.2.1")
+    assert literal_way("example.org") is None
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "::1", "fe80::1%eth0"])
+def test_an_address_is_not_a_name(host: str) -> None:
+    assert is_ip(host)
+
+
+@pytest.mark.parametrize("host", ["mail.example", "mail1", "host.7", "", "face"])
+def test_a_name_is_not_an_address(host: str) -> None:
+    assert not is_ip(host)
