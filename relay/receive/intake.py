@@ -102,7 +102,7 @@ class Intake:
 
     def _hello(self, event: HelloReceived) -> Reply:
         self._helo, self._extended, self._origin = printable(event.name), event.extended, None
-        return reply.reply(250, "", f"{self._house.settings.hostname} greets {self._helo}")
+        return reply.NOTHING_DONE  # the session writes the response itself
 
     # -- the transaction -------------------------------------------------------------------
 
@@ -159,9 +159,9 @@ class Intake:
 
     def _help(self, event: HelpReceived) -> Reply:
         house = self._house
-        if event.topic == "STATUS" and house.policy.settings.status_for.includes(self.client.trusted):
+        if house.policy.settings.status_for.includes(self.client.trusted):
             return questions.status(house.counts(), house.clock.seconds())
-        return questions.help_with(event.topic, self.offer.commands)
+        return reply.HELP
 
     def _etrn(self, event: EtrnReceived) -> Answer:
         house, named = self._house, questions.etrn_domain(event.node)

@@ -1,16 +1,10 @@
-"""HELP and ETRN: what a person at the other end asks.
-
-Sources: RFC 5321 §4.1.1.8 (HELP), RFC 1985 (ETRN).
-"""
+"""HELP STATUS and ETRN: what a client asks about the queue (RFC 5321 §4.1.1.8, RFC 1985)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from relay.message.reply import HELP, Reply, reply
+from relay.message.reply import Reply, reply
 from relay.policy.policy import Policy
 from relay.queue.store import Counts, State
-from relay.smtp.commands import Command
 
 ETRN_STARTED = reply(250, "2.0.0", "OK, queuing started")
 ETRN_NOTHING = reply(251, "2.0.0", "OK, no messages waiting")
@@ -18,19 +12,6 @@ ETRN_COUNTED = reply(253, "2.0.0", "OK, pending messages started")
 ETRN_UNABLE = reply(458, "4.3.0", "Unable to start the queue now")
 ETRN_NOT_ALLOWED = reply(459, "4.7.1", "Not allowed")
 ETRN_NO_NAMED_QUEUE = reply(501, "5.5.4", "Syntax error: there are no named queues here")
-
-
-def help_with(topic: str, commands: Mapping[str, Command]) -> Reply:
-    """HELP, with a command or without.
-
-    topic     in upper case, or empty
-    commands  those that this listener knows
-    """
-    command = commands.get(topic)
-    if command is not None and command.implemented:
-        return HELP.saying(f"{command.usage}: {command.meaning}")
-    verbs = " ".join(verb for verb, command in commands.items() if command.implemented)
-    return HELP.saying(f"Commands: {verbs}", "HELP and a command tells more", *HELP.lines)
 
 
 def status(counts: Counts, now: float) -> Reply:
