@@ -1,4 +1,4 @@
-"""What the server offers: service extensions, their parameters, and the limits.
+"""What a server offers: service extensions, their parameters, and the limits.
 
 One table: an extension that is not offered is not announced, its verbs are 502 and its parameters 555,
 so that what EHLO says and what works cannot differ.
@@ -20,6 +20,7 @@ from relay.message.reply import Reply
 from relay.smtp.commands import COMMANDS, Command, CommandRefused
 from relay.smtp.data import BareLineEnds
 from relay.smtp.lines import COMMAND_LINE_LIMIT_OCTETS
+from relay.smtp.patience import USUAL, Limits
 
 ENVID_LIMIT = 100  # characters (RFC 3461 §4.4)
 ORCPT_LIMIT = 500  # characters (RFC 3461 §4.2)
@@ -68,6 +69,8 @@ EXTENSIONS = (
     Extension("HELP", verbs=("HELP",)),
 )
 
+_UTF8_VERBS = frozenset({b"MAIL", b"SEND", b"SOML", b"SAML", b"RCPT", b"VRFY", b"EXPN"})
+
 
 @dataclass(frozen=True)
 class ServerOffer:
@@ -80,12 +83,7 @@ class ServerOffer:
     mails_limit           messages in one session (MAILMAX of RFC 9422); 0 for none
     bare_line_ends        what becomes of content with a bare CR or LF
     off                   keywords of extensions that are not offered, as ``ETRN`` or ``CHUNKING``
-    errors_limit          5yz replies, those to RCPT and within a refused message apart
-    refusals_limit        5yz replies to RCPT, and refused chunks of a message
-    idle_commands_limit   commands that bring no message nearer
-    discard_limit         octets of refused content that are read to find its end
-
-    The last four are counted from the last accepted message; beyond them the session is closed with 421 4.7.0.
+    patience              how much of what leads nowhere is heard
     """
 
     hostname: str
@@ -95,10 +93,7 @@ class ServerOffer:
     mails_limit: int = 0
     bare_line_ends: BareLineEnds = BareLineEnds.REFUSE
     off: frozenset[str] = frozenset()
-    errors_limit: int = 20
-    refusals_limit: int = 1000
-    idle_commands_limit: int = 100
-    discard_limit: int = 1024 * 1024 * 1024
+    patience: Limits = USUAL
 
     @cached_property
     def extensions(self) -> Mapping[str, Extension]:
@@ -123,6 +118,11 @@ class ServerOffer:
         return tuple(said.get(keyword, keyword) for keyword in self.extensions)
 
     @cached_property
+    def keyword_lines(self) -> bytes:
+        """The same as they stand on the wire."""
+        return Reply(250, "", self.keywords).wire if self.keywords else b""
+
+    @cached_property
     def commands(self) -> Mapping[str, Command]:
         """The commands that are known here; those of extensions not offered are marked as not implemented."""
         verbs = {verb for extension in EXTENSIONS for verb in extension.verbs}
@@ -139,11 +139,16 @@ class ServerOffer:
         """The longest command line, octets with CRLF, of the verbs for which it is more than 512."""
         mail = sum(extension.mail_octets for extension in self.extensions.values())
         rcpt = sum(extension.rcpt_octets for extension in self.extensions.values())
-        return {b"MAIL": COMMAND_LINE_LIMIT_OCTETS + mail, b"RCPT": COMMAND_LINE_LIMIT_OCTETS + rcpt}
+        limits = dict.fromkeys((b"MAIL", b"SEND", b"SOML", b"SAML"), COMMAND_LINE_LIMIT_OCTETS + mail)
+        return {**limits, b"RCPT": COMMAND_LINE_LIMIT_OCTETS + rcpt}
 
     def line_limit(self, line: bytes) -> int:
         """How long this command line may be, octets with its CRLF (RFC 5321 §4.5.3.1.4)."""
         return self.line_limits.get(line[:4].upper(), COMMAND_LINE_LIMIT_OCTETS)
+
+    def line_takes_utf8(self, line: bytes) -> bool:
+        """Whether there may be a mailbox in UTF-8 in this command line (RFC 6531 §3.1)."""
+        return line[:4].upper() in _UTF8_VERBS and "SMTPUTF8" in self.extensions
 
     @cached_property
     def mail_parameters(self) -> frozenset[str]:
@@ -157,8 +162,18 @@ class ServerOffer:
     def closing(self) -> Reply:
         return reply.closing(self.hostname)
 
+    def help(self, topic: str) -> Reply:
+        """What HELP says: of one command, or which there are."""
+        if not topic:
+            offered = " ".join(command.verb for command in self.commands.values() if command.implemented)
+            return reply.HELP.saying(f"Commands: {offered}", "HELP and a command tells more")
+        command = self.commands.get(topic)
+        if command is None or not command.implemented:
+            return reply.PARAMETER_NOT_IMPLEMENTED
+        return reply.HELP.saying(command.usage, command.meaning)
 
-# -- parameters of MAIL and RCPT -------------------------------------------------------------------
+
+# -- parameters of MAIL, RCPT, VRFY and EXPN -------------------------------------------------------------------
 
 _KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-Fa-f]{2})*")
@@ -258,6 +273,14 @@ def read_parameters(text: str, offered: frozenset[str]) -> dict[str, Any]:
             raise CommandRefused(reply.BAD_ARGUMENTS.saying(f"Parameter {keyword} comes twice"))
         fields[field] = read
     return fields
+
+
+def without_smtputf8(argument: str, offer: ServerOffer) -> tuple[str, bool]:
+    """The argument of VRFY or EXPN, and whether the client takes UTF-8 in the answer (RFC 6531 §3.7.4.2)."""
+    text, _, last = argument.rpartition(" ")
+    if text and last.upper() == "SMTPUTF8" and "SMTPUTF8" in offer.extensions:
+        return text.rstrip(" "), True
+    return argument, False
 
 
 def _read(keyword: str, value: str | None) -> tuple[str, object]:

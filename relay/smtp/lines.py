@@ -8,24 +8,55 @@ memory than the longest line that is allowed.  The verdict on a line is the same
 from __future__ import annotations
 
 import re
+from typing import Protocol
 
 from relay.message import reply
 from relay.message.reply import Reply
 
 COMMAND_LINE_LIMIT_OCTETS = 512  # RFC 5321 §4.5.3.1.4, with the CRLF
 
+SWALLOWED_LIMIT_OCTETS = 64 * 1024
+"""A refused line is followed so far for its CRLF."""
+
 # Tab is no control character here: it only separates, and RFC 5321 §4.1.1 wants trailing white space tolerated.
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
+
+
+class LineRules(Protocol):
+    """What the command at the beginning of a line allows the line to be."""
+
+    def line_limit(self, line: bytes) -> int:
+        """Octets with the CRLF."""
+        ...
+
+    def line_takes_utf8(self, line: bytes) -> bool: ...
+
+
+class LineRefused(Exception):
+    """This line is no command; answer with ``reply``.  Raised once a line.
+
+    line  as much of it as is known
+    """
+
+    def __init__(self, reply: Reply, line: bytes) -> None:
+        super().__init__(str(reply))
+        self.reply = reply
+        self.line = line
+
+
+class LineEndless(Exception):
+    """A refused line does not end; close the session."""
 
 
 class Unread:
     """Octets that arrived and were not read yet."""
 
-    __slots__ = ("_at", "_data")
+    __slots__ = ("_at", "_data", "_swallowed")
 
     def __init__(self) -> None:
         self._data = b""
         self._at = 0
+        self._swallowed: int | None = None  # octets of a refused line whose CRLF has not come
 
     def __len__(self) -> int:
         return len(self._data) - self._at
@@ -33,20 +64,6 @@ class Unread:
     def add(self, data: bytes) -> None:
         self._data = self._data[self._at :] + data if self._at < len(self._data) else data
         self._at = 0
-
-    def line(self) -> bytes | None:
-        """The next line without its CRLF, or None when it has not ended."""
-        end = self._data.find(b"\r\n", self._at)
-        if end < 0:
-            return None
-        line = self._data[self._at : end]
-        self._at = end + 2
-        return line
-
-    def unfinished(self) -> bytes:
-        """What has come of a line that has not ended.  A final CR may be half of its CRLF and is left out."""
-        line = self._data[self._at :]
-        return line[:-1] if line.endswith(b"\r") else line
 
     def take(self, most: int | None = None) -> bytes:
         """Up to ``most`` octets, or all there are."""
@@ -59,38 +76,65 @@ class Unread:
         """What was taken last, from ``at`` on, was not ours; nothing else may be unread."""
         self._data, self._at = data, at
 
-    def swallow_line(self) -> tuple[int, bool]:
-        """Throws away the line up to its CRLF: how many octets went, and whether the CRLF was among them."""
-        before = len(self)
-        if self.line() is not None:
-            return before - len(self), True
-        self._at = len(self._data) - self._data.endswith(b"\r", self._at)
-        return before - len(self), False
-
     def clear(self) -> None:
         self._data, self._at = b"", 0
 
+    def command_line(self, rules: LineRules) -> str | None:
+        """The next line without its CRLF, or None when it has not ended.  Raises LineRefused, LineEndless."""
+        if self._swallowed is not None and not self._swallow():
+            return None
+        end = self._data.find(b"\r\n", self._at)
+        if end < 0:
+            self._judge_unfinished(rules)
+            return None
+        line = self._data[self._at : end]
+        self._at = end + 2
+        if len(line) <= COMMAND_LINE_LIMIT_OCTETS - 2 and line.isascii():  # the usual case, cheaply
+            text = line.decode("ascii")
+            if text.isprintable():
+                return text
+        return _judged(line, rules)
 
-def fault_in_unfinished(line: bytes, limit: int) -> Reply | None:
-    """What is already known to be wrong with a line whose CRLF has not come.
+    def _judge_unfinished(self, rules: LineRules) -> None:
+        line = self._data[self._at :]
+        if line.endswith(b"\r"):  # perhaps half of its CRLF
+            line = line[:-1]
+        fault = _fault_in_ends(line, rules.line_limit(line)) if line else None
+        if fault is not None:
+            self._swallowed = 0
+            raise LineRefused(fault, line)
 
-    limit  octets, with the CRLF
-    """
+    def _swallow(self) -> bool:
+        """Throws away the rest of a refused line; False when its CRLF has not come."""
+        end = self._data.find(b"\r\n", self._at)
+        if end >= 0:
+            self._at = end + 2
+            self._swallowed = None
+            return True
+        end = len(self._data) - self._data.endswith(b"\r", self._at)
+        self._swallowed = (self._swallowed or 0) + end - self._at
+        self._at = end
+        if self._swallowed > SWALLOWED_LIMIT_OCTETS:
+            raise LineEndless
+        return False
+
+
+def _judged(line: bytes, rules: LineRules) -> str:
+    """The text of a whole line, if nothing is wrong with its ends, its length and its octets, in this order."""
+    fault = _fault_in_ends(line, rules.line_limit(line))
+    try:
+        text = line.decode("utf-8" if rules.line_takes_utf8(line) else "ascii")
+    except UnicodeDecodeError:
+        text = "\0"
+    if fault is None and _CONTROL.search(text):
+        fault = reply.BAD_OCTET
+    if fault is not None:
+        raise LineRefused(fault, line)
+    return text
+
+
+def _fault_in_ends(line: bytes, limit: int) -> Reply | None:
+    """What is wrong with a line as far as it is known: it holds no CRLF, so that any CR or LF in it is bare."""
     if b"\n" in line[: limit - 2] or b"\r" in line[: limit - 2]:
         return reply.BARE_LINE_END
     return reply.LINE_TOO_LONG if len(line) > limit - 2 else None
-
-
-def fault_in(line: bytes, limit: int, utf8: bool) -> Reply | None:
-    """What is wrong with a whole line, if anything: its ends, its length, then its octets.
-
-    utf8  this command may carry UTF-8 (RFC 6531 §3.1)
-    """
-    fault = fault_in_unfinished(line, limit)
-    if fault is not None:
-        return fault
-    try:
-        text = line.decode("utf-8" if utf8 else "ascii")
-    except UnicodeDecodeError:
-        return reply.BAD_OCTET
-    return reply.BAD_OCTET if _CONTROL.search(text) else None

@@ -22,7 +22,6 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 from relay.message import reply as replies
-from relay.message.envelope import Body
 from relay.message.reply import Reply
 from relay.smtp.commands import (
     Argument,
@@ -31,9 +30,8 @@ from relay.smtp.commands import (
     Phase,
     chunk_size,
     hello_name,
-    path_and_rest,
 )
-from relay.smtp.data import BareLineEnds, Chunk, DotStuffed, has_bare_line_ends, with_whole_line_ends
+from relay.smtp.data import Chunk, DotStuffed
 from relay.smtp.events import (
     ContentEnded,
     ContentReceived,
@@ -44,19 +42,17 @@ from relay.smtp.events import (
     HelloReceived,
     HelpReceived,
     MailReceived,
-    RecipientReceived,
     SessionOpened,
     TransactionAborted,
     VerifyReceived,
 )
-from relay.smtp.extensions import ServerOffer, read_parameters
-from relay.smtp.lines import Unread, fault_in, fault_in_unfinished
+from relay.smtp.extensions import ServerOffer, without_smtputf8
+from relay.smtp.lines import LineEndless, LineRefused, Unread
+from relay.smtp.patience import Patience
+from relay.smtp.reception import Reception, sender_named
 
 UNREAD_LIMIT_OCTETS = 64 * 1024
 """More unread octets than this while a question is open, and the carrier is asked to read no more."""
-
-SWALLOWED_LINE_LIMIT_OCTETS = 64 * 1024
-"""A line without end is followed so far; then the session is closed."""
 
 
 class Awaiting(enum.Enum):
@@ -74,30 +70,6 @@ class Awaiting(enum.Enum):
     NOTHING = "nothing"
 
 
-class _Transaction:
-    """What the session must know of an open mail transaction.
-
-    accepted  recipients that were answered 2yz
-    tried     a RCPT was answered, whatever the answer
-    told      the carrier still has this transaction; when not, nothing more is told of it
-    size      octets of content handed on so far
-    chunks    octets that BDAT commands declared so far
-    held      a CR that ended the last chunk
-    """
-
-    __slots__ = ("accepted", "body", "chunks", "held", "size", "smtputf8", "told", "tried")
-
-    def __init__(self, body: Body, smtputf8: bool) -> None:
-        self.body = body
-        self.smtputf8 = smtputf8
-        self.accepted = 0
-        self.tried = False
-        self.told = True
-        self.size = 0
-        self.chunks = 0
-        self.held = b""
-
-
 class ServerSession:
     """One client's conversation.
 
@@ -108,16 +80,12 @@ class ServerSession:
 
     __slots__ = (
         "_asked",
-        "_discarded",
-        "_errors",
         "_events",
         "_framing",
-        "_idle",
         "_mails",
         "_out",
-        "_refusals",
+        "_patience",
         "_shutting_down",
-        "_swallowed",
         "_then",
         "_transaction",
         "_unread",
@@ -135,10 +103,10 @@ class ServerSession:
         self._events: deque[Event] = deque()
         self._asked: Event
         self._then: Callable[[Reply], None] | None = None
-        self._transaction: _Transaction | None = None
+        self._transaction: Reception | None = None
         self._framing: DotStuffed | Chunk | None = None
-        self._swallowed: int | None = None  # octets of a refused line whose CRLF has not come
-        self._errors = self._refusals = self._idle = self._mails = self._discarded = 0
+        self._patience = Patience(offer.patience)
+        self._mails = 0
         self._shutting_down = False
         self._ask(SessionOpened(), self._greeted)
 
@@ -229,24 +197,24 @@ class ServerSession:
             self._say(replies.shutting_down(self.offer.hostname))
             self._close("shutting down")
             return False
-        if self._swallowed is not None:
-            return self._swallow()
-        line = self._unread.line()
+        try:
+            line = self._unread.command_line(self.offer)
+        except LineRefused as refused:
+            self._respond(refused.reply)
+            if refused.line[:4].upper() == b"BDAT":
+                self._lose_framing()
+            return True
+        except LineEndless:
+            self._send_away()
+            return False
         if line is None:
-            return self._judge_unfinished()
+            return False
         self._read_command(line)
         return True
 
-    def _read_command(self, line: bytes) -> None:
-        verb, _, argument = line.decode("latin-1").rstrip(" \t").partition(" ")
+    def _read_command(self, line: str) -> None:
+        verb, _, argument = line.rstrip(" \t").partition(" ")
         verb = verb.upper()
-        if len(line) > 510 or not (line.isascii() and argument.isprintable() and verb.isprintable()):
-            utf8 = verb in _UTF8_VERBS and "SMTPUTF8" in self.offer.extensions
-            fault = fault_in(line, self.offer.line_limit(line), utf8)
-            if fault is not None:
-                self._refuse_line(line, fault)
-                return
-            argument = line.decode().rstrip(" \t")[len(verb) + 1 :]
         argument = argument.strip(" ")
         command = self.offer.commands.get(verb)
         refusal = self._fault_in_order(command, argument)
@@ -274,29 +242,6 @@ class ServerSession:
             return replies.BAD_ARGUMENTS.saying(f"Syntax: {command.usage}")
         return None
 
-    def _judge_unfinished(self) -> bool:
-        """Answers a line that is known to be wrong before it has ended."""
-        line = self._unread.unfinished()
-        fault = fault_in_unfinished(line, self.offer.line_limit(line)) if line else None
-        if fault is None:
-            return False
-        self._swallowed = 0
-        self._refuse_line(line, fault)
-        return True
-
-    def _refuse_line(self, line: bytes, fault: Reply) -> None:
-        self._respond(fault)
-        if line[:4].upper() == b"BDAT":
-            self._lose_framing()
-
-    def _swallow(self) -> bool:
-        """Throws away the rest of a refused line; False when its end has not come."""
-        octets, ended = self._unread.swallow_line()
-        self._swallowed = None if ended else (self._swallowed or 0) + octets
-        if self._swallowed is not None and self._swallowed > SWALLOWED_LINE_LIMIT_OCTETS:
-            self._send_away()
-        return ended
-
     def _lose_framing(self) -> None:
         # How many octets of content follow is not known: whatever came next would be content read as commands.
         self._close("a BDAT command was not understood")
@@ -323,8 +268,10 @@ class ServerSession:
         self.phase = Phase.READY
         asked = self._asked
         assert isinstance(asked, HelloReceived)
-        greets = f"{self.offer.hostname} greets {asked.name}"
-        self._say(Reply(250, "", (greets, *self.offer.keywords) if asked.extended else (greets,)))
+        greeting = Reply(250, "", (f"{self.offer.hostname} greets {asked.name}",)).wire
+        if asked.extended and self.offer.keyword_lines:
+            greeting = b"250-" + greeting[4:] + self.offer.keyword_lines
+        self._out.append(greeting)
 
     def _rset(self, verb: str, argument: str) -> None:
         self._forget("RSET")
@@ -340,7 +287,7 @@ class ServerSession:
         self._close("QUIT")
 
     def _vrfy(self, verb: str, argument: str) -> None:
-        text, utf8 = _without_smtputf8(argument, self.offer)
+        text, utf8 = without_smtputf8(argument, self.offer)
         if verb == "EXPN":
             self._ask(ExpandReceived(text, utf8), self._directory_answered)
         elif "VRFY" in self.offer.extensions:
@@ -354,16 +301,10 @@ class ServerSession:
 
     def _help(self, verb: str, argument: str) -> None:
         topic = argument.upper()
-        command = self.offer.commands.get(topic)
         if topic == "STATUS":
             self._ask(HelpReceived(topic), self._respond)
-        elif not topic:
-            offered = [one.verb for one in self.offer.commands.values() if one.implemented]
-            self._say(replies.HELP.saying("Commands: " + " ".join(offered), "HELP and a command tells more"))
-        elif command is not None and command.implemented:
-            self._say(replies.HELP.saying(command.usage, command.meaning))
         else:
-            self._respond(replies.PARAMETER_NOT_IMPLEMENTED)
+            self._respond(self.offer.help(topic))
 
     def _etrn(self, verb: str, argument: str) -> None:
         self._ask(EtrnReceived(argument), self._respond)
@@ -371,21 +312,12 @@ class ServerSession:
     # -- the envelope -----------------------------------------------------------------------------------
 
     def _mail(self, verb: str, argument: str) -> None:
-        offer = self.offer
-        path, rest = path_and_rest(argument, "FROM:", replies.BAD_SENDER_SYNTAX)
-        event = MailReceived(path, verb, **(read_parameters(rest, offer.mail_parameters) if rest else {}))
-        if path is not None and not path.domain:  # <Postmaster> alone is for RCPT only (RFC 5321 §4.1.1.3)
-            raise CommandRefused(replies.BAD_SENDER_SYNTAX)
-        if event.body is Body.BINARY and "BINARYMIME" not in offer.extensions:
-            raise CommandRefused(replies.UNKNOWN_PARAMETER)
-        if not (event.smtputf8 or path is None or path.is_ascii):
-            raise CommandRefused(_SENDER_NEEDS_SMTPUTF8)
-        if offer.message_size_limit and (event.declared_size or 0) > offer.message_size_limit:
-            raise CommandRefused(replies.TOO_BIG)
-        if offer.mails_limit and self._mails >= offer.mails_limit:
-            too_many = replies.too_many_errors(offer.hostname)
-            raise CommandRefused(too_many.saying(f"{offer.hostname} No more messages in this session"))
-        self._ask(event, self._mail_answered)
+        named = sender_named(self.offer, verb, argument)
+        if self.offer.mails_limit and self._mails >= self.offer.mails_limit:
+            hostname = self.offer.hostname
+            self._respond(replies.too_many_errors(hostname).saying(f"{hostname} No more messages in this session"))
+        else:
+            self._ask(named, self._mail_answered)
 
     def _mail_answered(self, reply: Reply) -> None:
         if not reply.is_positive:
@@ -393,7 +325,7 @@ class ServerSession:
             return
         asked = self._asked
         assert isinstance(asked, MailReceived)
-        self._transaction = _Transaction(asked.body, asked.smtputf8)
+        self._transaction = Reception(self.offer, asked.body, asked.smtputf8)
         self.phase = Phase.ENVELOPE
         self._mails += 1
         self._say(reply, asked.smtputf8)
@@ -401,16 +333,7 @@ class ServerSession:
     def _rcpt(self, verb: str, argument: str) -> None:
         transaction = self._transaction
         assert transaction is not None
-        transaction.tried = True
-        path, rest = path_and_rest(argument, "TO:", replies.BAD_RECIPIENT_SYNTAX)
-        if path is None:
-            raise CommandRefused(replies.MAILBOX_NAME_NOT_ALLOWED)
-        event = RecipientReceived(path, **(read_parameters(rest, self.offer.rcpt_parameters) if rest else {}))
-        if not (transaction.smtputf8 or path.is_ascii):
-            raise CommandRefused(replies.NEEDS_SMTPUTF8)
-        if transaction.accepted >= self.offer.recipients_limit:
-            raise CommandRefused(replies.TOO_MANY_RECIPIENTS)
-        self._ask(event, self._recipient_answered)
+        self._ask(transaction.recipient_named(argument), self._recipient_answered)
 
     def _recipient_answered(self, reply: Reply) -> None:
         transaction = self._transaction
@@ -424,10 +347,9 @@ class ServerSession:
     def _data(self, verb: str, argument: str) -> None:
         transaction = self._transaction
         assert transaction is not None
-        if transaction.body is Body.BINARY:  # RFC 3030 §3
-            raise CommandRefused(replies.BAD_SEQUENCE.saying("BODY=BINARYMIME needs BDAT"))
-        if not transaction.accepted:
-            raise CommandRefused(_no_recipients(transaction))
+        refusal = transaction.fault_in_data()
+        if refusal is not None:
+            raise CommandRefused(refusal)
         self._ask(ContentStarted(), self._data_answered)
 
     def _data_answered(self, reply: Reply) -> None:
@@ -449,19 +371,12 @@ class ServerSession:
             return
         transaction = self._transaction
         if refusal is None and transaction is not None:
-            refusal = self._fault_in_chunk(transaction, size)
+            refusal = transaction.fault_in_chunk(size)
         self._framing = chunk = Chunk(size, last, transaction.held if transaction is not None else b"")
         if refusal is not None:
             self._spoil(chunk, refusal, "a chunk was refused")
         elif self.phase is Phase.ENVELOPE:
             self._ask(ContentStarted(), self._first_chunk_answered)
-
-    def _fault_in_chunk(self, transaction: _Transaction, size: int) -> Reply | None:
-        if not transaction.accepted:
-            return _no_recipients(transaction)
-        transaction.chunks += size
-        limit = self.offer.message_size_limit
-        return replies.TOO_BIG if limit and transaction.chunks > limit else None
 
     def _first_chunk_answered(self, reply: Reply) -> None:
         assert self._framing is not None
@@ -472,10 +387,8 @@ class ServerSession:
 
     def _read_content(self, framing: DotStuffed | Chunk) -> bool:
         piece = framing.take(self._unread)
-        if piece and framing.refusal is None:
-            self._keep(piece, framing)
-        elif piece:
-            self._discard(piece, framing.refusal)
+        if piece:
+            self._receive_piece(piece, framing)
         if not framing.ended or self.closing:
             return False
         self._framing = None
@@ -485,29 +398,18 @@ class ServerSession:
             self._chunk_over(framing)
         return True
 
-    def _keep(self, piece: bytes, framing: DotStuffed | Chunk) -> None:
-        transaction, limit = self._transaction, self.offer.message_size_limit
-        assert transaction is not None
-        if transaction.body is not Body.BINARY:
-            room = limit - transaction.size if limit else len(piece)
-            # What is beyond the limit is not judged, so that the verdict does not hang on how the stream was cut.
-            if has_bare_line_ends(piece if len(piece) <= room else piece[:room].removesuffix(b"\r")):
-                if self.offer.bare_line_ends is BareLineEnds.REFUSE:
-                    self._spoil(framing, replies.BARE_LINE_END_IN_CONTENT, "a bare CR or LF")
-                    return
-                piece = with_whole_line_ends(piece)
-        transaction.size += len(piece)
-        if limit and transaction.size > limit:
-            self._spoil(framing, replies.TOO_BIG, "too big")
+    def _receive_piece(self, piece: bytes, framing: DotStuffed | Chunk) -> None:
+        if framing.refusal is not None:  # read only to find its end, and not for ever
+            if self._patience.discarded(len(piece)):
+                self._say(framing.refusal)
+                self._close("too much content after a refusal")
+            return
+        assert self._transaction is not None
+        kept = self._transaction.kept(piece)
+        if isinstance(kept, Reply):
+            self._spoil(framing, kept, str(kept))
         else:
-            self._events.append(ContentReceived(piece))
-
-    def _discard(self, piece: bytes, refusal: Reply | None) -> None:
-        """Content that is read only to find its end; not for ever."""
-        self._discarded += len(piece)
-        if self._discarded > self.offer.discard_limit and refusal is not None:
-            self._say(refusal)
-            self._close("too much content after a refusal")
+            self._events.append(ContentReceived(kept))
 
     def _spoil(self, framing: DotStuffed | Chunk, refusal: Reply, why: str) -> None:
         """The content will be read to its end and then refused; the carrier may forget it now."""
@@ -549,7 +451,7 @@ class ServerSession:
         for reply in answers:
             self._respond(reply)
         if any(reply.is_positive for reply in answers):
-            self._errors = self._refusals = self._idle = self._discarded = 0
+            self._patience.renew()
 
     # -- speaking ---------------------------------------------------------------------------------------
 
@@ -566,25 +468,19 @@ class ServerSession:
 
         within  it refuses a part of a transaction: one wrong recipient of many is no bad behaviour
         """
-        if reply.is_permanent:
-            if within:
-                self._refusals += 1
-            else:
-                self._errors += 1
-            if self._errors > self.offer.errors_limit or self._refusals > self.offer.refusals_limit:
-                self._send_away()
-                return
+        if reply.is_permanent and self._patience.refused(within):
+            self._send_away()
+            return
         self._say(reply, utf8)
         if reply.code == 421:
             self._close("421")
 
     def _is_too_idle(self) -> bool:
         """Counts a command that brings no message nearer; one too many ends the session."""
-        self._idle += 1
-        if self._idle <= self.offer.idle_commands_limit:
-            return False
-        self._send_away()
-        return True
+        too_idle = self._patience.idled()
+        if too_idle:
+            self._send_away()
+        return too_idle
 
     def _send_away(self) -> None:
         self._say(replies.too_many_errors(self.offer.hostname))
@@ -603,22 +499,6 @@ class ServerSession:
         self._unread.clear()
 
 
-def _no_recipients(transaction: _Transaction) -> Reply:
-    """RFC 5321 §3.3 allows 503 and 554: 554 when all recipients were refused, 503 when none was named."""
-    return replies.NO_VALID_RECIPIENTS if transaction.tried else replies.BAD_SEQUENCE
-
-
-def _without_smtputf8(argument: str, offer: ServerOffer) -> tuple[str, bool]:
-    """The argument of VRFY or EXPN, and whether the client takes UTF-8 in the answer (RFC 6531 §3.7.4.2)."""
-    text, _, last = argument.rpartition(" ")
-    if text and last.upper() == "SMTPUTF8" and "SMTPUTF8" in offer.extensions:
-        return text.rstrip(" "), True
-    return argument, False
-
-
-# RFC 6531 §3.5: 550 where a sender, 553 where a recipient would have to be ASCII.
-_SENDER_NEEDS_SMTPUTF8 = Reply(550, replies.NEEDS_SMTPUTF8.enhanced, replies.NEEDS_SMTPUTF8.lines)
-_UTF8_VERBS = frozenset({"MAIL", "SEND", "SOML", "SAML", "RCPT", "VRFY", "EXPN"})
 _DO: Mapping[str, Callable[[ServerSession, str, str], None]] = {
     "EHLO": ServerSession._hello,
     "HELO": ServerSession._hello,
