@@ -28,6 +28,8 @@ from relay.policy.verdict import Accepted, Refused, Verdict
 
 LOOPBACK: tuple[IPNetwork, ...] = (ipaddress.IPv4Network("127.0.0.0/8"), ipaddress.IPv6Network("::1/128"))
 
+CLIENTS_REMEMBERED = 4096
+
 NOT_FOR_SUBMISSION = reply.reply(550, "5.7.1", "Submission is for the clients in accept.networks")
 ROUTED_LOCAL_PART = reply.reply(550, "5.7.1", "Relaying denied: this local part holds a route of its own")
 SENDER_NOT_QUALIFIED = reply.reply(554, "5.1.8", "The sender's domain is not fully qualified")
@@ -103,6 +105,7 @@ class Policy:
         self.settings = settings
         self.recipients = recipients
         self.place = settings.place
+        self._known_clients: dict[str, Client] = {}
         self._networks = Networks(settings.networks)
         self._own = Domains(_domain_entry(domain) for domain in settings.domains)
         self._forwarding = Forwarding(settings.forward, self._own, settings.forward_limit)
@@ -115,6 +118,14 @@ class Policy:
 
     def client(self, ip: str) -> Client:
         """The client at this address; an empty one is a unix socket, which the file's mode guards."""
+        known = self._known_clients.get(ip)
+        if known is None:
+            if len(self._known_clients) >= CLIENTS_REMEMBERED:
+                self._known_clients.clear()
+            known = self._known_clients[ip] = self._judge_client(ip)
+        return known
+
+    def _judge_client(self, ip: str) -> Client:
         if not ip:
             return Client("", True, "unix socket", self.place("listen"))
         address = client_address(ip)

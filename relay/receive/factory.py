@@ -114,7 +114,7 @@ class SmtpServerFactory(Factory):
             house.tell("connected", client=client.ip)
         else:
             house.tell("refused", client=client.ip, reply=str(turn_away))
-        return Intake(house, ip, group, turn_away)
+        return Intake(house, client, group, turn_away)
 
     def _turn_away(self, group: str) -> Reply | None:
         settings = self.house.settings

@@ -13,9 +13,9 @@ from typing import Any
 from twisted.python.failure import Failure
 
 from relay.message import reply
-from relay.message.address import domain_key
 from relay.message.envelope import Origin
 from relay.message.reply import Reply, printable
+from relay.policy.access import Client
 from relay.policy.policy import Service
 from relay.policy.verdict import Refused
 from relay.receive import questions
@@ -51,7 +51,6 @@ class Intake:
         "_extended",
         "_helo",
         "_house",
-        "_ip",
         "_origin",
         "_transaction",
         "client",
@@ -61,14 +60,13 @@ class Intake:
         "turn_away",
     )
 
-    def __init__(self, house: Reception, ip: str, group: str = "", turn_away: Reply | None = None) -> None:
+    def __init__(self, house: Reception, client: Client, group: str = "", turn_away: Reply | None = None) -> None:
         self._house = house
-        self._ip = ip
         self._helo = ""
         self._extended = False
         self._origin: Origin | None = None
         self._transaction: Transaction | None = None
-        self.client = house.policy.client(ip)
+        self.client = client
         self.offer = house.offer(self.client)
         self.group = group
         self.turn_away = turn_away
@@ -76,7 +74,7 @@ class Intake:
 
     def reconsider(self) -> None:
         """Looks at the client again, under new rules; a transaction that was begun goes on under the old."""
-        self.client = self._house.policy.client(self._ip)
+        self.client = self._house.policy.client(self.client.ip)
         self.offer = self._house.offer(self.client)
 
     def answer(self, event: object) -> Answer:
@@ -84,21 +82,23 @@ class Intake:
         try:
             return _ANSWERS[type(event)](self, event)
         except Exception as error:
-            return self._house.trouble(type(event).__name__, error)
+            told = self._house.trouble(type(event).__name__, error)
+            return None if isinstance(event, (ContentReceived, TransactionAborted)) else told
 
-    def leave(self) -> None:
-        """The client is gone: forgets what is not committed."""
-        if self._transaction is not None:
-            self._transaction.abort()
-            self._transaction = None
+    def leave(self, why: str = "connection lost") -> None:
+        """Forgets what is not committed."""
+        transaction, self._transaction = self._transaction, None
+        if transaction is not None:
+            transaction.abort(why)
 
     # -- the session -----------------------------------------------------------------------
 
     def _opened(self, event: SessionOpened) -> Reply:
         if self.turn_away is not None:
             return self.turn_away
-        self._house.reverse_name(self.client.ip)  # so that it is known when a message comes
-        return reply.greeting(self._house.settings.hostname)
+        if self.client.ip:
+            self._house.reverse_name(self.client.ip)  # so that it is known when a message comes
+        return self._house.greeting
 
     def _hello(self, event: HelloReceived) -> Reply:
         self._helo, self._extended, self._origin = printable(event.name), event.extended, None
@@ -133,7 +133,7 @@ class Intake:
         return transaction.finish(self._origin_of(transaction.smtputf8))
 
     def _aborted(self, event: TransactionAborted) -> None:
-        self.leave()
+        self.leave(event.why)
 
     def _begun(self) -> Transaction:
         assert self._transaction is not None, "the session asks only within a transaction"
@@ -164,15 +164,11 @@ class Intake:
         return reply.HELP
 
     def _etrn(self, event: EtrnReceived) -> Answer:
-        house, named = self._house, questions.etrn_domain(event.node)
-        if named is None:
-            return questions.ETRN_NO_NAMED_QUEUE
-        if not house.policy.settings.etrn_for.includes(self.client.trusted):
-            return questions.ETRN_NOT_ALLOWED.saying(
-                f"Node {named[0]} not allowed: your network is not in accept.networks"
-            )
-        domain, subdomains = domain_key(named[0]), named[1]
-        refusal = questions.etrn_refusal(house.policy, self.client.trusted, domain)
+        house, asked = self._house, questions.etrn_domain(event.node)
+        if isinstance(asked, Reply):
+            return asked
+        domain, subdomains = asked
+        refusal = questions.etrn_refusal(house.policy, self.client, domain)
         if refusal is not None:
             return refusal
         waiting = house.flush(domain, subdomains)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from relay.message.reply import Reply, reply
+from relay.message.address import domain_key, is_domain
+from relay.message.reply import BAD_ARGUMENTS, Reply, reply
+from relay.policy.access import Client
 from relay.policy.policy import Policy
 from relay.queue.store import Counts, State
 
@@ -28,19 +30,21 @@ def status(counts: Counts, now: float) -> Reply:
     return reply(211, "2.0.0", *lines)
 
 
-def etrn_domain(node: str) -> tuple[str, bool] | None:
-    """The domain that ETRN names, and whether those below it are meant; None for ``#queue``, which we have not
-    (RFC 1985 §5.3)."""
+def etrn_domain(node: str) -> tuple[str, bool] | Reply:
+    """The domain that ETRN names, in look-up form, and whether those below it are meant (RFC 1985 §5.3)."""
     if node.startswith("#"):
-        return None
-    return (node[1:], True) if node.startswith("@") else (node, False)
+        return ETRN_NO_NAMED_QUEUE
+    name = node.removeprefix("@")
+    return (domain_key(name), name != node) if is_domain(name) else BAD_ARGUMENTS
 
 
-def etrn_refusal(policy: Policy, trusted: bool, domain: str) -> Reply | None:
-    """Others than trusted clients may start the queue for domains of ours alone: it is theirs to fetch."""
-    if trusted or policy.is_own(domain):
-        return None
-    return ETRN_NOT_ALLOWED.saying(f"Node {domain} not allowed: it is none of our domains")
+def etrn_refusal(policy: Policy, client: Client, domain: str) -> Reply | None:
+    """Why this client may not start the queue for this domain; others than the trusted never for foreign ones."""
+    if not policy.settings.etrn_for.includes(client.trusted):
+        return ETRN_NOT_ALLOWED.saying(f"Node {domain} not allowed: your network is not in accept.networks")
+    if not client.trusted and not policy.is_own(domain):
+        return ETRN_NOT_ALLOWED.saying(f"Node {domain} not allowed: it is none of our domains")
+    return None
 
 
 def etrn_answer(node: str, waiting: int | None) -> Reply:

@@ -26,6 +26,7 @@ class Reception:
         "counts",
         "enqueue",
         "flush",
+        "greeting",
         "has_room",
         "offer_to_others",
         "offer_to_trusted",
@@ -66,6 +67,7 @@ class Reception:
         """These are in force from now on."""
         self.settings = settings
         self.policy = policy
+        self.greeting = reply.greeting(settings.hostname)
         self.offer_to_trusted = self._offer(trusted=True)
         self.offer_to_others = self._offer(trusted=False)
 

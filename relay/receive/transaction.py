@@ -94,14 +94,14 @@ class Transaction:
         draft, watch = self._draft, self._watch
         if draft is None or watch is None:
             return None  # refused already; the rest is read only to find the end
-        watch.feed(data)
         try:
+            watch.feed(data)
             written = draft.write(data)
         except Exception as error:
             self._fail(error)
             return None
         if watch.too_big:
-            self.abort()
+            self.forget()
         if written is None:
             return None
         return written.addCallbacks(_nothing, self._write_failed)
@@ -111,13 +111,19 @@ class Transaction:
 
     def _fail(self, error: BaseException | Failure) -> None:
         self._trouble = self._house.trouble("write", error)
-        self.abort()
+        self.forget()
 
-    def abort(self) -> None:
-        """Forgets the draft."""
+    def abort(self, why: str) -> None:
+        """The client or the session gave it up; what of its content came is forgotten."""
         if self._draft is not None:
-            self._draft.abort()
-            self._draft = None
+            self._house.tell("refused", client=self._client.ip, sender=self.sender, error=why)
+            self.forget()
+
+    def forget(self) -> None:
+        """Gives the draft up."""
+        draft, self._draft = self._draft, None
+        if draft is not None:
+            draft.abort()
 
     # -- the end ---------------------------------------------------------------------------
 
@@ -129,7 +135,7 @@ class Transaction:
         assert watch is not None
         verdict = house.policy.content(watch)
         if isinstance(verdict, Refused):
-            self.abort()
+            self.forget()
             told = {"reply": str(verdict.reply), "rule": verdict.rule, "place": verdict.place}
             house.tell("refused", client=self._client.ip, sender=self.sender, message_id=watch.message_id, **told)
             return verdict.reply
