@@ -19,7 +19,7 @@ SWALLOWED_LIMIT_OCTETS = 64 * 1024
 """A refused line is followed so far for its CRLF."""
 
 # Tab is no control character here: it only separates, and RFC 5321 §4.1.1 wants trailing white space tolerated.
-_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
+_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class LineRules(Protocol):

@@ -23,14 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from relay.message import reply as replies
 from relay.message.reply import Reply
-from relay.smtp.commands import (
-    Argument,
-    Command,
-    CommandRefused,
-    Phase,
-    chunk_size,
-    hello_name,
-)
+from relay.smtp.commands import Argument, Command, CommandRefused, Phase, chunk_size, hello_name
 from relay.smtp.data import Chunk, DotStuffed
 from relay.smtp.events import (
     ContentEnded,
@@ -222,7 +215,7 @@ class ServerSession:
             if verb == "BDAT":  # its octets follow, refused or not
                 self._bdat(argument, refusal)
             elif refusal is not None:
-                self._respond(refusal)
+                self._respond(refusal, within=verb == "RCPT")
             elif command is not None and not (command.idle and self._is_too_idle()):
                 _DO[verb](self, verb, argument)
         except CommandRefused as refused:
