@@ -20,7 +20,6 @@ from relay.message.reply import Reply
 from relay.smtp.commands import COMMANDS, Command, CommandRefused
 from relay.smtp.data import BareLineEnds
 from relay.smtp.lines import COMMAND_LINE_LIMIT_OCTETS
-from relay.smtp.patience import USUAL, Limits
 
 ENVID_LIMIT = 100  # characters (RFC 3461 §4.4)
 ORCPT_LIMIT = 500  # characters (RFC 3461 §4.2)
@@ -83,7 +82,12 @@ class ServerOffer:
     mails_limit           messages in one session (MAILMAX of RFC 9422); 0 for none
     bare_line_ends        what becomes of content with a bare CR or LF
     off                   keywords of extensions that are not offered, as ``ETRN`` or ``CHUNKING``
-    patience              how much of what leads nowhere is heard
+    errors_limit          5yz replies, those counted as refusals apart
+    refusals_limit        5yz replies within a transaction: to RCPT, and to chunks of a refused message
+    idle_commands_limit   commands that bring no message nearer, as NOOP, RSET, VRFY
+    discard_limit         octets of refused content that are read to find its end
+
+    The last four are counted from the last accepted message; beyond them the session is closed with 421 4.7.0.
     """
 
     hostname: str
@@ -93,7 +97,10 @@ class ServerOffer:
     mails_limit: int = 0
     bare_line_ends: BareLineEnds = BareLineEnds.REFUSE
     off: frozenset[str] = frozenset()
-    patience: Limits = USUAL
+    errors_limit: int = 20
+    refusals_limit: int = 1000
+    idle_commands_limit: int = 100
+    discard_limit: int = 1024 * 1024 * 1024
 
     @cached_property
     def extensions(self) -> Mapping[str, Extension]:

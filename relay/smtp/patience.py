@@ -5,53 +5,35 @@ All counts begin anew with each accepted message: who brings mail may make mista
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How often before the session is closed with 421 4.7.0.
-
-    errors         5yz replies, those counted as refusals apart
-    refusals       5yz replies within a transaction, to RCPT and to chunks of a refused message: one wrong
-                   recipient among many is no bad behaviour
-    idle_commands  commands that bring no message nearer, as NOOP, RSET, VRFY
-    discarded      octets of refused content, read only to find its end
-    """
-
-    errors: int = 20
-    refusals: int = 1000
-    idle_commands: int = 100
-    discarded: int = 1024 * 1024 * 1024
-
-
-USUAL = Limits()
+from relay.smtp.extensions import ServerOffer
 
 
 class Patience:
-    """What one client has used up of the limits.  Each method counts one more, and says whether it was too much."""
+    """What one client has used up.  Each method counts one more, and says whether it was too much."""
 
-    __slots__ = ("_discarded", "_errors", "_idle_commands", "_limits", "_refusals")
+    __slots__ = ("_discarded", "_errors", "_idle_commands", "_refusals")
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+    def __init__(self) -> None:
         self.renew()
 
     def renew(self) -> None:
         """A message was accepted."""
         self._errors = self._refusals = self._idle_commands = self._discarded = 0
 
-    def refused(self, within_transaction: bool) -> bool:
+    def refused(self, offer: ServerOffer, within_transaction: bool) -> bool:
+        """A 5yz reply; within a transaction, to RCPT or to a chunk: one wrong recipient of many is no bad behaviour."""
         if within_transaction:
             self._refusals += 1
-            return self._refusals > self._limits.refusals
+            return self._refusals > offer.refusals_limit
         self._errors += 1
-        return self._errors > self._limits.errors
+        return self._errors > offer.errors_limit
 
-    def idled(self) -> bool:
+    def idled(self, offer: ServerOffer) -> bool:
+        """A command that brings no message nearer."""
         self._idle_commands += 1
-        return self._idle_commands > self._limits.idle_commands
+        return self._idle_commands > offer.idle_commands_limit
 
-    def discarded(self, octets: int) -> bool:
+    def discarded(self, offer: ServerOffer, octets: int) -> bool:
+        """Refused content, read only to find its end."""
         self._discarded += octets
-        return self._discarded > self._limits.discarded
+        return self._discarded > offer.discard_limit

@@ -98,7 +98,7 @@ class ServerSession:
         self._then: Callable[[Reply], None] | None = None
         self._transaction: Reception | None = None
         self._framing: DotStuffed | Chunk | None = None
-        self._patience = Patience(offer.patience)
+        self._patience = Patience()
         self._mails = 0
         self._shutting_down = False
         self._ask(SessionOpened(), self._greeted)
@@ -393,7 +393,7 @@ class ServerSession:
 
     def _receive_piece(self, piece: bytes, framing: DotStuffed | Chunk) -> None:
         if framing.refusal is not None:  # read only to find its end, and not for ever
-            if self._patience.discarded(len(piece)):
+            if self._patience.discarded(self.offer, len(piece)):
                 self._say(framing.refusal)
                 self._close("too much content after a refusal")
             return
@@ -461,7 +461,7 @@ class ServerSession:
 
         within  it refuses a part of a transaction: one wrong recipient of many is no bad behaviour
         """
-        if reply.is_permanent and self._patience.refused(within):
+        if reply.is_permanent and self._patience.refused(self.offer, within):
             self._send_away()
             return
         self._say(reply, utf8)
@@ -470,7 +470,7 @@ class ServerSession:
 
     def _is_too_idle(self) -> bool:
         """Counts a command that brings no message nearer; one too many ends the session."""
-        too_idle = self._patience.idled()
+        too_idle = self._patience.idled(self.offer)
         if too_idle:
             self._send_away()
         return too_idle
