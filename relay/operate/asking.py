@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from relay.operate.control import socket_path
-
+SOCKET_NAME = "control.sock"
+SOCKET_PATH_LIMIT_OCTETS = 107  # unix(7): what sun_path holds, with its final NUL
 ANSWER_LIMIT_S = 60.0
 
 
@@ -82,3 +82,20 @@ class Control:
     def close(self) -> None:
         self._answers.close()
         self._socket.close()
+
+
+def socket_path(spool: Path) -> str:
+    """The path of the control socket, relative to the working directory where that is shorter.
+
+    Raises ValueError when no unix socket can have it.
+    """
+    path = spool.absolute() / SOCKET_NAME
+    choices: Sequence[str] = [str(path)]
+    if path.is_relative_to(Path.cwd()):
+        choices = [*choices, str(path.relative_to(Path.cwd()))]
+    shortest = min(choices, key=len)
+    if len(shortest.encode()) > SOCKET_PATH_LIMIT_OCTETS:
+        raise ValueError(
+            f"spool: {spool} is too long: the path of the socket within it may have {SOCKET_PATH_LIMIT_OCTETS} octets"
+        )
+    return shortest

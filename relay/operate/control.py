@@ -11,7 +11,7 @@ fast as the asker reads; and an asker that does not read stops nobody else.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
 
 from twisted.internet.defer import Deferred
@@ -21,12 +21,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from relay.operate.asking import socket_path
 from relay.queue.store import StoreUnavailable
 
-SOCKET_NAME = "control.sock"
 REQUEST_LIMIT_OCTETS = 1 << 20  # a list of some 60,000 ids
 WRITTEN_AT_ONCE_OCTETS = 32 * 1024
-SOCKET_PATH_LIMIT_OCTETS = 107  # unix(7): what sun_path holds, with its final NUL
 
 Row = Mapping[str, object]
 
@@ -93,16 +92,14 @@ class ControlProtocol(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         self._received += data
-        if not self._answering:
-            self._next_request()
+        self._take_requests()
         if len(self._received) > REQUEST_LIMIT_OCTETS:
             self._write({"error": f"a request is at most {REQUEST_LIMIT_OCTETS} octets", "kind": "request"})
             self._hang_up()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._gone = True
-        if self._writable is not None:
-            self._writable.errback(reason)
+        self.resumeProducing()  # whoever waits to write finds that nobody is there
 
     def pauseProducing(self) -> None:
         if self._writable is None:
@@ -116,17 +113,16 @@ class ControlProtocol(Protocol):
     def stopProducing(self) -> None:
         """The connection is lost; ``connectionLost`` follows."""
 
-    def _next_request(self) -> None:
-        line, end, rest = self._received.partition(b"\n")
-        if end:
-            self._received = rest
+    def _take_requests(self) -> None:
+        while not self._answering and not self._gone and b"\n" in self._received:
+            line, _, self._received = self._received.partition(b"\n")
             self._answering = True
-            Deferred.fromCoroutine(self._answer(line)).addBoth(self._answered)
+            answered = Deferred.fromCoroutine(self._answer(line)).addBoth(self._answered)
+            if not answered.called:
+                answered.addBoth(lambda _: self._take_requests())
 
     def _answered(self, _: object) -> None:
         self._answering = False
-        if not self._gone:
-            self._next_request()
 
     async def _answer(self, line: bytes) -> None:
         try:
@@ -168,7 +164,7 @@ class ControlProtocol(Protocol):
                     if self._writable is not None:
                         await self._writable
                 if self._gone:
-                    return
+                    break
         finally:
             await rows.aclose()
             if lines and not self._gone:
@@ -205,20 +201,3 @@ def listen_for_control(reactor: IReactorUNIX, spool: Path, commands: Mapping[str
     path = socket_path(spool)
     Path(path).unlink(missing_ok=True)
     return reactor.listenUNIX(path, ControlFactory(commands), mode=0o600)
-
-
-def socket_path(spool: Path) -> str:
-    """The path of the control socket, relative to the working directory where that is shorter.
-
-    Raises ValueError when no unix socket can have it.
-    """
-    path = spool.absolute() / SOCKET_NAME
-    choices: Sequence[str] = [str(path)]
-    if path.is_relative_to(Path.cwd()):
-        choices = [*choices, str(path.relative_to(Path.cwd()))]
-    shortest = min(choices, key=len)
-    if len(shortest.encode()) > SOCKET_PATH_LIMIT_OCTETS:
-        raise ValueError(
-            f"spool: {spool} is too long: the path of the socket within it may have {SOCKET_PATH_LIMIT_OCTETS} octets"
-        )
-    return shortest

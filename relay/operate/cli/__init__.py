@@ -1,0 +1,73 @@
+"""The command line: ``relay``.
+
+Whatever goes wrong ends in a sentence that says what to do, and an exit code of sysexits.h; a traceback is a
+defect.  A reader that goes away (``relay queue list | head``) is no error.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from relay import __version__
+from relay.operate.cli.check import check
+from relay.operate.cli.queue import queue
+from relay.operate.cli.run import run
+from relay.operate.cli.speech import EX_USAGE, Stop, printable_lines
+from relay.operate.cli.status import status
+
+READER_GONE = 128 + 13  # as a shell reports a program ended by SIGPIPE
+INTERRUPTED = 128 + 2
+
+
+@click.group(
+    epilog="The commands find the running relay by --spool or --config, or by the environment variable "
+    "RELAY_CONFIG; without these in ./spool, then by /etc/relay/relay.yaml.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__, prog_name="relay")
+def relay() -> None:
+    """A store-and-forward mail relay that loses nothing and explains itself.
+
+    \b
+    relay run                      start a relay, on safe defaults
+    relay check /etc/relay/relay.yaml
+    relay queue list               where is my mail, and why
+    relay status                   the queue in numbers, and each destination
+    """
+
+
+for _command in (run, check, queue, status):
+    relay.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The console script."""
+    sys.exit(exit_code(sys.argv[1:] if arguments is None else arguments))
+
+
+def exit_code(arguments: Sequence[str]) -> int:
+    """Does what the arguments say; gives the exit code."""
+    try:
+        code = relay.main(list(arguments), prog_name="relay", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except click.UsageError as error:
+        error.show()
+        return EX_USAGE
+    except Stop as stop:
+        click.echo(f"relay: {printable_lines(str(stop))}", err=True)
+        return stop.code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # What is still buffered must not raise again when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return READER_GONE

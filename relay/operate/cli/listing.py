@@ -1,0 +1,79 @@
+"""Rows of the queue on a terminal or in a pipe.
+
+The rule that must not be broken: a row is shown as it comes; a queue of a million rows is not gathered.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import click
+
+from relay.message.reply import printable
+from relay.operate.cli.speech import age, count, moment, say, size, until
+
+COLUMNS = ("ID", "AGE", "SIZE", "NEXT TRY", "SENDER", "RECIPIENT", "LAST ERROR")
+_FORMAT = "{:<18}  {:>4}  {:>5}  {:<8}  {:<30}  {}"
+
+
+def show_rows(rows: Iterable[Mapping[str, Any]]) -> None:
+    """On a terminal in columns, the last error below; in a pipe tab-separated with the error last."""
+    if not sys.stdout.isatty():
+        for row in rows:
+            click.echo("\t".join(printable(cell) for cell in _cells(row)))
+        return
+    width = shutil.get_terminal_size().columns
+    shown = 0
+    for row in rows:
+        if not shown:
+            click.secho(_FORMAT.format(*COLUMNS[:6]), bold=True)
+        *cells, error = map(printable, _cells(row))
+        click.echo(_FORMAT.format(*cells))
+        if error:
+            click.secho(f"    {error}"[: max(width, 40)], dim=True)
+        shown += 1
+    say(count(shown, "recipient") if shown else "the queue is empty")
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    next_try = until(row["next_at"]) if row["state"] == "waiting" else row["state"]
+    waited = age(time.time() - row["accepted_at"])
+    return (row["id"], waited, size(row["size"]), next_try, row["sender"], row["recipient"], row["error"])
+
+
+def show_message(found: Mapping[str, Any]) -> None:
+    """One message, for reading."""
+    said = {
+        "id": found["id"],
+        "accepted": f"{moment(found['accepted_at'])}, {age(time.time() - found['accepted_at'])} ago",
+        "size": f"{found['size']:,} octets",
+        "sender": found["sender"],
+        "client": " ".join(filter(None, (found["client_name"], f"[{found['client']}]", found["protocol"]))),
+        "login": found["login"],
+        "body": found["body"] + (" SMTPUTF8" if found["smtputf8"] else ""),
+        "dsn": " ".join(f"{name.upper()}={found[name]}" for name in ("ret", "envid") if found[name]),
+    }
+    for name, value in said.items():
+        if value:
+            say(f"{name + ':':<10} {value}")
+    for recipient in found["recipients"]:
+        say()
+        _show_recipient(recipient)
+    say()
+    for line in found["header"].splitlines():
+        say(f"    {line}")
+
+
+def _show_recipient(recipient: Mapping[str, Any]) -> None:
+    say(f"recipient: {recipient['recipient']}")
+    when = f", next try {until(recipient['next_at'])}" if recipient["next_at"] else ""
+    say(f"    {recipient['state']}, {count(recipient['attempts'], 'attempt')}{when}, to {recipient['destination']}")
+    if recipient["orcpt"] or recipient["notify"]:
+        wishes = ",".join(recipient["notify"] or ())
+        say("    " + " ".join(filter(None, (f"NOTIFY={wishes}" if wishes else "", recipient["orcpt"]))))
+    if recipient["error"]:
+        say(f"    {recipient['error']}")

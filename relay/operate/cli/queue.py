@@ -1,0 +1,156 @@
+"""``relay queue …``: what waits, why, and what to do about it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from relay.operate.asking import Control
+from relay.operate.cli.export import export
+from relay.operate.cli.listing import show_message, show_rows
+from relay.operate.cli.reach import reaching, running
+from relay.operate.cli.selecting import selecting, selecting_with_all, selection_of
+from relay.operate.cli.speech import EX_USAGE, Stop, count, say, say_json
+
+
+@click.group()
+def queue() -> None:
+    """Look at the queue, and change it.
+
+    Rows are chosen by message ids and by conditions, all of which must hold; "-" reads ids from standard input.
+
+    \b
+    relay queue list --domain example.org
+    relay queue retry --destination example.org
+    relay queue list --sender spam@example.org --json | jq -r .id | relay queue remove -
+    """
+
+
+queue.add_command(export)
+
+
+@queue.command("list")
+@selecting
+@reaching
+def list_rows(config: Path | None, spool: Path | None, as_json: bool, **conditions: Any) -> None:
+    """Show what waits: age, size, sender, recipient, next try, last error.
+
+    One row for each recipient, oldest message first; rows appear as they are read, however many there are.
+
+    \b
+    relay queue list
+    relay queue list --state held
+    relay queue list --json | jq -r 'select(.attempts > 3) | .id'
+    """
+    with running(config, spool) as control:
+        rows = control.ask("queue.list", **selection_of(conditions))
+        if as_json:
+            for row in rows:
+                say_json(row)
+        else:
+            show_rows(rows)
+
+
+@queue.command()
+@click.argument("message_id", metavar="ID")
+@reaching
+def show(message_id: str, config: Path | None, spool: Path | None, as_json: bool) -> None:
+    """Show one message: its envelope, each recipient, its header section."""
+    with running(config, spool) as control:
+        found = control.ask_one("queue.show", id=message_id)
+    if as_json:
+        say_json(found)
+    else:
+        show_message(found)
+
+
+@queue.command()
+@click.option("--destination", help="Only this one, by the name that relay status shows.")
+@reaching
+def flush(destination: str | None, config: Path | None, spool: Path | None, as_json: bool) -> None:
+    """Try now all that waits, and end the rests of destinations.
+
+    \b
+    relay queue flush
+    relay queue flush --destination example.org
+    """
+    with running(config, spool) as control:
+        _say_changed(control.ask_one("queue.flush", destination=destination), "will be tried now", as_json)
+
+
+@queue.command()
+@selecting_with_all
+@click.option("--why", help="A note that relay queue list shows.")
+@reaching
+def hold(config: Path | None, spool: Path | None, as_json: bool, why: str | None, **conditions: Any) -> None:
+    """Hold recipients: they are not tried, and do not expire, until released."""
+    with running(config, spool) as control:
+        _change(control, "hold", "held", conditions, as_json, why=why)
+
+
+@queue.command()
+@selecting_with_all
+@reaching
+def release(config: Path | None, spool: Path | None, as_json: bool, **conditions: Any) -> None:
+    """Release held recipients: they are tried now."""
+    with running(config, spool) as control:
+        _change(control, "release", "released", conditions, as_json)
+
+
+@queue.command()
+@selecting_with_all
+@reaching
+def retry(config: Path | None, spool: Path | None, as_json: bool, **conditions: Any) -> None:
+    """Try waiting recipients now.
+
+    A destination that rests keeps resting; relay queue flush ends that too.
+
+    \b
+    relay queue retry 5f3c9a7be2d1
+    relay queue retry --all
+    """
+    with running(config, spool) as control:
+        _change(control, "retry", "due now", conditions, as_json)
+
+
+@queue.command()
+@selecting_with_all
+@reaching
+def remove(config: Path | None, spool: Path | None, as_json: bool, **conditions: Any) -> None:
+    """Remove recipients from the queue for good. Nobody is told.
+
+    relay queue export keeps a copy of the messages.
+    """
+    with running(config, spool) as control:
+        _change(control, "remove", "removed", conditions, as_json)
+
+
+def _change(control: Control, do: str, done: str, conditions: dict[str, Any], as_json: bool, **fields: object) -> None:
+    everything, sure = conditions.pop("all_rows"), conditions.pop("yes")
+    selection = selection_of(conditions)
+    if not selection and not everything:
+        raise click.UsageError("say which: message ids, a condition such as --sender or --domain, or --all")
+    if everything and not sure:
+        _confirm(control, do, selection)
+    answer = control.ask_one(f"queue.{do}", all=everything, **selection, **fields)
+    _say_changed(answer, done, as_json)
+
+
+def _confirm(control: Control, do: str, selection: Mapping[str, object]) -> None:
+    if selection:
+        raise click.UsageError("--all and conditions together say two things; give one of them")
+    if not sys.stdin.isatty():
+        raise Stop(f"--all means every message in the queue; add --yes to {do} them", EX_USAGE)
+    messages = control.ask_one("status")["queue"]["messages"]
+    click.confirm(f"{do} everything in the queue ({count(messages, 'message')})?", abort=True, err=True)
+
+
+def _say_changed(answer: Mapping[str, Any], done: str, as_json: bool) -> None:
+    if as_json:
+        say_json(answer)
+    else:
+        say(f"{count(answer['changed'], 'recipient')} {done}")

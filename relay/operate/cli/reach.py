@@ -1,0 +1,78 @@
+"""Finding the configuration, the spool, and the relay that works on it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from relay.operate.asking import SOCKET_NAME, CannotAsk, Control, NotRunning, Refusal
+from relay.operate.cli.speech import EX_CONFIG, EX_DATAERR, EX_NOPERM, EX_SOFTWARE, EX_TEMPFAIL, EX_UNAVAILABLE, Stop
+
+SYSTEM_CONFIG = Path("/etc/relay/relay.yaml")
+
+AnyFunction = Callable[..., Any]
+
+config_option = click.option(
+    "--config", "-c", type=click.Path(path_type=Path), envvar="RELAY_CONFIG", help="The configuration file."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON, one object a line.")
+
+
+def reaching(command: AnyFunction) -> AnyFunction:
+    """Gives a command the options by which it finds the relay, and --json."""
+    spool = click.option("--spool", type=click.Path(path_type=Path), help="The relay's spool folder.")
+    return config_option(spool(json_option(command)))
+
+
+def chosen_config() -> Path | None:
+    """The file to use when none was named: the system's, unless there is a relay in this folder."""
+    if Path("spool", SOCKET_NAME).exists() or not SYSTEM_CONFIG.exists():
+        return None
+    return SYSTEM_CONFIG
+
+
+def spool_of(config: Path | None, spool: Path | None) -> Path:
+    """The spool that the options mean.  Raises Stop for a faulty configuration."""
+    if spool is not None:
+        return spool
+    from relay.operate.config import ConfigFaults, load
+
+    file = config or chosen_config()
+    try:
+        return load(file).spool
+    except ConfigFaults as faults:
+        raise Stop(
+            f"{faults}\nrelay: the spool is not known; correct this, or name it with --spool", EX_CONFIG
+        ) from None
+
+
+@contextmanager
+def running(config: Path | None, spool: Path | None) -> Iterator[Control]:
+    """A conversation with the relay; what goes wrong in it becomes a Stop."""
+    folder = spool_of(config, spool)
+    try:
+        with Control(folder) as control:
+            yield control
+    except NotRunning:
+        raise Stop(_how_to_start(config, folder), EX_UNAVAILABLE) from None
+    except CannotAsk as error:
+        denied = not os.access(folder, os.X_OK)
+        advice = "; ask as the user the relay works as, or as root" if denied else ""
+        raise Stop(f"{error}{advice}", EX_NOPERM if denied else EX_UNAVAILABLE) from None
+    except Refusal as refusal:
+        code = {"request": EX_DATAERR, "unavailable": EX_TEMPFAIL}.get(refusal.kind, EX_SOFTWARE)
+        raise Stop(str(refusal), code) from None
+
+
+def _how_to_start(config: Path | None, spool: Path) -> str:
+    by = f"--config {config}" if config else f"--spool {spool}"
+    return (
+        f"no relay is running on the spool {spool}\n"
+        f"  start it:             relay run {by}    (or: systemctl start relay)\n"
+        f"  if it runs elsewhere: name it with --spool or --config"
+    )

@@ -1,0 +1,46 @@
+"""Which rows of the queue are meant: ids, conditions, or all."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from functools import reduce
+from typing import Any
+
+import click
+
+AnyFunction = Callable[..., Any]
+
+_CONDITIONS = (
+    click.argument("ids", metavar="[ID]...", nargs=-1),
+    click.option("--sender", help="Only mail from this address; <> is the null sender."),
+    click.option("--recipient", help="Only this recipient."),
+    click.option("--domain", help="Only recipients of this domain."),
+    click.option("--destination", help="Only this destination, by the name that relay status shows."),
+    click.option("--state", type=click.Choice(["waiting", "held", "owing"]), help="Only recipients in this state."),
+)
+_ALL = (
+    click.option("--all", "all_rows", is_flag=True, help="Everything in the queue."),
+    click.option("--yes", is_flag=True, help="Do not ask whether --all is meant."),
+)
+
+
+def selecting(command: AnyFunction) -> AnyFunction:
+    """Gives a command the options of a selection."""
+    return reduce(lambda made, option: option(made), reversed(_CONDITIONS), command)
+
+
+def selecting_with_all(command: AnyFunction) -> AnyFunction:
+    """... and --all, for a command that changes what is selected."""
+    return selecting(reduce(lambda made, option: option(made), reversed(_ALL), command))
+
+
+def selection_of(conditions: Mapping[str, Any]) -> dict[str, object]:
+    """The fields of a request; empty when there is no condition."""
+    given = {name: value for name, value in conditions.items() if value is not None and name != "ids"}
+    ids: list[str] = [one for one in conditions["ids"] if one != "-"]
+    if "-" in conditions["ids"]:
+        ids += sys.stdin.read().split()
+        if not ids:
+            raise click.UsageError("no ids came on standard input")
+    return {**given, "ids": list(dict.fromkeys(ids))} if ids else given

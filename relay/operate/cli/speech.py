@@ -1,0 +1,105 @@
+"""How the command line speaks: exit codes, errors that say what to do, times and sizes in words.
+
+The rule that must not be broken: what a peer or a message said is made printable before it reaches a terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+
+import click
+
+from relay.message.reply import printable
+
+# sysexits.h
+EX_USAGE = 64
+EX_DATAERR = 65
+EX_UNAVAILABLE = 69
+EX_SOFTWARE = 70
+EX_CANTCREAT = 73
+EX_TEMPFAIL = 75
+EX_NOPERM = 77
+EX_CONFIG = 78
+
+
+class Stop(Exception):
+    """Ends the command with a sentence and an exit code."""
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def say(text: str = "") -> None:
+    """A line for people."""
+    click.echo(printable(text))
+
+
+def printable_lines(text: str) -> str:
+    """The text, its line ends kept and everything else made printable."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def say_json(value: Mapping[str, object]) -> None:
+    """A line for programs."""
+    click.echo(json.dumps(value))
+
+
+def age(seconds: float) -> str:
+    """``45s``, ``12m``, ``3h``, ``2d``: to the unit that tells most."""
+    seconds = max(seconds, 0)
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= length * (2 if unit == "d" else 1):
+            return f"{int(seconds // length)}{unit}"
+    return f"{int(seconds)}s"
+
+
+def until(at: float | None) -> str:
+    """``in 12m`` or ``now``."""
+    left = (at or 0) - time.time()
+    return f"in {age(left)}" if left >= 1 else "now"
+
+
+def size(octets: float) -> str:
+    """``512``, ``5.1K``, ``48M``."""
+    for unit in ("", "K", "M", "G"):
+        if octets < 1000 or unit == "G":
+            return f"{octets:.0f}{unit}" if octets >= 10 or not unit else f"{octets:.1f}{unit}"
+        octets /= 1024
+    return ""
+
+
+def moment(at: float) -> str:
+    """A point of time in the reader's own time zone."""
+    return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(at))
+
+
+def count(number: int, one: str) -> str:
+    """``1 message``, ``3 messages``."""
+    return f"{number:,} {one}" if number == 1 else f"{number:,} {one}s"
+
+
+def show_table(heads: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> None:
+    """A small table: drawn on a terminal, tab-separated for a program.
+
+    right  columns of numbers
+    """
+    if not sys.stdout.isatty():
+        say("\t".join(heads))
+        for row in rows:
+            click.echo("\t".join(printable(cell) for cell in row))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, head in enumerate(heads):
+        table.add_column(head, justify="right" if number in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    Console().print(table)

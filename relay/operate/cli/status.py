@@ -1,0 +1,67 @@
+"""``relay status``: how it goes, on one screen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from relay.operate.cli.reach import reaching, running
+from relay.operate.cli.speech import age, count, moment, say, say_json, show_table, size, until
+
+STEPS_SHOWN = ("accepted", "delivered", "deferred", "failed", "expired", "refused", "reported", "trouble")
+
+
+@click.command()
+@reaching
+def status(config: Path | None, spool: Path | None, as_json: bool) -> None:
+    """Show the queue in numbers, and how each destination does.
+
+    \b
+    relay status
+    relay status --json | jq .queue.messages
+    """
+    with running(config, spool) as control:
+        found = control.ask_one("status")
+    if as_json:
+        say_json(found)
+        return
+    _say_relay(found)
+    _say_queue(found["queue"])
+    steps = [f"{found['steps'][step]:,} {step.replace('_', ' ')}" for step in STEPS_SHOWN if found["steps"].get(step)]
+    say(f"since the start: {', '.join(steps) or 'nothing yet'}")
+    if found["destinations"]:
+        say()
+        show_table(
+            ("DESTINATION", "WAITING", "AT WORK", "WINDOW", "RESTS", "LAST ERROR"),
+            [_destination(row) for row in found["destinations"]],
+            right=(1, 2, 3),
+        )
+
+
+def _say_relay(found: Mapping[str, Any]) -> None:
+    up = f"up {age(found['uptime_s'])}, since {moment(found['started_at'])}"
+    say(f"relay {found['version']} on {found['hostname']}: {up}, pid {found['pid']}")
+
+
+def _say_queue(queue: Mapping[str, Any]) -> None:
+    oldest = f", the oldest {age(time.time() - queue['oldest_at'])} old" if queue["oldest_at"] else ""
+    say(f"queue: {count(queue['messages'], 'message')}, {size(queue['octets'])}{oldest}")
+    say("recipients: " + ", ".join(f"{number:,} {state}" for state, number in queue["recipients"].items()))
+    if queue["set_aside"]:
+        say(f"set aside: {count(queue['set_aside'], 'broken row or file')}; the log says which")
+
+
+def _destination(row: Mapping[str, Any]) -> tuple[str, ...]:
+    rests = until(row["resting_until"]).replace("in", "for", 1) if row.get("resting_until") else ""
+    return (
+        row["destination"],
+        f"{row['waiting']:,}",
+        str(row["in_flight"]),
+        str(row.get("window", "")),
+        rests,
+        row.get("error") or "",
+    )
