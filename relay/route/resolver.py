@@ -208,8 +208,14 @@ def _in_words(trouble: dns.exception.DNSException) -> str:
     errors = trouble.kwargs.get("errors") or []
     if not errors:
         return "time-out" if isinstance(trouble, dns.exception.Timeout) else type(trouble).__name__
-    said = {f"{_error(error)} from {server.rpartition(':')[0] or server}": None for server, _, _, error, _ in errors}
+    said = dict.fromkeys(f"{_error(error)} from {_server(server)}" for server, _, _, error, _ in errors)
     return ", ".join(list(said)[:3])
+
+
+def _server(shown: str) -> str:
+    """``192.0.2.53`` for dnspython's ``Do53:192.0.2.53@53``."""
+    address, _, port = shown.partition(":")[2].rpartition("@")
+    return address if port == str(DNS_PORT) else f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _error(error: object) -> str:

@@ -133,7 +133,7 @@ class _DatagramSocket(_Socket):
             data = self._socket.recv(65535)
         except BlockingIOError:
             return
-        except OSError as refused:  # an ICMP error: nobody listens there
+        except OSError as refused:  # by ICMP: nobody listens there
             self._reactor.removeReader(self)
             self._arrivals.finish(refused)
             return
@@ -141,7 +141,9 @@ class _DatagramSocket(_Socket):
             self._arrivals.add(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._arrivals.finish(reason.value or EOFError())
+        # The reactor saw an error and not what it is; reading tells.
+        self.doRead()
+        self._arrivals.finish(EOFError("socket lost"))
 
     async def sendto(self, what: bytes, destination: Any, timeout: float | None) -> int:
         return self._socket.send(what)

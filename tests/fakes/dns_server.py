@@ -46,7 +46,8 @@ class DnsServer:
     """Name, type and ``udp`` or ``tcp`` of every question, in order."""
     records: dict[_Key, tuple[int, list[str]]] = field(default_factory=dict)
     behaviour: dict[str, str] = field(default_factory=dict)
-    """``name`` or ``name/TYPE`` to an rcode's name, ``silent``, ``truncated``, ``garbled`` or ``forged``."""
+    """``name`` or ``name/TYPE`` to an rcode's name, or one of the methods' names below."""
+    _unanswered: list[socket.socket] = field(default_factory=list)
 
     # -- what it says ------------------------------------------------------------------------
 
@@ -91,6 +92,10 @@ class DnsServer:
         """Over UDP nothing but the hint that TCP has it."""
         self.behave("truncated", name, kind)
 
+    def mute(self, name: str, kind: str = "") -> None:
+        """As ``truncated``, and over TCP the question is taken and never answered."""
+        self.behave("mute", name, kind)
+
     def garbled(self, name: str, kind: str = "") -> None:
         """Noise and an answer with a wrong id come before the answer."""
         self.behave("garbled", name, kind)
@@ -129,7 +134,7 @@ class DnsServer:
     def stop(self) -> None:
         self._stop.close()
         self._thread.join(5)
-        for one in (self._tcp, self._udp, self._stopping):
+        for one in (*self._unanswered, self._tcp, self._udp, self._stopping):
             one.close()
 
     def __enter__(self) -> Self:
@@ -166,7 +171,7 @@ class DnsServer:
             with socket.socket(self._udp.family, socket.SOCK_DGRAM) as stranger:
                 stranger.sendto(self._answer(query, "NXDOMAIN").to_wire(), asker)
         answer = self._answer(query, how)
-        if how == "truncated":
+        if how in ("truncated", "mute"):
             answer = dns.message.make_response(query, recursion_available=True)
             answer.flags |= dns.flags.TC
         if how != "silent":
@@ -174,14 +179,16 @@ class DnsServer:
 
     def _serve_tcp(self) -> None:
         connection, _ = self._tcp.accept()
+        connection.settimeout(2)
+        stream = connection.makefile("rb")
+        query = dns.message.from_wire(stream.read(int.from_bytes(stream.read(2), "big")))
+        how = self._note(query, "tcp")
+        if how == "mute":
+            self._unanswered.append(connection)
+            return
         with connection:
-            connection.settimeout(2)
-            stream = connection.makefile("rb")
-            query = dns.message.from_wire(stream.read(int.from_bytes(stream.read(2), "big")))
-            how = self._note(query, "tcp")
-            wire = self._answer(query, how).to_wire()
-            if how != "silent":
-                connection.sendall(len(wire).to_bytes(2, "big") + wire)
+            wire = self._answer(query, how).to_wire(max_size=65535)
+            connection.sendall(len(wire).to_bytes(2, "big") + wire)
 
     def _note(self, query: dns.message.Message, over: str) -> str:
         question = query.question[0]
