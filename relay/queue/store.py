@@ -65,6 +65,8 @@ class NewRecipient:
     due_at   seconds since the epoch: when to try it first; for one that the scheduler takes in hand at once
              this is already the lease
     attempts 1 when it is taken in hand at once, else 0
+    final    for one that is owing from the beginning (it became several by forwarding): what the sender is to be
+             told, else None
     """
 
     recipient: Recipient
@@ -73,6 +75,7 @@ class NewRecipient:
     attempts: int = 0
     state: State = State.WAITING
     note: str = ""
+    final: Final | None = None
 
 
 @dataclass(frozen=True, slots=True)

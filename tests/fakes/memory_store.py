@@ -221,6 +221,32 @@ class MemoryStore:
                 taken.append(stored.recipients[number])
         return Leased(stored.message, tuple(taken))
 
+    def overdue(
+        self, now: float, until: float, limit: int, warn_before: float, expire_before: float
+    ) -> Deferred[Sequence[Leased]]:
+        return self._answer("lease", lambda: self._overdue(now, until, limit, warn_before, expire_before))
+
+    def _overdue(
+        self, now: float, until: float, limit: int, warn_before: float, expire_before: float
+    ) -> Sequence[Leased]:
+        taken: list[Leased] = []
+        of_messages: set[str] = set()
+        for message_id, stored in self.messages.items():
+            accepted_at = stored.message.accepted_at
+            by_lane: dict[str, list[QueuedRecipient]] = {}
+            for one in stored.recipients.values():
+                too_old = accepted_at < expire_before or (accepted_at < warn_before and not one.warned)
+                if too_old and one.state is State.WAITING and one.due_at <= now:
+                    by_lane.setdefault(one.lane, []).append(replace(one, due_at=until))
+            if by_lane and len(of_messages) == limit:
+                break
+            for ones in by_lane.values():
+                of_messages.add(message_id)
+                stored.recipients.update({one.number: one for one in ones})
+                stored.in_hand.update(one.number for one in ones)
+                taken.append(Leased(stored.message, tuple(ones)))
+        return taken
+
     def release_lease(self, message_id: str, numbers: Sequence[int], due_at: float) -> Deferred[None]:
         def release() -> None:
             stored = self.messages.get(message_id)
@@ -379,7 +405,9 @@ class MemoryStore:
 
     def _put(self, message: Message, content: bytes, recipients: Sequence[NewRecipient]) -> Stored:
         queued = {
-            number: QueuedRecipient(number, new.recipient, new.lane, new.due_at, new.attempts, new.state, new.note)
+            number: QueuedRecipient(
+                number, new.recipient, new.lane, new.due_at, new.attempts, new.state, new.note, False, new.final
+            )
             for number, new in enumerate(recipients)
         }
         in_hand = {number for number, one in queued.items() if one.attempts}
