@@ -40,14 +40,14 @@ from relay.smtp.transaction import Answer, Step, Transaction
 class ClientSession:
     """One session.  Feed ``receive_data``, take every ``next_event``, write ``data_to_send``; in this order, each time.
 
-    hostname  our name, for EHLO
+    hostname  our name in ASCII, for EHLO
     lmtp      speak LMTP (RFC 2033)
     """
 
     def __init__(self, hostname: str, *, lmtp: bool = False) -> None:
         self._hostname = hostname.encode("ascii")
         self._lmtp = lmtp
-        self._replies = ReplyReader()
+        self._reader = ReplyReader()
         self._awaited: deque[Step] = deque((Step.GREETING,))
         self._events: deque[Event] = deque()
         self._out: list[bytes] = []
@@ -61,6 +61,7 @@ class ClientSession:
         self._now = 0.0
         self.offer: Offer | None = None
         self.over = False
+        self.replies = 0  # whole replies so far
         self.record: list[tuple[float, bytes | Reply]] = []
 
     # -- the carrier's side ------------------------------------------------------------------
@@ -70,12 +71,13 @@ class ClientSession:
         if self.over:
             return
         self._now = at
-        self._replies.feed(data)
+        self._reader.feed(data)
         # A reply to a command that we have not sent yet was not meant for it.
         owed = len(self._awaited)
         try:
-            while not self.over and (reply := self._replies.next_reply()) is not None:
+            while not self.over and (reply := self._reader.next_reply()) is not None:
                 owed -= 1
+                self.replies += 1
                 if owed < 0:
                     self._unasked(reply)
                 else:

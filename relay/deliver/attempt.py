@@ -1,0 +1,316 @@
+"""One attempt to deliver: the hops of the route in order, the recipients that are left, and what became of each.
+
+RFC 5321 §5.1: a host that says 4yz, or cannot be reached, is followed by the next for the recipients that are still
+undecided; 5yz is final.  Where the content went out whole and no answer came, no other host is tried: the
+message may have been delivered, and a second copy now is worse than a late one (RFC 1047).
+
+The rule that must not be broken: every recipient gets one outcome, whatever happens here; a defect of ours is a
+Deferred.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Concatenate, ParamSpec
+
+from twisted.internet import defer
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from relay.deliver.classify import milder, our_trouble, outcome_of, says_too_many
+from relay.deliver.connection import Connection, Errand
+from relay.deliver.dialogue import Dialogue
+from relay.deliver.form import NEEDS_SMTPUTF8, Form, needs_utf8
+from relay.deliver.letter import Letter
+from relay.message.envelope import Message, Recipient
+from relay.message.outcome import Deferred, Failed, Outcome
+from relay.route.router import Addresses, Hops
+from relay.route.table import Route
+from relay.route.via import Hop
+from relay.smtp.stuffing import StrayLineEnd
+from relay.smtp.transaction import Transaction
+
+if TYPE_CHECKING:
+    from relay.deliver.deliverer import Deliverer
+
+_log = Logger()
+_P = ParamSpec("_P")
+_NOWHERE = Hop("", 0)
+
+
+_failure_of: Callable[[BaseException], Failure] = Failure  # it has no types of its own
+
+
+def _guarded(step: Callable[Concatenate[Attempt, _P], None]) -> Callable[Concatenate[Attempt, _P], None]:
+    """A defect in a step ends the attempt, and is told; it does not leave the recipients without an outcome."""
+
+    def guarded(self: Attempt, /, *args: _P.args, **kwargs: _P.kwargs) -> None:
+        try:
+            step(self, *args, **kwargs)
+        except Exception as defect:
+            self.broke(_failure_of(defect))
+
+    return guarded
+
+
+class Attempt:
+    """See the module.  Fires ``done`` with one outcome a recipient, in their order.
+
+    The Holder of a connection at a time.
+    """
+
+    __slots__ = (
+        "_again",
+        "_batch",
+        "_connection",
+        "_deliverer",
+        "_hop",
+        "_hops",
+        "_left",
+        "_letter",
+        "_outcomes",
+        "_tried_hops",
+        "_was_stale",
+        "dialogue",
+        "done",
+        "message",
+        "recipients",
+    )
+
+    def __init__(self, deliverer: Deliverer, message: Message, recipients: Sequence[Recipient]) -> None:
+        self.message = message
+        self.dialogue = Dialogue()
+        self.done: defer.Deferred[list[Outcome]] | None = defer.Deferred()
+        self._deliverer = deliverer
+        self.recipients = recipients
+        self._outcomes: list[Outcome | None] = [None] * len(recipients)
+        self._left = list(range(len(recipients)))  # to be tried at this hop
+        self._again: list[int] = []  # to be tried at the next
+        self._batch: Sequence[int] = ()  # in the transaction that goes on
+        self._hops: Sequence[Hop] = ()
+        self._tried_hops = 0
+        self._hop = _NOWHERE
+        self._letter: Letter | None = None
+        self._connection: Connection | None = None
+        self._was_stale = False
+
+    @_guarded
+    def start(self, route: Route) -> None:
+        hops = self._deliverer.router.hops_now(route)
+        if hops is not None:
+            self._routed(hops)
+        else:
+            self._deliverer.router.hops(route).addCallbacks(self._routed, self.broke)
+
+    @_guarded
+    def _routed(self, hops: Hops) -> None:
+        if not isinstance(hops, tuple):
+            self._outcomes = [hops] * len(self.recipients)
+            self._finish()
+            return
+        self._hops = hops[: self._deliverer.settings.hosts_per_attempt]
+        self._try_hop()
+
+    # -- one hop after the other -------------------------------------------------------------
+
+    def _try_hop(self) -> None:
+        if not self._left or self._tried_hops == len(self._hops):
+            self._finish()
+            return
+        self._hop = hop = self._hops[self._tried_hops]
+        self._tried_hops += 1
+        self._was_stale = False
+        addresses: Addresses | None = () if hop.path is not None else self._deliverer.router.addresses_now(hop)
+        if addresses is not None:
+            self._found(addresses)
+        else:
+            self._deliverer.router.addresses(hop).addCallbacks(self._found, self.broke)
+
+    def _leave_hop(self) -> None:
+        self._left, self._again = self._again, []
+        self._try_hop()
+
+    @_guarded
+    def _found(self, addresses: Addresses) -> None:
+        if isinstance(addresses, tuple):
+            self._deliverer.pool.lease(self._hop, addresses, self)
+            return
+        for place in self._left:
+            # Another host may still take it, though this one has no address.
+            self._outcomes[place] = milder(self._outcomes[place], addresses)
+            self._again.append(place)
+        self._leave_hop()
+
+    def _lease_again(self, *, fresh: bool) -> None:
+        self._let_go()
+        hop = self._hop
+        addresses: Addresses | None = () if hop.path is not None else self._deliverer.router.addresses_now(hop)
+        if isinstance(addresses, tuple):
+            self._deliverer.pool.lease(hop, addresses, self, fresh=fresh)
+        else:
+            self._deliverer.router.addresses(hop).addCallbacks(self._found, self.broke)
+
+    @_guarded
+    def unreachable(self, why: Deferred) -> None:
+        self.dialogue.add(f"{why.hop} {why.reply}", ())
+        for place in self._left:
+            self._decide(place, why)
+        self._leave_hop()
+
+    # -- one transaction after the other -----------------------------------------------------
+
+    @_guarded
+    def connected(self, connection: Connection) -> None:
+        self._connection = connection
+        self._go_on()
+
+    @_guarded
+    def _go_on(self, _: object = None) -> None:
+        connection = self._connection
+        if not self._left or connection is None:
+            self._let_go()
+            self._leave_hop()
+            return
+        if not connection.session.may_begin:  # it closed while we read the content
+            self._lease_again(fresh=False)
+            return
+        offer = connection.session.offer
+        assert offer is not None
+        if self._letter is None:
+            self._letter = self._deliverer.letter(self.message)
+        form = self._letter.form(offer)
+        if form is None:
+            loading = defer.Deferred.fromCoroutine(self._deliverer.load(self._letter))
+            loading.addCallbacks(self._go_on, self._unreadable)
+        elif isinstance(form, Failed):
+            self._decide_left(Failed(form.reply, connection.label))
+        else:
+            self._transact(connection, self._letter, form)
+
+    def _transact(self, connection: Connection, letter: Letter, form: Form) -> None:
+        offer = connection.session.offer
+        assert offer is not None
+        limit = self._deliverer.settings.recipients_per_transaction
+        if offer.rcpt_max is not None:
+            limit = min(limit, offer.rcpt_max)
+        if not offer.smtputf8:
+            self._refuse_utf8(connection)
+        self._batch, self._left = self._left[:limit], self._left[limit:]
+        if not self._batch:
+            self._go_on()
+            return
+        transaction = Transaction(
+            self.message.envelope,
+            self.recipients if len(self._batch) == len(self.recipients) else [self.recipients[n] for n in self._batch],
+            letter.size(form),
+            body=form.body,
+            smtputf8=form.smtputf8,
+            chunked=form.chunked,
+        )
+        if connection.served == 0:
+            self.dialogue.add(connection.label, connection.session.record)
+        self.dialogue.add(connection.label, transaction.record)
+        connection.run(Errand(self, transaction, *letter.source(form)))
+
+    def wants_more(self, transaction: Transaction) -> bool:
+        """Some recipients are left, or were refused and may have to be offered again."""
+        return bool(self._left) or len(transaction.accepted) < len(self._batch)
+
+    @_guarded
+    def ended(self, connection: Connection, transaction: Transaction, trouble: Exception | None) -> None:
+        batch, self._batch = self._batch, ()
+        if self.done is None:
+            pass  # it broke, and that ended this
+        elif trouble is not None:
+            self._was_cut_short(batch, trouble)
+        elif transaction.heard == 0 and connection.served > 1 and not self._was_stale:
+            # A kept connection that had been closed meanwhile: no failure, and nobody's trouble.
+            self._was_stale = True
+            self._left = [*batch, *self._left]
+            self._lease_again(fresh=True)
+        else:
+            self._answered(connection, transaction, batch)
+            if self._left and connection.session.over:
+                self._lease_again(fresh=False)
+            else:
+                self._go_on()
+
+    def _answered(self, connection: Connection, transaction: Transaction, batch: Sequence[int]) -> None:
+        offer = connection.session.offer
+        dsn = offer is not None and offer.dsn
+        once_more: list[int] = []
+        for place, answer in zip(batch, transaction.answers, strict=True):
+            assert answer is not None
+            if transaction.accepted and says_too_many(answer):
+                once_more.append(place)  # RFC 5321 §4.5.3.1.10; each round disposes of one recipient at least
+            else:
+                final = self._hop.protocol == "lmtp"
+                self._decide(place, outcome_of(answer, connection.label, dsn=dsn, final=final))
+        if once_more:
+            self._left = once_more + self._left
+
+    def _was_cut_short(self, batch: Sequence[int], trouble: Exception) -> None:
+        assert self._letter is not None
+        self._left = [*batch, *self._left]
+        if isinstance(trouble, StrayLineEnd):
+            self._letter.has_stray_line_end()
+            self._lease_again(fresh=False)
+        else:
+            self._unreadable(_failure_of(trouble))
+
+    @_guarded
+    def _unreadable(self, failure: Failure) -> None:
+        """The content cannot be had.  Another host would not help."""
+        why = f"the content cannot be read: {failure.getErrorMessage()}"
+        self._deliverer.tell("trouble", id=self.message.id, error=why)
+        for place in (*self._left, *self._again):
+            self._outcomes[place] = our_trouble("the content cannot be read now")
+        self._left, self._again = [], []
+        self._let_go()
+        self._finish()
+
+    # -- what became of them -----------------------------------------------------------------
+
+    def _decide(self, place: int, outcome: Outcome) -> None:
+        if isinstance(outcome, Deferred) and not outcome.in_doubt:
+            self._again.append(place)
+        self._outcomes[place] = milder(self._outcomes[place], outcome)
+
+    def _decide_left(self, outcome: Outcome) -> None:
+        for place in self._left:
+            self._decide(place, outcome)
+        self._left = []
+        self._go_on()
+
+    def _refuse_utf8(self, connection: Connection) -> None:
+        sender = self.message.envelope.reverse_path
+        refused = [place for place in self._left if needs_utf8(sender, self.recipients[place].address)]
+        for place in refused:
+            self._decide(place, Failed(NEEDS_SMTPUTF8, connection.label))
+            self._left.remove(place)
+
+    def _let_go(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.release()
+
+    def _finish(self) -> None:
+        done, self.done = self.done, None
+        if done is None:
+            return
+        outcomes = [each or our_trouble("no outcome") for each in self._outcomes]
+        self._deliverer.ended(self, self._letter, outcomes)
+        done.callback(outcomes)
+
+    def broke(self, failure: Failure) -> None:
+        """A defect of ours."""
+        _log.failure("a defect in delivering {id}", failure, id=self.message.id)
+        self._deliverer.tell("trouble", id=self.message.id, error=failure.getErrorMessage())
+        for place in {*self._left, *self._batch, *self._again}:
+            self._outcomes[place] = our_trouble("local error")
+        self._left, self._again = [], []
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.release()
+            connection.abort()
+        self._finish()

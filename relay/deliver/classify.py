@@ -1,0 +1,113 @@
+"""What a reply, or its absence, means for a recipient.
+
+    connect refused, timed out           Deferred, whole destination
+    greeting or EHLO not 2yz             Deferred, whole destination: also a 5yz, which says nothing about this
+                                         message, but that we are not welcome or misconfigured (RFC 5321 §3.1)
+    MAIL, RCPT, DATA, BDAT, end: 5yz     Failed, except
+        530 534 535 538                  Deferred, whole destination: our log-in or TLS is wrong, not the message
+        552 at RCPT without x.2.x        Deferred: "too many recipients" (RFC 5321 §4.5.3.1.10)
+    MAIL, RCPT, DATA, BDAT, end: 4yz     Deferred; 421 at MAIL: whole destination
+    no reply to MAIL                     Deferred, whole destination
+    no reply later                       Deferred; to the end of the content: in doubt (RFC 1047)
+    the end: 2yz                         Delivered
+
+The rule that must not be broken: our own trouble never fails a recipient.
+"""
+
+from __future__ import annotations
+
+from relay.message.outcome import Deferred, Delivered, Failed, Outcome
+from relay.message.reply import LOCAL_ERROR, Reply, printable, reply
+from relay.smtp.client_events import SessionEnded
+from relay.smtp.transaction import Answer, Step
+
+_OUR_CREDENTIALS = frozenset((530, 534, 535, 538))  # RFC 4954 §6
+_KEPT_OCTETS = 2000
+
+NO_ANSWER = reply(451, "4.4.1", "No answer from host")
+BAD_CONNECTION = reply(451, "4.4.2", "Bad connection")
+SHUTTING_DOWN = reply(451, "4.3.2", "We are shutting down")
+
+
+def outcome_of(answer: Answer, hop: str, *, dsn: bool, final: bool) -> Outcome:
+    """What became of the recipient.
+
+    hop    whose answer it is, as ``name [address]``
+    dsn    the hop offers DSN
+    final  the hop speaks LMTP: it has delivered, not relayed
+    """
+    said = answer.reply
+    if said is None:
+        return Deferred(
+            BAD_CONNECTION.saying(f"{printable(answer.why)} ({answer.step.value})"),
+            hop,
+            whole_destination=answer.step is Step.MAIL,
+            in_doubt=answer.step is Step.END,
+        )
+    if said.code < 300:
+        return Delivered(shortened(said), hop, dsn, final)
+    said = shortened(said)
+    if said.code in _OUR_CREDENTIALS:
+        return Deferred(said, hop, whole_destination=True)
+    if said.is_temporary:
+        return Deferred(said, hop, whole_destination=said.code == 421 and answer.step is Step.MAIL)
+    if said.code == 552 and answer.step is Step.RECIPIENT and not _is_about_mailbox(said):
+        return Deferred(said, hop)
+    return Failed(said, hop)
+
+
+def says_too_many(answer: Answer) -> bool:
+    """Whether a recipient was refused only because there were enough of them already."""
+    said = answer.reply
+    return (
+        said is not None and answer.step is Step.RECIPIENT and said.code in (452, 552) and not _is_about_mailbox(said)
+    )
+
+
+def _is_about_mailbox(said: Reply) -> bool:
+    """X.2.2 is the recipient's full mailbox, which no further transaction empties."""
+    return said.enhanced[1:3] == ".2"
+
+
+def session_refused(ended: SessionEnded, hop: str) -> Deferred:
+    """The session ended before a transaction could begin."""
+    if ended.reply is not None:
+        return Deferred(shortened(ended.reply), hop, whole_destination=True)
+    waiting = f" ({ended.step.value})" if ended.step else ""
+    return Deferred(BAD_CONNECTION.saying(f"{printable(ended.why)}{waiting}"), hop, whole_destination=True)
+
+
+def unreachable(why: str, hop: str) -> Deferred:
+    """No connection could be made."""
+    return Deferred(NO_ANSWER.saying(printable(why)), hop, whole_destination=True)
+
+
+def our_trouble(why: str) -> Deferred:
+    """Trouble of our own, such as a disk that does not give the content back."""
+    return Deferred(LOCAL_ERROR.saying(printable(why)))
+
+
+def milder(before: Outcome | None, now: Outcome) -> Outcome:
+    """Of what two hosts of one route answered, what to go by: a word about the message tells more than silence."""
+    if (
+        isinstance(before, Deferred)
+        and isinstance(now, Deferred)
+        and now.whole_destination
+        and not before.whole_destination
+    ):
+        return before
+    return now
+
+
+def shortened(said: Reply) -> Reply:
+    """A reply fit to be kept in the queue: of a very long one, its beginning."""
+    if len(said.lines) == 1 and len(said.lines[0]) <= _KEPT_OCTETS:
+        return said
+    room = _KEPT_OCTETS
+    lines: list[str] = []
+    for line in said.lines:
+        lines.append(line[:room])
+        room -= len(line)
+        if room <= 0:
+            break
+    return said.saying(*lines)

@@ -1,0 +1,158 @@
+"""The way out, as the scheduler sees it: a message and recipients in, one outcome for each out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from twisted.internet import defer
+from twisted.internet.interfaces import IReactorTime
+
+from relay.deliver.attempt import Attempt
+from relay.deliver.classify import SHUTTING_DOWN
+from relay.deliver.dialogue import Dialogue
+from relay.deliver.letter import Letter, Open
+from relay.deliver.opening import Dial
+from relay.deliver.pool import Pool
+from relay.deliver.settings import DeliverySettings
+from relay.message.address import Address
+from relay.message.envelope import Message, Recipient
+from relay.message.outcome import Deferred, Outcome
+from relay.message.step import Tell, tell_nobody
+from relay.route.router import Addresses, Hops
+from relay.route.table import Route
+from relay.route.via import Hop
+
+LOADED_AT_ONCE = 2
+"""Large messages that are read whole, to be converted for a hop, at once: a bound on memory."""
+
+Attempted = Callable[[Message, Sequence[Recipient], Sequence[Outcome], Dialogue], None]
+"""Is told of each attempt: the outcomes, and what was said."""
+
+
+class Routes(Protocol):
+    """What the deliverer asks of the router; see relay.route.router.  None of the Deferreds fails."""
+
+    def route(self, sender: Address | None, recipient: Address) -> Route: ...
+
+    def hops_now(self, route: Route) -> Hops | None: ...
+
+    def hops(self, route: Route) -> defer.Deferred[Hops]: ...
+
+    def addresses_now(self, hop: Hop) -> Addresses | None: ...
+
+    def addresses(self, hop: Hop) -> defer.Deferred[Addresses]: ...
+
+
+def _nobody_asked(
+    message: Message, recipients: Sequence[Recipient], outcomes: Sequence[Outcome], dialogue: Dialogue
+) -> None:
+    """For those who keep no record."""
+
+
+class Deliverer:
+    """Delivers.
+
+    dial          how to reach an address: ``opening.dial_by(reactor)``
+    router        where to
+    open_content  opens the content of a message too large to be carried, by its id
+    hostname      our name, in A-labels, for EHLO
+    attempted     is told of each attempt
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: IReactorTime,
+        dial: Dial,
+        router: Routes,
+        open_content: Open,
+        hostname: str,
+        settings: DeliverySettings | None = None,
+        tell: Tell = tell_nobody,
+        attempted: Attempted = _nobody_asked,
+    ) -> None:
+        self.settings = settings or DeliverySettings()
+        self.router = router
+        self.tell = tell
+        self.pool = Pool(clock=clock, dial=dial, hostname=hostname, settings=self.settings)
+        self._open_content = open_content
+        self._attempted = attempted
+        self._loading = defer.DeferredSemaphore(LOADED_AT_ONCE)
+        self._loaded: set[Letter | None] = set()
+
+    def deliver(self, message: Message, recipients: Sequence[Recipient], lane: str) -> defer.Deferred[list[Outcome]]:
+        """Tries to deliver a message to these recipients, once.
+
+        lane  the scheduler's name for their way; what counts is the routing table as it is now
+
+        Fires with one outcome for each recipient, in their order; never fails.
+        """
+        if self.pool.is_stopping:
+            return defer.succeed([Deferred(SHUTTING_DOWN) for _ in recipients])
+        if len(recipients) == 1:
+            route = self.router.route(message.envelope.reverse_path, recipients[0].address)
+            return self._attempt(message, recipients, route)
+        ways = self._ways(message, recipients)
+        if len(ways) == 1:
+            ((route, _),) = ways.values()
+            return self._attempt(message, recipients, route)
+        return defer.Deferred.fromCoroutine(self._each_way(message, recipients, ways))
+
+    def stop(self) -> defer.Deferred[None]:
+        """Takes leave of idle hops; fires when what is under way has ended."""
+        return self.pool.stop()
+
+    # -- for the attempts --------------------------------------------------------------------
+
+    def letter(self, message: Message) -> Letter:
+        return Letter(message, self._open_content, self.settings.convert_limit_octets)
+
+    async def load(self, letter: Letter) -> None:
+        """Reads a large message whole, a few at once; its turn lasts until the attempt has ended.
+
+        Raises what the store raises.
+        """
+        if letter not in self._loaded:
+            await self._loading.acquire()
+            self._loaded.add(letter)
+        await letter.load()
+
+    def ended(self, attempt: Attempt, letter: Letter | None, outcomes: Sequence[Outcome]) -> None:
+        """An attempt is over."""
+        if letter in self._loaded:
+            self._loaded.discard(letter)
+            self._loading.release()
+        self._attempted(attempt.message, attempt.recipients, outcomes, attempt.dialogue)
+
+    # -- recipients whose ways have parted since they got their lane ---------------------------
+
+    def _ways(self, message: Message, recipients: Sequence[Recipient]) -> dict[str, tuple[Route, list[int]]]:
+        """The ways as the table has them now: lane -> route and places of the recipients."""
+        sender = message.envelope.reverse_path
+        ways: dict[str, tuple[Route, list[int]]] = {}
+        for place, recipient in enumerate(recipients):
+            route = self.router.route(sender, recipient.address)
+            ways.setdefault(route.lane, (route, []))[1].append(place)
+        return ways
+
+    def _attempt(
+        self, message: Message, recipients: Sequence[Recipient], route: Route
+    ) -> defer.Deferred[list[Outcome]]:
+        attempt = Attempt(self, message, recipients)
+        done = attempt.done
+        assert done is not None
+        attempt.start(route)
+        return done
+
+    async def _each_way(
+        self, message: Message, recipients: Sequence[Recipient], ways: dict[str, tuple[Route, list[int]]]
+    ) -> list[Outcome]:
+        under_way = [
+            (places, self._attempt(message, [recipients[place] for place in places], route))
+            for route, places in ways.values()
+        ]
+        outcomes: dict[int, Outcome] = {}
+        for places, attempt in under_way:
+            outcomes.update(zip(places, await attempt, strict=True))
+        return [outcomes[place] for place in range(len(recipients))]

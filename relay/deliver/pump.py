@@ -1,0 +1,98 @@
+"""A large content on its way from the store to a connection, one piece at a time.
+
+The next piece is read when the transport has taken the one before (or, with BDAT, when the server has
+answered it), so that a message of any size costs the memory of two pieces.
+
+The rule that must not be broken: the end of the content is said only when every octet was, and as many as promised.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPullProducer
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+if TYPE_CHECKING:
+    from relay.deliver.connection import Connection, Errand
+
+
+class Content(Protocol):
+    """The content of a queued message, to be read in pieces from its beginning."""
+
+    def read(self) -> Deferred[bytes]:
+        """The next piece; empty at the end."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class WrongSize(Exception):
+    """The store gave more or less than the message's size."""
+
+
+@implementer(IPullProducer)
+class Pump:
+    """Moves the pieces and then the rest of an Errand's content."""
+
+    def __init__(self, connection: Connection, errand: Errand, content: Content) -> None:
+        self._connection = connection
+        self._errand = errand
+        self._content = content
+        self._before = b"".join(errand.pieces)
+        self._moved = 0
+        self._is_reading = False
+        self._is_registered = False
+        self._is_over = False
+
+    def start(self) -> None:
+        if self._errand.transaction.chunked:
+            self.resumeProducing()
+        else:
+            self._is_registered = True
+            self._connection.carrier.registerProducer(self, False)  # asks for the first piece at once
+
+    def resumeProducing(self) -> None:
+        if not (self._is_reading or self._is_over):
+            self._is_reading = True
+            self._content.read().addCallbacks(self._got, self._failed)
+
+    def stopProducing(self) -> None:
+        """The transport is gone; the connection hears of it by itself."""
+        self._is_registered = False
+        self.stop()
+
+    def stop(self) -> None:
+        """No more, whether all of it went or not."""
+        if not self._is_over:
+            self._is_over = True
+            self._content.close()
+        self._unregister()
+
+    def _unregister(self) -> None:
+        if self._is_registered:
+            self._is_registered = False
+            self._connection.carrier.unregisterProducer()
+
+    def _got(self, piece: bytes) -> None:
+        self._is_reading = False
+        if self._is_over:
+            return
+        ended = not piece
+        piece, self._before = (self._before + piece if self._before else piece), b""
+        self._moved += len(piece)
+        size = self._errand.transaction.size
+        if self._moved > size or (ended and self._moved < size):
+            self._connection.cut_short(WrongSize(f"{self._moved} octets of content instead of {size}"))
+            return
+        if ended:
+            self._unregister()
+        self._connection.send_piece(piece, ended=ended)
+
+    def _failed(self, failure: Failure) -> None:
+        self._is_reading = False
+        if not self._is_over:
+            error = failure.value
+            self._connection.cut_short(error if isinstance(error, Exception) else WrongSize(str(error)))
