@@ -10,6 +10,8 @@ from ipaddress import ip_address
 
 from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from relay.message.address import is_domain
 from relay.route.cache import Cache
@@ -30,6 +32,8 @@ class ReverseNames:
     at_once  look-ups under way at the same time; a client beyond that is nameless for now
     """
 
+    _log = Logger()
+
     def __init__(self, names: Names, clock: IReactorTime, hosts: HostsFile, *, limit: int = 10_000, at_once: int = 50):
         self._names = names
         self._clock = clock
@@ -46,17 +50,24 @@ class ReverseNames:
         known = self._known.get(ip, self._clock.seconds())
         if known is None and ip not in self._asked and len(self._asked) < self._at_once:
             self._asked.add(ip)
-            defer.Deferred.fromCoroutine(self._look_up(ip)).addBoth(self._found, ip)
+            looked_up = defer.Deferred.fromCoroutine(self._look_up(ip))
+            looked_up.addErrback(self._unexpected, ip).addCallback(self._found, ip)
             known = self._known.get(ip, self._clock.seconds())
         return known or None
 
-    def _found(self, name: object, ip: str) -> None:
+    def _found(self, name: str, ip: str) -> None:
         self._asked.discard(ip)
-        found = name if isinstance(name, str) else ""
-        self._known.put(ip, found, self._clock.seconds() + (KEPT_S if found else UNNAMED_KEPT_S))
+        self._known.put(ip, name, self._clock.seconds() + (KEPT_S if name else UNNAMED_KEPT_S))
+
+    def _unexpected(self, failure: Failure, ip: str) -> str:
+        self._log.failure("Looking up the name of {ip} failed", failure, ip=ip)
+        return ""
 
     async def _look_up(self, ip: str) -> str:
-        address = ip_address(ip.partition("%")[0])
+        try:
+            address = ip_address(ip.partition("%")[0])
+        except ValueError:
+            return ""  # a client on a unix socket
         listed = self._hosts.name(plain(address))
         if listed is not None:
             return listed
