@@ -9,13 +9,14 @@ wished not to hear of a failure, or when the report is in the queue; what is owe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from relay.message.envelope import Envelope, Message
+from relay.message.envelope import Envelope, Message, Recipient
 from relay.message.notify import is_undeliverable_report, wants
 from relay.message.outcome import Action, Deferred, Delivered, Discarded, Failed, Final, Held, Outcome
 from relay.message.reply import Reply
-from relay.queue.store import QueuedRecipient, State
+from relay.queue.store import NewRecipient, QueuedRecipient, State
 from relay.schedule.retry import RetrySettings
 
 
@@ -80,9 +81,25 @@ def plan_untried(
     trouble  why it was not tried, as far as is known
     """
     if now >= max(retry.expires_at(message.accepted_at), not_before):
-        return _expired(message, row, trouble, now, retry)
+        return _expired(message.envelope, row, trouble, now)
     waiting = replace(row, due_at=now)
     return _warned(message, waiting, trouble, now, retry, not_before) or Planned("", waiting)
+
+
+def plan_expanded(
+    envelope: Envelope, recipients: Sequence[Recipient], now: float, due_at: float
+) -> Sequence[NewRecipient]:
+    """Rows for recipients that became several by forwarding: nothing to try, but a report is owed of each
+    whose sender asked for it (RFC 3461 §5.2.7.3 c).
+
+    due_at  when the report is made if that was not done before, seconds since the epoch
+    """
+    final = Final(Action.EXPANDED, "2.1.5", "250 2.1.5 Forwarded to several recipients", "", now)
+    return [
+        NewRecipient(recipient, "expanded", due_at, 0, State.OWING, final.reply, final)
+        for recipient in recipients
+        if wants(recipient, envelope, Action.EXPANDED)
+    ]
 
 
 def note_of(outcome: Deferred) -> str:
@@ -110,7 +127,7 @@ def _deferred(
 ) -> Planned:
     due_at = retry.next_attempt(message.accepted_at, now, max(row.attempts, 1), jitter, not_before)
     if due_at is None:
-        return _expired(message, row, outcome, now, retry)
+        return _expired(message.envelope, row, outcome, now)
     waiting = replace(row, state=State.WAITING, due_at=due_at, note=note_of(outcome))
     return _warned(message, waiting, outcome, now, retry, not_before) or Planned("deferred", waiting)
 
@@ -129,16 +146,13 @@ def _warned(
     return Planned("deferred", replace(row, warned=True), final if wanted else None)
 
 
-def _expired(message: Message, row: QueuedRecipient, outcome: Deferred, now: float, retry: RetrySettings) -> Planned:
-    """RFC 3463 §3.5, X.4.7: the code of the actual trouble, where there is one, says more than "expired".
+def _expired(envelope: Envelope, row: QueuedRecipient, outcome: Deferred, now: float) -> Planned:
+    """The action is "failed", the status stays in class 4: that is how a report knows it (RFC 3464 §2.3.3).
 
-    RFC 3464 §2.3.3: the action is "failed", the status stays in class 4.
+    RFC 3463 §3.5, X.4.7: the code of the actual trouble, where there is one, is told rather than "expired".
     """
-    age = _in_words(now - message.accepted_at)
-    final = Final(
-        Action.FAILED, _status(outcome.reply, "4", "4.4.7"), f"{outcome.reply} (given up after {age})", outcome.hop, now
-    )
-    return _lost("expired", message.envelope, row, final)
+    final = Final(Action.FAILED, _status(outcome.reply, "4", "4.4.7"), str(outcome.reply), outcome.hop, now)
+    return _lost("expired", envelope, row, final)
 
 
 def _lost(step: str, envelope: Envelope, row: QueuedRecipient, final: Final) -> Planned:
@@ -161,11 +175,3 @@ def _status(reply: Reply, in_class: str, otherwise: str = "") -> str:
     if reply.enhanced.startswith(in_class + "."):
         return reply.enhanced
     return otherwise or f"{in_class}.0.0"
-
-
-def _in_words(seconds: float) -> str:
-    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
-        if seconds >= length:
-            count = int(seconds // length)
-            return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
-    return f"{int(seconds)} seconds"

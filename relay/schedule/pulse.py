@@ -1,0 +1,108 @@
+"""Once a minute: what no event brings about.
+
+- Mail that waits behind a resting destination, or for room, expires and is warned of on time.
+- A clock that leaps is noticed.  Ahead: for a while nothing expires, since no time has passed that mail could
+  have been delivered in.  Back: what is due only by the old clock is due now.
+- Destinations with nothing to do are forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+
+from relay.message.step import Tell
+from relay.queue.store import EVERYTHING, Leased, Store
+from relay.schedule.destination import Destinations
+from relay.schedule.fetch import Fetch
+from relay.schedule.settings import ScheduleSettings
+
+PULSE_S = 60.0
+LEAP_S = 600.0
+"""More than this beyond the expected, and the clock was set, or the machine slept."""
+
+
+class Pulse:
+    """The beat.
+
+    not_before  nothing expires and nobody is warned before this, seconds since the epoch
+    taken       called with mail that has waited too long
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: IReactorTime,
+        destinations: Destinations,
+        fetch: Fetch,
+        settings: ScheduleSettings,
+        tell: Tell,
+        taken: Callable[[Sequence[Leased]], None],
+    ) -> None:
+        self.settings = settings
+        self.not_before = 0.0
+        self._store = store
+        self._clock = clock
+        self._destinations = destinations
+        self._fetch = fetch
+        self._tell = tell
+        self._taken = taken
+        self._last_at = 0.0
+        self._call: IDelayedCall | None = None
+        self._sweeping = False
+
+    def start(self) -> None:
+        self._last_at = self._clock.seconds()
+        self._call = self._clock.callLater(PULSE_S, self._beat)
+
+    def stop(self) -> None:
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def _beat(self) -> None:
+        self._call = self._clock.callLater(PULSE_S, self._beat)
+        now = self._clock.seconds()
+        leapt_s = now - self._last_at - PULSE_S
+        self._last_at = now
+        if abs(leapt_s) > LEAP_S:
+            self._clock_leapt(now, leapt_s)
+        self._destinations.forget_idle()
+        if self._destinations.forgot_a_rest():
+            self._fetch.due(now)
+        if self._fetch.wants_room or self._destinations.any_left_behind():
+            self._sweep()
+
+    def _clock_leapt(self, now: float, seconds: float) -> None:
+        direction = "ahead" if seconds > 0 else "back"
+        self._tell("trouble", error=f"the clock leapt {direction} by {abs(seconds):.0f} seconds")
+        if seconds > 0:
+            self.not_before = now + self.settings.retry.longest_s
+            return
+        self.not_before = 0.0
+        self._destinations.clock_leapt_back()
+        self._store.retry(EVERYTHING, now).addCallbacks(lambda _: self._fetch.due(now), self._refused)
+
+    def _sweep(self) -> None:
+        """Takes what is due and has waited longer than a warning or giving up allows."""
+        now = self._clock.seconds()
+        if self._sweeping or self._call is None or now < self.not_before:
+            return
+        self._sweeping = True
+        retry = self.settings.retry
+        warn_before = 0.0 if retry.warn_after_s is None else now - retry.warn_after_s
+        self._store.overdue(
+            now, now + self.settings.lease_s, self.settings.per_lease, warn_before, now - retry.give_up_after_s
+        ).addCallbacks(self._swept, self._refused)
+
+    def _swept(self, leased: Sequence[Leased]) -> None:
+        self._sweeping = False
+        self._taken(leased)
+        if len(leased) >= self.settings.per_lease:
+            self._clock.callLater(0, self._sweep)
+
+    def _refused(self, failure: Failure) -> None:
+        self._sweeping = False
+        self._tell("trouble", error=f"the queue cannot be looked through: {failure.getErrorMessage()}")
