@@ -7,6 +7,7 @@ as PyYAML does, hides a mistake.  Nothing but plain data can come out: a tag is 
 
 from __future__ import annotations
 
+import pathlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -82,6 +83,11 @@ def dotted(path: Path) -> str:
     """``('listen', 0, 'endpoint')`` as ``listen[0].endpoint``."""
     text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
     return text.removeprefix(".")
+
+
+def path_in(folder: pathlib.Path, text: str) -> pathlib.Path:
+    """A path of a configuration file: relative ones start at the folder of the file."""
+    return (folder / pathlib.Path(text).expanduser()).absolute()
 
 
 class _Yaml12(yaml.SafeLoader):

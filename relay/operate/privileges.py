@@ -81,16 +81,16 @@ def prepare_spool(spool: Path, who: Identity | None) -> None:
 def _make_private(fd: int, spool: Path, who: Identity | None) -> None:
     found = os.fstat(fd)
     wanted = who.uid if who is not None else os.geteuid()
-    if found.st_uid != wanted:
-        if os.geteuid() != 0 or found.st_uid != 0 or os.listdir(fd):
-            raise PrivilegesFault(
-                f"spool: {spool} belongs to user number {found.st_uid}, and the relay works as number {wanted}; "
-                f"chown -R it when its content is the relay's, or use another folder"
-            )
-        assert who is not None
-        os.fchown(fd, who.uid, who.gid)
+    foreign = found.st_uid != wanted
+    if foreign and (os.geteuid() != 0 or found.st_uid != 0 or os.listdir(fd)):
+        raise PrivilegesFault(
+            f"spool: {spool} belongs to user number {found.st_uid}, and the relay works as number {wanted}; "
+            "chown -R it when its content is the relay's, or use another folder"
+        )
     if stat.S_IMODE(found.st_mode) != 0o700:
         os.fchmod(fd, 0o700)
+    if foreign and who is not None:
+        os.fchown(fd, who.uid, who.gid)
 
 
 def drop(who: Identity, system: Privileges = os) -> None:

@@ -27,6 +27,7 @@ from pydantic import (
 
 from relay.message.address import Address
 from relay.operate import values
+from relay.operate.places import path_in
 from relay.policy.recipients import entry_key
 from relay.route.table import ANY, NULL_SENDER, parse_pattern
 from relay.route.via import Way, parse_via
@@ -61,7 +62,7 @@ def _path(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, str) or not value:
         raise ValueError(f"{values.shown(value)} is not a path; write it like /var/spool/relay")
     folder: Path = (info.context or {}).get("folder", Path())
-    return (folder / Path(value).expanduser()).absolute()
+    return path_in(folder, value)
 
 
 def _recipients(value: object, info: ValidationInfo) -> Path:

@@ -12,6 +12,7 @@ import click
 
 from relay.operate.asking import SOCKET_NAME, CannotAsk, Control, NotRunning, Refusal
 from relay.operate.cli.speech import EX_CONFIG, EX_DATAERR, EX_NOPERM, EX_SOFTWARE, EX_TEMPFAIL, EX_UNAVAILABLE, Stop
+from relay.operate.places import path_in, read_yaml
 
 SYSTEM_CONFIG = Path("/etc/relay/relay.yaml")
 
@@ -37,18 +38,23 @@ def chosen_config() -> Path | None:
 
 
 def spool_of(config: Path | None, spool: Path | None) -> Path:
-    """The spool that the options mean.  Raises Stop for a faulty configuration."""
+    """The spool that the options mean.
+
+    Only this one key is read: a fault elsewhere in the file does not hide the queue.  Raises Stop.
+    """
     if spool is not None:
         return spool
-    from relay.operate.config import ConfigFaults, load
-
     file = config or chosen_config()
+    if file is None:
+        return Path("spool").absolute()
     try:
-        return load(file).spool
-    except ConfigFaults as faults:
-        raise Stop(
-            f"{faults}\nrelay: the spool is not known; correct this, or name it with --spool", EX_CONFIG
-        ) from None
+        reading = read_yaml(file.read_text(encoding="utf-8-sig"), str(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise Stop(f"{file} cannot be read: {error}", EX_CONFIG) from None
+    named = reading.data.get("spool", "spool") if isinstance(reading.data, dict) else None
+    if not isinstance(named, str):
+        raise Stop(f"{file} does not name the spool; relay check {file} says what is wrong with it", EX_CONFIG)
+    return path_in(file.absolute().parent, named)
 
 
 @contextmanager
