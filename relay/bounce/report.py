@@ -79,7 +79,7 @@ def _header(facts: Facts, name: str, boundary: str, encoding: str) -> str:
 
 def _subject(said: str, facts: Facts) -> str:
     subject = facts.original.subject[:_SUBJECT_LIMIT]
-    if facts.utf8 or subject.isascii():
+    if "=?" not in subject and (facts.utf8 or subject.isascii()):
         return field("Subject", *f"{said}: {subject}".split() if subject else (said,))
     folded = Header(f"{said}:", header_name="Subject")
     folded.append(subject, "utf-8")
