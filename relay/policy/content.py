@@ -15,6 +15,7 @@ _NAMED_FIELD = re.compile(rb"(?:\A|\r\n)(date|from|message-id)[ \t]*:", re.IGNOR
 _MESSAGE_ID = re.compile(rb"(?:\A|\r\n)message-id[ \t]*:[ \t]*(?:\r\n[ \t]+)?([^\r\n]{1,250})", re.IGNORECASE)
 _FIELDS = re.compile(rb"(?:[!-9;-~]+[ \t]*:[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*)*")
 # Some programs leave the separator line of an mbox in front; it is no field, but fields follow.
+_FIELD_NAME_CUT = re.compile(rb"[!-9;-~]+[ \t]*")
 _BEGINS_LIKE_HEADER = re.compile(rb"[!-9;-~]+[ \t]*:|>?From |\r\n|\Z")
 
 
@@ -55,8 +56,8 @@ class HeaderWatch:
         end = 0 if header.startswith(b"\r\n") else header.find(b"\r\n\r\n", max(0, seen - 3), self._limit + 4)
         if end >= 0:
             self._header, self._whole = header[:end], True
-        elif len(header) > self._limit:
-            self._end_without_empty_line(bytes(header[: self._limit]))
+        elif len(header) >= self._limit + 4:  # all has come that could hold an end within the limit, however it was cut
+            self._end_without_empty_line(bytes(header[: self._limit + 4]))
         else:
             self._header = header
 
@@ -66,7 +67,8 @@ class HeaderWatch:
         end = fields.end() if fields else 0
         rest = start[end:]
         self._is_bare_text = end == 0 and not _BEGINS_LIKE_HEADER.match(rest)
-        self.too_big = _BEGINS_LIKE_HEADER.match(rest) is not None or (end > 0 and rest[:1] in (b" ", b"\t"))
+        is_field = _BEGINS_LIKE_HEADER.match(rest) or _FIELD_NAME_CUT.fullmatch(rest)
+        self.too_big = is_field is not None or (end > 0 and rest[:1] in (b" ", b"\t"))
         self._header, self._whole = start[:end], True
 
     @property

@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from relay.message.address import Address
 from relay.policy.access import Domains
 
+DEPTH_LIMIT = 50
+"""How often over an address may be forwarded."""
+
 
 @dataclass(frozen=True, slots=True)
 class Forward:
@@ -82,27 +85,41 @@ class Forwarding:
         """
         # The case of a local part may mean something at a foreign host (RFC 5321 §2.4): those are two.
         targets: dict[tuple[str, str], Address] = {}
-        for target in self._walk(address, exists, ()):
-            targets.setdefault((target.local, target.domain_key), target)
-            if len(targets) > self._limit:
-                raise TooManyTargets(f"{address} becomes more than {self._limit} recipients")
+        self._walk(address, exists, (), set(), targets)
         return tuple(targets.values())
 
-    def _walk(self, address: Address, exists: Exists, way: tuple[str, ...]) -> Iterator[Address]:
+    def _walk(
+        self,
+        address: Address,
+        exists: Exists,
+        way: tuple[str, ...],
+        done: set[str],
+        targets: dict[tuple[str, str], Address],
+    ) -> None:
+        """Puts what this address stands for into targets.
+
+        way   the addresses that led here
+        done  those whose targets are known already; without it two lists that name each other's members cost 2**n
+        """
         key = address.key
-        if way and key == way[-1]:  # stands for itself: a copy stays here
-            yield address
-            return
-        if key in way or len(way) > self._limit:
-            raise ForwardingFault(" -> ".join((*way[-10:], key)))
-        found = self.find(address, exists)
+        found = None
+        if not way or key != way[-1]:  # else it stands for itself: a copy stays here
+            if key in way:
+                raise ForwardingFault(" -> ".join((*way, key)))
+            if key in done:
+                return
+            found = self.find(address, exists)
         if found is None:
-            yield address
+            targets.setdefault((address.local, address.domain_key), address)
+            if len(targets) > self._limit:
+                raise TooManyTargets(f"{way[0] if way else key} becomes more than {self._limit} recipients")
             return
-        _, entry = found
-        for target in entry.to or (entry.refer,):
+        if len(way) >= DEPTH_LIMIT:
+            raise TooManyTargets(f"{way[0]} is forwarded more than {DEPTH_LIMIT} times over")
+        for target in found[1].to or (found[1].refer,):
             assert target is not None
-            yield from self._walk(target, exists, (*way, key))
+            self._walk(target, exists, (*way, key), done, targets)
+        done.add(key)
 
     def faults(self) -> Iterator[tuple[str, str]]:
         """Entries that can never be used, as (key, why): for whoever checks a configuration."""
