@@ -62,6 +62,11 @@ class LogFile:
             fd, self._fd = self._fd, _open(self._path)
             os.close(fd)
 
+    def give_to(self, uid: int, gid: int) -> None:
+        """As root, makes the file the one's who is going to write it, so that he can open it again."""
+        if self._path is not None:
+            os.fchown(self._fd, uid, gid)
+
     def close(self) -> None:
         """Writes what there is, and ends."""
         if self._flushing is not None:

@@ -28,6 +28,8 @@ from pydantic import (
 from relay.message.address import Address
 from relay.operate import values
 from relay.operate.places import path_in
+from relay.policy import forward as policy
+from relay.policy.access import Domains
 from relay.policy.recipients import entry_key
 from relay.route.table import ANY, NULL_SENDER, parse_pattern
 from relay.route.via import Way, parse_via
@@ -148,6 +150,9 @@ FolderPath = Annotated[Path, PlainValidator(_path), Form("folder")]
 LogPath = Annotated[Path, PlainValidator(_path), Form("file")]
 RecipientsPath = Annotated[Path, PlainValidator(_recipients), Form("file")]
 Addresses = Annotated[tuple[MailAddress, ...], Field(min_length=1), BeforeValidator(_one_or_more), Form("addresses")]
+FORWARD_LIMIT = 1000
+"""How many recipients a forward may become, as far as checking it goes."""
+
 Exposure = Literal["trusted", "anybody", "nobody"]
 
 
@@ -197,7 +202,9 @@ class Accept(Section):
     header_size_octets: Size = Field(
         default=256 << 10, alias="header_size", description="The largest header section; a larger one gets 552 5.3.4."
     )
-    max_recipients: Count = Field(default=1000, description="Recipients of one message; more get 452 4.5.3.")
+    max_recipients: Count = Field(
+        default=1000, description="Recipients of one message; more get 452 4.5.3. (`recipients` is the file.)"
+    )
     max_hops: Count = Field(
         default=50, description="A message with more Received fields than this goes round in a circle: 554 5.4.6."
     )
@@ -394,12 +401,16 @@ def _no_endpoint_twice(listens: tuple[Listen, ...]) -> tuple[Listen, ...]:
     return listens
 
 
-def _no_address_twice(forwards: Mapping[str, Forward]) -> Mapping[str, Forward]:
+def _sound(forwards: Mapping[str, Forward]) -> Mapping[str, Forward]:
     seen: dict[str, str] = {}
     for key in forwards:
         other = seen.setdefault(entry_key(key), key)
         if other != key:
             raise ValueError(f'"{other}" and "{key}" are the same address; put the targets in one list')
+    table = {key: policy.Forward(forwards[written].to, forwards[written].refer) for key, written in seen.items()}
+    circles = dict(policy.Forwarding(table, Domains(()), FORWARD_LIMIT).faults())
+    if circles:
+        raise ValueError(f"this goes round in a circle: {'; '.join(circles.values())}; take one target out of each")
     return forwards
 
 
@@ -432,10 +443,10 @@ class Settings(Section):
     )
     accept: Accept = Field(default_factory=Accept, description="Whose mail is taken, and what it may be.")
     tell: Tell = Field(default_factory=Tell, description="Who is told what about addresses and the queue.")
-    forward: Annotated[Mapping[ForwardKey, Forward], AfterValidator(_no_address_twice)] = Field(
+    forward: Annotated[Mapping[ForwardKey, Forward], AfterValidator(_sound)] = Field(
         default_factory=dict,
         description="Addresses whose mail goes elsewhere: `ann@example.org`, `ann` (in every domain of ours) or "
-        "`@example.org` (whatever does not exist there). The value is an address, a list, or a mapping:",
+        "`@example.org` (whatever does not exist there). The value is an address, a list, or a mapping.",
     )
     postmaster: MailAddress | None = Field(
         default=None,

@@ -11,10 +11,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import LogLevel, formatEvent
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
+from zope.interface import implementer
 
 from relay.operate.logfile import LogFile
 
@@ -64,7 +65,8 @@ _quote_all = json.JSONEncoder(ensure_ascii=True).encode
 class StepLog:
     """Tells each step to the log, and counts it.  It is a ``Tell``: quick, and never raises.
 
-    counts  step -> how often it was made, whatever the level
+    counts   step -> how often it was made, whatever the level
+    observe  takes the events of Twisted's own log, with their tracebacks
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class StepLog:
         self._write = file.write
         self._second = -1
         self._second_text = ""
+        self.observe: ILogObserver = _Events(self)
         self.use(form, level)
 
     def use(self, form: Literal["text", "json"], level: Level) -> None:
@@ -93,17 +96,10 @@ class StepLog:
             except Exception as error:  # a value that has no text must not stop the mail
                 self._write(self._line(self._now(), step, {"error": f"the log line could not be made: {error!r}"}))
 
-    def observe(self, event: dict[str, Any]) -> None:
-        """Takes an event of Twisted's own log, with its traceback; it is an ``ILogObserver``."""
-        level = _LEVEL_OF_EVENT.get(event.get("log_level"), INFO)
-        if level < self._least:
-            return
-        fields = {"text": formatEvent(event).strip(), "source": event.get("log_namespace", "")}
-        failure = event.get("log_failure")
-        if failure is not None:
-            fields["traceback"] = failure.getTraceback()
-        name = getattr(event.get("log_level"), "name", "info")
-        self._write(self._line(self._now(), name, fields), level == ERROR)
+    def write_event(self, level: int, name: str, fields: Mapping[str, object]) -> None:
+        """Takes what is no step of a message: an event of Twisted's own log."""
+        if level >= self._least:
+            self._write(self._line(self._now(), name, fields), level == ERROR)
 
     def _now(self) -> str:
         at = self._seconds()
@@ -111,6 +107,22 @@ class StepLog:
         if second != self._second:  # thousands of lines share it
             self._second, self._second_text = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         return f"{self._second_text}.{int(at % 1 * 1000):03d}Z"
+
+
+@implementer(ILogObserver)
+class _Events:
+    """Twisted's own log, into the same file."""
+
+    def __init__(self, log: StepLog) -> None:
+        self._log = log
+
+    def __call__(self, event: LogEvent) -> None:
+        found = event.get("log_level")
+        fields = {"text": formatEvent(event).strip(), "source": event.get("log_namespace", "")}
+        failure = event.get("log_failure")
+        if failure is not None:
+            fields["traceback"] = failure.getTraceback()
+        self._log.write_event(_LEVEL_OF_EVENT.get(found, INFO), getattr(found, "name", "info"), fields)
 
 
 def text_line(at: str, step: str, fields: Mapping[str, object]) -> str:
