@@ -7,7 +7,9 @@ is no open relay.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 from pydantic import PrivateAttr, ValidationError
 from pydantic_core import ErrorDetails
@@ -19,8 +21,8 @@ from relay.operate.settings import Settings
 from relay.route.table import ANY
 from relay.route.via import parse_via
 
-FIXED_AT_START = ("hostname", "spool", "user", "group", "workers", "listen")
-"""Keys that a reload cannot change: a restart is needed."""
+FIXED_AT_START = ("hostname", "spool", "user", "group", "workers", "listen", "dns", "log.file")
+"""Keys that a reload cannot change: a restart is needed.  One dot at most."""
 
 BUILT_IN = Place("built-in default")
 
@@ -36,8 +38,14 @@ class ConfigFaults(Exception):
 class Config(Settings):
     """A configuration, and where each part of it stands."""
 
+    _source: str = PrivateAttr(default=str(BUILT_IN))
     _places: Mapping[str, Place] = PrivateAttr(default_factory=dict)
     _warnings: tuple[Fault, ...] = PrivateAttr(default=())
+
+    @property
+    def source(self) -> str:
+        """The file it came from, or that it is built in."""
+        return self._source
 
     @property
     def warnings(self) -> tuple[Fault, ...]:
@@ -53,7 +61,16 @@ class Config(Settings):
 
     def needs_restart(self, newer: Config) -> tuple[str, ...]:
         """Keys that differ in a newer configuration and take effect only by a restart."""
-        return tuple(key for key in FIXED_AT_START if getattr(self, key) != getattr(newer, key))
+        return tuple(key for key in FIXED_AT_START if attrgetter(key)(self) != attrgetter(key)(newer))
+
+    def keeping(self, older: Config) -> Config:
+        """This configuration as a reload can use it: with the older one's values where only a restart changes them."""
+        changes: dict[str, Any] = {}
+        for key in FIXED_AT_START:
+            name, _, inner = key.partition(".")
+            kept = attrgetter(key)(older)
+            changes[name] = getattr(self, name).model_copy(update={inner: kept}) if inner else kept
+        return self.model_copy(update=changes)
 
 
 def load(
@@ -82,6 +99,7 @@ def load(
     data.setdefault("spool", "spool")  # a default too is relative to the folder of the file
     folder = Path(path).absolute().parent if path is not None else Path.cwd()
     config = _validated(data, reading, folder, nowhere)
+    config._source = str(nowhere)
     config._places = {dotted(key): place for key, place in reading.keys.items()}
     config._warnings = tuple(_doubts(config, reading, nowhere))
     return config

@@ -86,6 +86,17 @@ class StepLog:
         self._line: Callable[[str, str, Mapping[str, object]], str] = json_line if form == "json" else text_line
         self._least = LEVELS[level]
 
+    def reopen(self) -> None:
+        """Opens the file by its name again, after it was moved away; the old one is kept when that fails."""
+        try:
+            self._file.reopen()
+        except OSError as error:
+            self("trouble", error=f"the log file cannot be opened again: {error}")
+
+    def close(self) -> None:
+        """Writes what there is, and ends."""
+        self._file.close()
+
     def __call__(self, step: str, /, **fields: object) -> None:
         counts = self.counts
         counts[step] = counts.get(step, 0) + 1
