@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from relay.message.transfer import base64, encoded, has_stray_octets, is_binary
 
@@ -130,17 +131,21 @@ def _split(data: bytes) -> tuple[list[bytes], bytes]:
     """
     starts: list[int] = []
     at = 0
-    while True:
+    while at < len(data):
         end = data.find(b"\r\n", at)
-        if end < 0 or end == at:
-            break
+        if end == at:
+            return _slices(data, starts, at), data[at + 2 :]
+        end = len(data) if end < 0 else end
         if data[at] not in b" \t" or not starts:
             if _FIELD_NAME.match(data, at, end) is None:
                 break
             starts.append(at)
-        at = end + 2
-    fields = [data[start:stop] for start, stop in zip(starts, [*starts[1:], at], strict=True)]
-    return fields, data[at + 2 :] if end == at else data[at:]
+        at = min(end + 2, len(data))
+    return _slices(data, starts, at), data[at:]
+
+
+def _slices(data: bytes, starts: list[int], end: int) -> list[bytes]:
+    return [data[start:stop] for start, stop in pairwise((*starts, end))]
 
 
 def _value(fields: list[bytes], name: bytes) -> bytes | None:
