@@ -54,6 +54,10 @@ class Reporter:
         self._hour = -1.0
         self._notices = 0
 
+    def reconfigure(self, settings: ReportSettings) -> None:
+        """Other settings hold from now on."""
+        self._settings = settings
+
     def content_wanted(self, message: Message, finals: Finals) -> int:
         """How many octets of the content, from its beginning, ``compose`` and ``undeliverable`` make use of."""
         return max(HEADER_LIMIT_OCTETS, self._whole_limit(message, finals))

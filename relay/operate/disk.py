@@ -1,0 +1,35 @@
+"""How much room the spool's disk has, looked at no more than once a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from twisted.internet.interfaces import IReactorTime
+
+LEAVE_FREE_OCTETS = 8 << 20
+"""Left for what is in the queue already: results, reports, the log."""
+LOOK_S = 1.0
+
+
+class Disk:
+    """The disk under a folder."""
+
+    def __init__(self, folder: Path, clock: IReactorTime, free: Callable[[Path], int]) -> None:
+        """free  octets that may be written to the disk of a folder; may raise OSError"""
+        self._folder = folder
+        self._clock = clock
+        self._look = free
+        self._looked_at = float("-inf")
+        self._free = 0
+
+    def has_room(self, octets: int) -> bool:
+        """Whether a message of this size fits.  What cannot be found out is found out when it is written."""
+        now = self._clock.seconds()
+        if not self._looked_at <= now < self._looked_at + LOOK_S:
+            self._looked_at = now
+            try:
+                self._free = self._look(self._folder)
+            except OSError:
+                return True
+        return octets + LEAVE_FREE_OCTETS <= self._free

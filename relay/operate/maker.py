@@ -1,0 +1,98 @@
+"""``twistd relay``: its options, and the service made of them.
+
+What is wrong is said before the daemon begins: all faults of the configuration at once, and no traceback.
+"""
+
+from __future__ import annotations
+
+import signal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import globalLogPublisher
+from twisted.python import usage
+
+from relay.operate.config import Config, ConfigFaults, load
+from relay.operate.logfile import LogFile
+from relay.operate.service import CannotStart, RelayService
+from relay.operate.steps import StepLog
+from relay.operate.surroundings import real_surroundings
+
+
+class Options(usage.Options):
+    """The options of ``twistd relay``; they win over the file."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "A store-and-forward mail relay. Without options it listens on 127.0.0.1:2525, keeps its queue in ./spool, "
+        "relays for this machine only, and delivers by MX. SIGHUP reloads the configuration, SIGTERM ends it."
+    )
+    optParameters = [  # noqa: RUF012 - usage.Options wants a plain list
+        ["config", "c", None, "The configuration file; etc/relay.yaml is an example. 'relay check FILE' tests it."],
+        ["spool", None, None, "The folder of the queue."],
+        ["smarthost", None, None, "HOST:PORT where everything goes that the file does not route elsewhere."],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["listen"] = []
+
+    def opt_listen(self, endpoint: str) -> None:
+        """Where clients come in, as a Twisted endpoint: tcp:25, tcp:2525:interface=127.0.0.1. May be repeated."""
+        self["listen"].append(endpoint)
+
+    def postOptions(self) -> None:
+        """Loads the configuration; raises UsageError with every fault in it."""
+        config = self["config"]
+        self["load"] = partial(
+            load,
+            Path(config).absolute() if config else None,
+            listen=tuple(self["listen"]),
+            spool=Path(self["spool"]).absolute() if self["spool"] else None,
+            smarthost=self["smarthost"],
+        )
+        try:
+            self["loaded"] = self["load"]()
+        except ConfigFaults as faults:
+            raise usage.UsageError(f"the configuration has faults:\n{faults}") from None
+
+
+class RunningRelay(RelayService):
+    """The service with real sockets, files and signals.  Whatever stops it from starting ends the process with a
+    sentence."""
+
+    def __init__(self, config: Config, reactor: IReactorTime, load_again: partial[Config]) -> None:
+        try:
+            log = StepLog(reactor, LogFile(reactor, config.log.file), config.log.format, config.log.level)
+        except OSError as error:
+            raise usage.UsageError(f"{config.place('log.file')}: {config.log.file}: {error.strerror}") from None
+        super().__init__(config, real_surroundings(reactor, config), log, load_again)
+        self._reactor: Any = reactor
+
+    def privilegedStartService(self) -> None:
+        try:
+            super().privilegedStartService()
+        except CannotStart as why:
+            raise SystemExit(f"relay: {why}") from None
+
+    def startService(self) -> None:
+        if self.config.log.file is not None:  # else twistd's own log, on the same terminal, shows them
+            globalLogPublisher.addObserver(self.tell.observe)
+        try:
+            super().startService()
+        except CannotStart as why:
+            raise SystemExit(f"relay: {why}") from None
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
+
+
+def make_service(options: Options) -> IService:
+    """The relay that these options describe."""
+    from twisted.internet import reactor
+
+    return RunningRelay(options["loaded"], reactor, options["load"])  # type: ignore[arg-type]
+
+
+makeService = make_service  # the name that twisted.application.service.ServiceMaker looks for

@@ -1,0 +1,279 @@
+"""The relay as a Twisted service: the one place where the parts are joined.
+
+Order of the beginning: the ports are bound (as root, if need be), privileges are given up, the store is
+opened, then the rest.  Order of the end: no new sessions, those with a message under way are waited for,
+then the attempts, then the store is closed; all within a bound, and nothing acknowledged is lost by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IAddress, IListeningPort, IProtocol
+from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
+
+from relay import __version__
+from relay.bounce.notify import Reporter
+from relay.deliver.deliverer import Deliverer
+from relay.message.address import Address
+from relay.operate import privileges, rules, systemd
+from relay.operate.commands import Commands
+from relay.operate.config import Config, ConfigFaults
+from relay.operate.control import listen_for_control
+from relay.operate.disk import Disk
+from relay.operate.steps import StepLog
+from relay.operate.surroundings import Surroundings
+from relay.policy.policy import Policy, Service as Kind
+from relay.policy.recipients import RecipientList
+from relay.queue.store import Selection, StoreUnavailable
+from relay.receive.factory import SmtpServerFactory
+from relay.receive.recipients import RecipientFile
+from relay.route.reverse import ReverseNames
+from relay.route.router import Router
+from relay.schedule.runner import Runner
+
+
+class CannotStart(Exception):
+    """The relay cannot work so; ``str()`` says why, and what would help."""
+
+
+class Doorway(Factory):
+    """A port that is open before the relay is: bound as root, served when all is ready."""
+
+    noisy = False
+
+    def __init__(self) -> None:
+        self.inner: Factory | None = None
+
+    def buildProtocol(self, addr: IAddress | None) -> IProtocol | None:
+        return self.inner.buildProtocol(addr) if self.inner is not None else None
+
+
+class RelayService(Service):
+    """A whole relay.
+
+    config  as it is in force
+    load    reads the configuration again, for a reload; raises ConfigFaults
+    log     where steps are told
+    """
+
+    def __init__(
+        self, config: Config, surroundings: Surroundings, log: StepLog, load: Callable[[], Config] | None = None
+    ) -> None:
+        self.config = config
+        self.tell = log
+        self._load = load
+        self._around = surroundings
+        self._identity: privileges.Identity | None = None
+        self._doors: list[tuple[Doorway, Kind]] = []
+        self._ports: list[IListeningPort] = []
+        self._factories: list[SmtpServerFactory] = []
+        self._recipients: RecipientFile | None = None
+
+    # -- the beginning -----------------------------------------------------------------------
+
+    def privilegedStartService(self) -> None:
+        """Binds the ports, and makes the spool the user's who will work in it.  Raises CannotStart."""
+        config = self.config
+        try:
+            if config.user is not None:
+                self._identity = privileges.identity(config.user, config.group)
+            privileges.prepare_spool(config.spool, self._identity)
+        except privileges.PrivilegesFault as fault:
+            raise CannotStart(str(fault)) from None
+        for number, listen in enumerate(config.listen):
+            door = Doorway()
+            self._doors.append((door, Kind(listen.service)))
+            self._bind(listen.endpoint, door, config.place(f"listen[{number}].endpoint"))
+
+    def _bind(self, endpoint: str, door: Doorway, place: str) -> None:
+        faults: list[Failure] = []
+        # Endpoints of servers answer at once; one that did not could not be waited for before privileges are dropped.
+        maybeDeferred(self._around.listen, endpoint, door).addCallbacks(self._ports.append, faults.append)
+        for failure in faults:
+            why = getattr(failure.value, "socketError", None) or failure.value
+            help_ = " (ports below 1024 need root, or systemd's socket)" if isinstance(why, PermissionError) else ""
+            raise CannotStart(f"{place}: cannot listen on {endpoint}: {getattr(why, 'strerror', None) or why}{help_}")
+
+    def startService(self) -> None:
+        """Gives up privileges and begins to work.  Raises CannotStart."""
+        if not self._doors:
+            self.privilegedStartService()
+        try:
+            if self._identity is not None:
+                privileges.drop(self._identity)
+            self.store = self._around.open_store(self.config.spool, self.tell)
+        except (privileges.PrivilegesFault, StoreUnavailable) as fault:
+            raise CannotStart(str(fault)) from None
+        self._join()
+        self._open()
+        super().startService()
+        where = ", ".join(listen.endpoint for listen in self.config.listen)
+        systemd.notify(systemd.READY, systemd.status(f"taking mail at {where}"))
+        self.tell("started", place=where, spool=str(self.config.spool), version=__version__)
+        for warning in self.config.warnings:
+            self.tell("trouble", place=str(warning.place), error=warning.what)
+
+    def _join(self) -> None:
+        around, config = self._around, self.config
+        clock = around.reactor
+        self.router = Router(
+            rules.route_table(config), around.names, clock, around.chance, rules.ourselves(config), around.hosts
+        )
+        self.deliverer = Deliverer(
+            clock=clock,
+            dial=around.dial,
+            router=self.router,
+            open_content=self.store.open,
+            hostname=config.hostname,
+            settings=rules.delivery_settings(config),
+            tell=self.tell,
+        )
+        self.reporter = Reporter(rules.report_settings(config))
+        self.runner = Runner(
+            store=self.store,
+            clock=clock,
+            random=around.chance,
+            deliverer=self.deliverer,
+            lane_of=self._lane_of,
+            reporter=self.reporter,
+            settings=rules.schedule_settings(config),
+            tell=self.tell,
+        )
+        self.policy = Policy(rules.policy_settings(config))
+        self._reverse = ReverseNames(around.names, clock, around.hosts)
+        self._disk = Disk(config.spool, clock, around.free)
+
+    def _open(self) -> None:
+        """Everything is there: work begins, and clients are let in."""
+        self.runner.start()
+        self._watch_recipients()
+        settings = rules.receive_settings(self.config)
+        for door, kind in self._doors:
+            factory = SmtpServerFactory(
+                clock=self._around.reactor,
+                settings=settings,
+                policy=self.policy,
+                store=self.store,
+                enqueue=self.runner.enqueue,
+                flush=self._flush,
+                service=kind,
+                tell=self.tell,
+                reverse_name=self._reverse.name_now,
+                has_room=self._disk.has_room,
+            )
+            self._factories.append(factory)
+            door.inner = factory
+        commands = Commands(
+            self.store,
+            self.runner,
+            self._around.reactor,
+            self.tell,
+            self.config.hostname,
+            self.tell.counts,
+            self._around.reactor.seconds(),
+        )
+        try:
+            self._ports.append(listen_for_control(cast(Any, self._around.reactor), self.config.spool, commands.by_name()))
+        except (CannotListenError, ValueError) as error:
+            raise CannotStart(str(error)) from None
+
+    # -- what the parts ask of each other ------------------------------------------------------
+
+    def _lane_of(self, sender: Address | None, recipient: Address) -> str:
+        return self.router.route(sender, recipient).lane
+
+    def _flush(self, domain: str, subdomains: bool) -> Deferred[int | None]:
+        """ETRN (RFC 1985): what waits for a domain is due now."""
+        key = f".{domain}" if subdomains else domain
+        flushed = self.store.retry(Selection(recipient_domain=key), self._around.reactor.seconds())
+
+        def woken(count: int) -> int | None:
+            self.runner.wake()
+            return count
+
+        return flushed.addCallback(woken)
+
+    def _watch_recipients(self) -> None:
+        if self._recipients is not None:
+            self._recipients.stop()
+            self._recipients = None
+        path = self.config.accept.recipients
+        if path is not None:
+            self._recipients = RecipientFile(
+                path, self._around.reactor, self.tell, self._learned, self._around.in_thread
+            )
+            self._recipients.start()
+
+    def _learned(self, recipients: RecipientList) -> None:
+        self.policy.recipients = recipients
+
+    # -- while it runs -------------------------------------------------------------------------
+
+    def reload(self) -> None:
+        """Reads the configuration again: routes, access and limits change without dropping a session.
+
+        A configuration with faults changes nothing; the faults are told, each with its place.
+        """
+        systemd.notify(systemd.reloading())
+        try:
+            self._reload()
+        finally:
+            systemd.notify(systemd.READY)
+
+    def _reload(self) -> None:
+        self.tell.reopen()
+        if self._load is None:
+            return
+        try:
+            newer = self._load()
+        except ConfigFaults as faults:
+            for fault in faults.faults:
+                self.tell("trouble", place=str(fault.place), error=f"{fault}; the old configuration stays in force")
+            return
+        for key in self.config.needs_restart(newer):
+            self.tell("trouble", place=newer.place(key), error=f"{key} has changed: that takes effect with a restart")
+        self._use(newer)
+        self.tell("reloaded", place=newer.source)
+
+    def _use(self, config: Config) -> None:
+        known = self.policy.recipients if config.accept.recipients == self.config.accept.recipients else None
+        # What can be changed only by a restart is not half changed.
+        self.config = config.keeping(self.config)
+        self.tell.use(self.config.log.format, self.config.log.level)
+        self.policy = Policy(rules.policy_settings(self.config), known)
+        self._watch_recipients()
+        settings = rules.receive_settings(self.config)
+        for factory in self._factories:
+            factory.reconfigure(settings, self.policy)
+        self.router.replace(rules.route_table(self.config), rules.ourselves(self.config))
+        self.deliverer.reconfigure(rules.delivery_settings(self.config))
+        self.reporter.reconfigure(rules.report_settings(self.config))
+        self.runner.reconfigure(rules.schedule_settings(self.config))
+        self.runner.routes_changed(self._lane_of)
+
+    # -- the end -------------------------------------------------------------------------------
+
+    def stopService(self) -> Deferred[None]:
+        """Fires when all is at rest and on disk."""
+        super().stopService()
+        systemd.notify(systemd.STOPPING)
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        within_s = self.config.timeouts.shutdown_s
+        until = self._around.reactor.seconds() + within_s
+        await gatherResults([maybeDeferred(port.stopListening) for port in self._ports])
+        if self._recipients is not None:
+            self._recipients.stop()
+        await gatherResults([factory.shut_down(within_s) for factory in self._factories])
+        await self.runner.stop(max(1.0, until - self._around.reactor.seconds()))
+        await self.deliverer.stop()
+        await self.store.close()
+        self.tell("stopped")
+        self.tell.close()

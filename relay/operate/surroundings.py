@@ -1,0 +1,76 @@
+"""What the relay stands on and does not make itself: reactor, chance, names, network, disk.
+
+The service takes all of it from here, so that the same service runs on real sockets and files, and in a
+world where one seed decides what they do.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort, IReactorTime
+from twisted.internet.protocol import Factory
+from twisted.internet.threads import deferToThreadPool
+
+from relay.deliver.opening import Dial, dial_by
+from relay.message.step import Tell
+from relay.operate.settings import Settings
+from relay.queue.sqlite import SqliteStore
+from relay.queue.store import Store
+from relay.receive.recipients import InThread, at_once
+from relay.route.hosts import HostsFile
+from relay.route.names import Names
+from relay.route.resolver import Resolver
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """reactor     the clock of everything, seconds since the epoch
+    chance      for jitter and for the order of equal hosts
+    names       the DNS
+    hosts       /etc/hosts
+    dial        how a next hop's address is reached
+    listen      opens an endpoint (its Twisted description) for a factory
+    open_store  the queue in a spool folder
+    free        octets free on the disk of a folder
+    in_thread   runs the reading of a file aside
+    """
+
+    reactor: IReactorTime
+    chance: random.Random
+    names: Names
+    hosts: HostsFile
+    dial: Dial
+    listen: Callable[[str, Factory], Deferred[IListeningPort]]
+    open_store: Callable[[Path, Tell], Store]
+    free: Callable[[Path], int]
+    in_thread: InThread = at_once
+
+
+def real_surroundings(reactor: IReactorTime, settings: Settings) -> Surroundings:
+    """Real sockets, files, names and chance."""
+    real = cast(Any, reactor)  # it provides every interface; no annotation can say so
+    servers = [(server.address, server.port) for server in settings.dns.servers]
+    return Surroundings(
+        reactor=reactor,
+        chance=random.Random(),
+        names=Resolver(real, servers=servers, patience_s=settings.dns.timeout_s),
+        hosts=HostsFile(reactor),
+        dial=dial_by(reactor),
+        listen=lambda endpoint, factory: serverFromString(real, endpoint).listen(factory),
+        open_store=lambda folder, tell: SqliteStore(folder, reactor=real, tell=tell),
+        free=_free,
+        in_thread=lambda read: deferToThreadPool(real, real.getThreadPool(), read),
+    )
+
+
+def _free(folder: Path) -> int:
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize
