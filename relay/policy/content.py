@@ -14,8 +14,8 @@ from relay.message.address import Address
 _NAMED_FIELD = re.compile(rb"(?:\A|\r\n)(date|from|message-id)[ \t]*:", re.IGNORECASE)
 _MESSAGE_ID = re.compile(rb"(?:\A|\r\n)message-id[ \t]*:[ \t]*(?:\r\n[ \t]+)?([^\r\n]{1,250})", re.IGNORECASE)
 _FIELDS = re.compile(rb"(?:[!-9;-~]+[ \t]*:[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*)*")
-# Some programs leave the separator line of an mbox in front; it is no field, but fields follow.
 _FIELD_NAME_CUT = re.compile(rb"[!-9;-~]+[ \t]*")
+# Some programs leave the separator line of an mbox in front; it is no field, but fields follow.
 _BEGINS_LIKE_HEADER = re.compile(rb"[!-9;-~]+[ \t]*:|>?From |\r\n|\Z")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import traceback
-from dataclasses import replace
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
@@ -16,7 +15,6 @@ from relay.policy.policy import Policy, Service
 from relay.queue.store import Store, StoreFull, StoreUnavailable
 from relay.receive.settings import Enqueue, Flush, HasRoom, ReceiveSettings, ReverseName, TellCounts
 from relay.smtp.extensions import ServerOffer
-from relay.smtp.patience import USUAL
 
 
 class Reception:
@@ -89,7 +87,7 @@ class Reception:
             recipients_limit=settings.recipients_limit,
             bare_line_ends=settings.bare_line_ends,
             off=frozenset(off),
-            patience=replace(USUAL, errors=settings.errors_limit),
+            errors_limit=settings.errors_limit,
         )
 
     def trouble(self, where: str, what: BaseException | Failure) -> Reply:
