@@ -131,7 +131,14 @@ class Transaction:
         """Answers the end of the content."""
         if self._trouble is not None:
             return self._trouble
-        house, watch = self._house, self._watch
+        try:
+            return self._judge_and_queue(origin)
+        except Exception as error:
+            self.forget()
+            return self._house.trouble("content", error)
+
+    def _judge_and_queue(self, origin: Origin) -> Answer:
+        house, watch, draft = self._house, self._watch, self._draft
         assert watch is not None
         verdict = house.policy.content(watch)
         if isinstance(verdict, Refused):
@@ -139,18 +146,14 @@ class Transaction:
             told = {"reply": str(verdict.reply), "rule": verdict.rule, "place": verdict.place}
             house.tell("refused", client=self._client.ip, sender=self.sender, message_id=watch.message_id, **told)
             return verdict.reply
-        draft, self._draft = self._draft, None
         assert draft is not None
         recipients = self._recipients if len(self._recipients) == 1 else _none_twice(self._recipients)
         head = self._head(watch, draft.id, origin)
         mail = self._mail
         envelope = Envelope(mail.reverse_path, mail.body, mail.smtputf8, mail.ret, mail.envid)
-        try:
-            queued = house.enqueue(draft, envelope, origin, head, recipients, self._expanded)
-        except Exception as error:
-            draft.abort()
-            return house.trouble("commit", error)
-        return queued.addCallbacks(self._queued, self._not_queued, (len(recipients),))
+        queued = house.enqueue(draft, envelope, origin, head, recipients, self._expanded)
+        self._draft = None
+        return queued.addCallbacks(self._queued, self._not_queued, (len(recipients),), {}, (draft,))
 
     def _head(self, watch: HeaderWatch, message_id: str, origin: Origin) -> bytes:
         house = self._house
@@ -177,7 +180,8 @@ class Transaction:
         )
         return Reply(250, "2.0.0", (f"OK {message.id}",))
 
-    def _not_queued(self, failure: Failure) -> Reply:
+    def _not_queued(self, failure: Failure, draft: Draft) -> Reply:
+        draft.abort()
         return self._house.trouble("commit", failure)
 
 
