@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Literal
 
@@ -120,11 +121,9 @@ class Reject:
 Way = HopList | ByMx | ToLiteral | Discard | Reject
 
 
+@lru_cache(maxsize=4096)
 def is_ip(host: str) -> bool:
     """Whether a host is given by its address rather than by name."""
-    last = host[-1:]
-    if not (":" in host or last.isdigit()):  # most hosts are names: do not raise and catch for each
-        return False
     try:
         ip_address(host)
     except ValueError:
