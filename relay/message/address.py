@@ -27,7 +27,8 @@ _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _LITERAL = re.compile(r"\[([!-Z^-~]+)\]")
 _SOURCE_ROUTE = re.compile(rf"@{_LABEL}(?:\.{_LABEL})*(?:,@{_LABEL}(?:\.{_LABEL})*)*:")
 _NEEDS_NO_QUOTES = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*\Z")
-_C1_CONTROL = re.compile("[\u0080-\u009f]")
+# What would end a line, turn the reading direction in a log or a header, or cannot be written as UTF-8.
+_UNFIT = re.compile("[\u0080-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class AddressFault(ValueError):
@@ -120,7 +121,7 @@ def is_domain(text: str) -> bool:
         _DOMAIN.fullmatch(text) is not None
         and len(text.encode("utf-8", "surrogatepass")) <= DOMAIN_LIMIT_OCTETS
         and all(len(label) <= 63 for label in domain_key(text).split("."))
-        and not _C1_CONTROL.search(text)
+        and not _UNFIT.search(text)
     )
 
 
@@ -177,7 +178,7 @@ def _mailbox(text: str, start: int) -> tuple[Address, int]:
         if dotted is None:
             raise AddressFault("the local part is missing or begins with a bad character")
         local, at = dotted[0], dotted.end()
-    if _C1_CONTROL.search(local):
+    if _UNFIT.search(local):
         raise AddressFault("control character in the local part")
     if text[at : at + 1] != "@":
         raise AddressFault(

@@ -47,7 +47,7 @@ class Reply:
         """The octets on the wire.  UTF-8 only to a client that asked for it (RFC 6531 §3.7.4)."""
         lead = f"{self.enhanced} " if self.enhanced else ""
         room = REPLY_LINE_LIMIT_OCTETS - 6 - len(lead)
-        shown = [lead.encode("ascii") + line.encode(encoding, "replace")[:room] for line in self.lines]
+        shown = [lead.encode("ascii") + _cut(line.encode(encoding, "replace"), room) for line in self.lines]
         head = b"".join(b"%d-%s\r\n" % (self.code, line) for line in shown[:-1])
         return head + b"%d %s\r\n" % (self.code, shown[-1])
 
@@ -70,6 +70,11 @@ class Reply:
     @property
     def is_permanent(self) -> bool:
         return self.code >= 500
+
+
+def _cut(line: bytes, room: int) -> bytes:
+    """So much of a line as fits, and no half of a character."""
+    return line if len(line) <= room else line[:room].decode("utf-8", "ignore").encode()
 
 
 def reply(code: int, enhanced: str, *lines: str) -> Reply:

@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
 
-from relay.message.address import Address
+from relay.message.address import DOMAIN_LIMIT_OCTETS, Address
 from relay.message.envelope import Origin
-from relay.message.reply import printable
 
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_.:\-\[\]]")
 _RECEIVED = re.compile(rb"(?:\A|\r\n)received[ \t]*:", re.IGNORECASE)
 
 
@@ -51,8 +51,12 @@ def _date(second: int) -> str:
 
 @lru_cache(maxsize=1024)
 def _from_clause(origin: Origin) -> str:
-    # What the client called itself is its own claim: only what fits the grammar of a domain goes outside a comment.
-    helo = re.sub(r"[^A-Za-z0-9_.:\-\[\]\u00a1-\U0010ffff]", "?", printable(origin.helo)) or "unknown"
+    # What the client called itself is its own claim, and what the DNS says is its owner's: no space, parenthesis or
+    # line end of theirs may change how our field reads, no letter of theirs make a 7-bit message 8-bit.
     ip = origin.client_ip
     literal = f"[IPv6:{ip}]" if ":" in ip else f"[{ip}]" if ip else "[local]"
-    return f"{helo} ({origin.client_name} {literal})"
+    return f"{_as_name(origin.helo)} ({_as_name(origin.client_name)} {literal})"
+
+
+def _as_name(claimed: str) -> str:
+    return _NOT_IN_A_NAME.sub("?", claimed[:DOMAIN_LIMIT_OCTETS]) or "unknown"
