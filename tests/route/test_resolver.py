@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from twisted.internet import defer, reactor
 from twisted.internet.task import Clock
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SkipTest, TestCase
 
 from relay.route import resolver as module
 from relay.route.hosts import LOOK_AGAIN_S
@@ -151,6 +151,17 @@ class ResolverTests(TestCase):
         other.mx("example.org", (10, "mx.example"))
         resolver = self.make(servers=[self.server.address, other.address])
         self.assertIsInstance(await resolver.ask("example.org", MX), Found)
+
+    async def test_a_server_is_asked_over_ipv6(self) -> None:
+        try:
+            server = DnsServer("::1").start()
+        except OSError:
+            raise SkipTest("no IPv6 here") from None
+        self.addCleanup(server.stop)
+        server.mx("example.org", (10, "mx.example"))
+        server.truncated("example.org")
+        self.assertIsInstance(await self.make(servers=[server.address]).ask("example.org", MX), Found)
+        self.assertEqual([over for _, _, over in server.asked], ["udp", "tcp"])
 
     async def test_a_truncated_answer_is_fetched_by_tcp(self) -> None:
         """RFC 7766 §5."""
