@@ -83,11 +83,14 @@ class Destination:
         return window.size == 0 or self.in_hand >= (1 if window.rests else free)
 
     def admits(self, recipients: int, free: int) -> bool:
-        """Whether so many recipients of a fresh message may be taken in hand at once."""
+        """Whether so many recipients of a fresh message may be taken in hand at once.
+
+        While older mail of it may wait in the store, fresh mail leaves that half of the share.
+        """
         window = self.window
         if window.rests or window.size == 0:
             return window.size > 0 and self.in_hand == 0
-        return self.in_hand + recipients <= free
+        return self.in_hand + recipients <= (free // 2 if self.left_behind else free)
 
     @property
     def may_begin(self) -> bool:

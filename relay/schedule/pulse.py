@@ -27,8 +27,7 @@ LEAP_S = 600.0
 class Pulse:
     """The beat.
 
-    not_before  nothing expires and nobody is warned before this, seconds since the epoch
-    taken       called with mail that has waited too long
+    taken  called with mail that has waited too long
     """
 
     def __init__(
@@ -42,14 +41,14 @@ class Pulse:
         taken: Callable[[Sequence[Leased]], None],
     ) -> None:
         self.settings = settings
-        self.not_before = 0.0
+        self._not_before = 0.0
         self._store = store
         self._clock = clock
         self._destinations = destinations
         self._fetch = fetch
         self._tell = tell
         self._taken = taken
-        self._last_at = 0.0
+        self._last_at = clock.seconds()
         self._call: IDelayedCall | None = None
         self._sweeping = False
 
@@ -62,13 +61,22 @@ class Pulse:
             self._call.cancel()
             self._call = None
 
+    def not_before(self, now: float) -> float:
+        """Nothing expires and nobody is warned before this, seconds since the epoch.
+
+        Looks for a leap of the clock itself: a late beat must not let mail expire before it.
+        """
+        since_s = now - self._last_at
+        if not -LEAP_S <= since_s <= PULSE_S + LEAP_S and self._call is not None:
+            self._last_at = now
+            self._clock_leapt(now, since_s)
+        return self._not_before
+
     def _beat(self) -> None:
-        self._call = self._clock.callLater(PULSE_S, self._beat)
         now = self._clock.seconds()
-        leapt_s = now - self._last_at - PULSE_S
+        self.not_before(now)
         self._last_at = now
-        if abs(leapt_s) > LEAP_S:
-            self._clock_leapt(now, leapt_s)
+        self._call = self._clock.callLater(PULSE_S, self._beat)
         self._destinations.forget_idle()
         if self._destinations.forgot_a_rest():
             self._fetch.due(now)
@@ -79,16 +87,16 @@ class Pulse:
         direction = "ahead" if seconds > 0 else "back"
         self._tell("trouble", error=f"the clock leapt {direction} by {abs(seconds):.0f} seconds")
         if seconds > 0:
-            self.not_before = now + self.settings.retry.longest_s
+            self._not_before = now + self.settings.retry.longest_s
             return
-        self.not_before = 0.0
+        self._not_before = 0.0
         self._destinations.clock_leapt_back()
         self._store.retry(EVERYTHING, now).addCallbacks(lambda _: self._fetch.due(now), self._refused)
 
     def _sweep(self) -> None:
         """Takes what is due and has waited longer than a warning or giving up allows."""
         now = self._clock.seconds()
-        if self._sweeping or self._call is None or now < self.not_before:
+        if self._sweeping or self._call is None or now < self._not_before:
             return
         self._sweeping = True
         retry = self.settings.retry

@@ -241,10 +241,11 @@ class Runner:
             known = self._destinations.known(rows[0].lane)
             trouble = known.trouble if known is not None else None
             now = self._clock.seconds()
+            not_before = self._pulse.not_before(now)
             planned = []
             for row in rows:
                 why = trouble or Deferred(reply(451, "4.4.7", row.note or "It has not been its turn yet"))
-                planned.append(plan_untried(one.message, row, why, now, self._settings.retry, self._pulse.not_before))
+                planned.append(plan_untried(one.message, row, why, now, self._settings.retry, not_before))
                 tell_of(self._tell, one.message, row, planned[-1], why, now)
             self._reports.settle(carried, _settled(rows, planned))
 
@@ -312,9 +313,10 @@ class Runner:
         message = carried.message
         now = self._clock.seconds()
         jitter = self._random.random()
+        not_before = self._pulse.not_before(now)
         planned = []
         for row, outcome in zip(attempt.rows, outcomes, strict=True):
-            one = plan(message, row, outcome, now, self._settings.retry, jitter, self._pulse.not_before)
+            one = plan(message, row, outcome, now, self._settings.retry, jitter, not_before)
             tell_of(self._tell, message, row, one, outcome, now)
             planned.append(one)
         self._reports.settle(carried, _settled(attempt.rows, planned))

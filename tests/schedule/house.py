@@ -154,7 +154,7 @@ class House:
 
     def crash(self) -> None:
         """The process dies: its timers with it, and what it waited for never comes."""
-        for call in self.clock.getDelayedCalls():
+        for call in list(self.clock.getDelayedCalls()):
             call.cancel()
         self.deliverer.hanging.clear()
 

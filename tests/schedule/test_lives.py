@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from twisted.internet.defer import Deferred as Later
 
 from relay.message.address import parse_mailbox
 from relay.message.envelope import Notify, Recipient
 from relay.message.outcome import Action, Deferred, Held
 from relay.message.reply import reply
-from relay.queue.store import Selection, State
+from relay.queue.store import Selection, State, StoreUnavailable
 from tests.schedule.house import BUSY, DAY, DEAD, DELIVERED, HANG, HOP, HOUR, MINUTE, START, UNKNOWN, House
 
 
@@ -35,10 +37,7 @@ def test_mail_deferred_is_tried_with_ever_longer_waits_until_it_gets_through() -
     house.answers["example.org"] = BUSY
     house.send("bob@example.org")
     house.pass_time(20 * MINUTE, step=1)
-    waits = [
-        later - sooner
-        for sooner, later in zip(house.tries_of("bob@example.org"), house.tries_of("bob@example.org")[1:], strict=False)
-    ]
+    waits = [later - sooner for sooner, later in pairwise(house.tries_of("bob@example.org"))]
     for wait, expected in zip(waits, (60, 120, 240, 480), strict=False):
         assert 0.8 * expected <= wait <= 1.2 * expected + 1
     house.answers["example.org"] = DELIVERED
@@ -244,8 +243,6 @@ def test_a_large_message_is_read_for_its_report_up_to_what_the_report_can_use() 
 
 
 def test_a_body_that_cannot_be_read_keeps_nobody_from_hearing() -> None:
-    from relay.queue.store import StoreUnavailable
-
     house = House()
     house.answers["example.org"] = UNKNOWN
     house.store.trouble["open"] = StoreUnavailable("the file is gone")

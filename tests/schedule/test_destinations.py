@@ -1,0 +1,367 @@
+"""Destinations: windows, rests, probes, shares, and fairness among them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
+
+from relay.message.address import Address
+from relay.message.outcome import Action
+from relay.queue.store import Selection, State
+from relay.schedule.settings import ScheduleSettings
+from relay.schedule.window import WindowSettings
+from tests.schedule.house import BUSY, DAY, DEAD, DELIVERED, HANG, HOUR, MINUTE, UNKNOWN, House
+
+SMALL = ScheduleSettings(active_recipients=40, per_lease=10)
+
+
+def settings(initial: int = 5, maximum: int = 20, in_flight: int = 200, active: int = 4000) -> ScheduleSettings:
+    window = WindowSettings(initial=initial, maximum=maximum)
+    return ScheduleSettings(window=window, in_flight=in_flight, active_recipients=active)
+
+
+def test_no_more_than_the_window_is_under_way_at_one_destination() -> None:
+    house = House(settings(initial=3, maximum=8))
+    house.answers["example.org"] = HANG
+    for number in range(50):
+        house.send(f"u{number}@example.org")
+    assert len(house.deliverer.hanging) == 3
+    while house.deliverer.hanging:
+        house.answer(DELIVERED, how_many=1)
+    assert house.deliverer.most_at_once["example.org"] == 8
+    assert house.store.messages == {}
+
+
+def test_no_more_than_the_bound_is_under_way_over_all() -> None:
+    house = House(settings(in_flight=10))
+    for number in range(30):
+        house.answers[f"d{number}.example"] = HANG
+        house.send(f"bob@d{number}.example")
+    assert len(house.deliverer.hanging) == 10
+    house.answer(DELIVERED)
+    assert len(house.deliverer.hanging) == 10
+
+
+def test_destinations_take_turns() -> None:
+    """A thousand messages to one place do not stand before one message to another."""
+    house = House(settings(in_flight=1))
+    house.answers["first.example"] = HANG
+    house.send("x@first.example")
+    for lane in ("big.example", "small.example", "other.example"):
+        for number in range(20 if lane == "big.example" else 2):
+            house.send(f"u{number}@{lane}")
+    house.answer(DELIVERED)
+    assert [one.lane for one in house.tried[1:8]] == [
+        "big.example",
+        "small.example",
+        "other.example",
+        "big.example",
+        "small.example",
+        "other.example",
+        "big.example",
+    ]
+
+
+def test_a_host_that_is_down_rests_as_a_whole() -> None:
+    """Not a hundred messages are tried in vain, but a handful; one step is told."""
+    house = House()
+    house.answers["dead.example"] = DEAD
+    for number in range(100):
+        house.send(f"u{number}@dead.example")
+    assert len(house.tried) == 4
+    (rested,) = house.told("rested")
+    assert rested["destination"] == "dead.example"
+    assert "Connection refused" in str(rested["error"])
+    (status,) = house.runner.destinations()
+    assert (status.window, status.waiting, status.failures) == (0, 0, 4)
+    assert status.resting_until == rested["next_at"]
+    assert "Connection refused" in status.last_error
+
+
+def test_what_waits_in_memory_behind_a_rest_goes_back_uncounted() -> None:
+    house = House(settings(initial=1))
+    house.answers["dead.example"] = HANG
+    for number in range(3):
+        house.send(f"u{number}@dead.example")
+    assert len(house.deliverer.hanging) == 1
+    house.answer(DEAD)
+    assert sorted((row.attempts, row.due_at > house.clock.seconds()) for row in house.rows()) == [
+        (0, False),
+        (0, False),
+        (1, True),
+    ]
+    assert house.runner.destinations()[0].waiting == 0
+
+
+def test_after_a_rest_one_probe_goes_alone_and_opens_the_way_for_the_others() -> None:
+    house = House()
+    house.answers["dead.example"] = DEAD
+    for number in range(60):
+        house.send(f"u{number}@dead.example")
+    house.answers["dead.example"] = HANG
+    house.pass_time(2 * MINUTE, step=1)
+    assert len(house.deliverer.hanging) == 1
+    house.answer(DELIVERED)
+    assert len(house.deliverer.hanging) == 2
+    while house.deliverer.hanging:
+        house.answer(DELIVERED)
+    house.pass_time(5)
+    assert all(row.due_at > house.clock.seconds() for row in house.rows())  # those that had failed themselves
+    assert len(house.rows()) <= 4
+
+
+def test_a_failed_probe_makes_the_rest_longer() -> None:
+    house = House()
+    house.answers["dead.example"] = DEAD
+    for number in range(30):
+        house.send(f"u{number}@dead.example")
+    house.pass_time(HOUR, step=5)
+    rests = house.told("rested")
+    lengths = [float(str(one["next_at"])) for one in rests]
+    gaps = [later - sooner for sooner, later in pairwise(lengths)]
+    assert gaps == sorted(gaps)
+    assert len(house.tried) == 4 + len(rests) - 1  # one attempt for each rest
+    assert len(rests) <= 7
+
+
+def test_fresh_mail_for_a_resting_destination_is_not_tried() -> None:
+    house = House()
+    house.answers["dead.example"] = DEAD
+    for number in range(10):
+        house.send(f"u{number}@dead.example")
+    tried = len(house.tried)
+    house.send("late@dead.example")
+    assert len(house.tried) == tried
+    assert any(row.recipient.address.local == "late" and row.attempts == 0 for row in house.rows())
+
+
+def test_trouble_among_successes_does_not_stop_a_destination() -> None:
+    """A host that takes ten connections and says 421 to the eleventh is well."""
+    house = House()
+    house.answers["example.org"] = HANG
+    for number in range(200):
+        house.send(f"u{number}@example.org")
+    while house.deliverer.hanging:
+        house.answer(DELIVERED, how_many=3)
+        house.answer(DEAD, how_many=1)
+    assert house.told("rested") == []
+
+
+def test_ten_thousand_messages_to_a_dead_destination_hinder_nobody() -> None:
+    house = House()
+    house.answers["dead.example"] = DEAD
+    for number in range(10_000):
+        house.send(f"u{number}@dead.example")
+        if number % 100 == 0:
+            house.send(f"v{number}@alive.example")
+    alive = [one for one in house.tried if one.lane == "alive.example"]
+    assert len(alive) == 100
+    assert len(house.tried) - len(alive) == 4
+    (status,) = [one for one in house.runner.destinations() if one.lane == "dead.example"]
+    assert status.waiting == 0
+
+
+def test_a_slow_destination_may_not_use_up_the_memory() -> None:
+    house = House(settings(active=40))
+    house.answers["slow.example"] = HANG
+    for number in range(100):
+        house.send(f"u{number}@slow.example")
+    (slow,) = house.runner.destinations()
+    assert slow.waiting + slow.in_flight == 20
+    house.answers["slower.example"] = HANG
+    for number in range(100):
+        house.send(f"u{number}@slower.example")
+    for number in range(5):
+        house.send(f"u{number}@alive.example")
+    assert sum(one.lane == "alive.example" for one in house.tried) == 5
+
+
+def test_what_found_no_room_comes_when_there_is() -> None:
+    house = House(SMALL)
+    house.answers["slow.example"] = HANG
+    for number in range(100):
+        house.send(f"u{number}@slow.example")
+    rounds = 0
+    while house.deliverer.hanging:
+        house.answer(DELIVERED)
+        house.pass_time(1, step=1)
+        rounds += 1
+    assert house.store.messages == {}
+    assert sorted(Counter(address for one in house.tried for address in one.to).values())[-1] == 1
+
+
+def test_mail_in_the_store_is_not_starved_by_fresh_mail() -> None:
+    """While due mail waits for room, fresh mail leaves it some."""
+    house = House(SMALL)
+    house.answers["slow.example"] = HANG
+    for number in range(60):
+        house.send(f"old{number}@slow.example")
+    for number in range(300):
+        house.send(f"new{number}@slow.example")
+        house.answer(DELIVERED, how_many=1)
+        house.pass_time(1, step=1)
+    tried = {address for one in house.tried for address in one.to}
+    assert all(f"old{number}@slow.example" in tried for number in range(60))
+
+
+def test_large_contents_count_by_their_octets() -> None:
+    house = House(replace(ScheduleSettings(), active_octets=1_000_000))
+    house.answers["slow.example"] = HANG
+    for number in range(50):
+        house.send(f"u{number}@slow.example", content=b"x" * 60_000)
+    in_hand = [row for row in house.rows() if row.attempts]
+    assert 10 <= len(in_hand) <= 17
+    while house.deliverer.hanging:
+        house.answer(DELIVERED)
+        house.pass_time(1, step=1)
+    assert house.store.messages == {}
+
+
+def test_a_million_names_are_not_remembered() -> None:
+    house = House(replace(ScheduleSettings(), destinations=100))
+    for number in range(1000):
+        house.send(f"bob@d{number}.example")
+    assert len(house.runner.destinations()) <= 100
+    house.pass_time(HOUR)
+    assert house.runner.destinations() == []
+
+
+def test_more_dead_destinations_than_can_be_remembered_lose_nothing() -> None:
+    house = House(replace(settings(initial=1), destinations=20))
+    for number in range(60):
+        house.answers[f"d{number}.example"] = DEAD
+        house.send(f"a@d{number}.example")
+        house.send(f"b@d{number}.example")
+    house.pass_time(30 * MINUTE)
+    house.answers.clear()
+    house.pass_time(5 * HOUR)
+    assert house.store.messages == {}
+
+
+# -- operators and routes -----------------------------------------------------------------------------
+
+
+def test_flush_tries_a_resting_destination_now() -> None:
+    house = House()
+    house.answers["dead.example"] = DEAD
+    for number in range(10):
+        house.send(f"u{number}@dead.example")
+    house.answers["dead.example"] = DELIVERED
+    house.store.retry(Selection(lane="dead.example"), house.clock.seconds())
+    house.runner.flush("dead.example")
+    house.pass_time(1)
+    assert house.store.messages == {}
+
+
+def test_an_operator_may_leave_a_destination_in_peace() -> None:
+    house = House()
+    house.runner.rest("example.org", HOUR)
+    house.send("bob@example.org")
+    house.pass_time(HOUR - 1)
+    assert house.tried == []
+    house.pass_time(MINUTE)
+    assert len(house.tried) == 1
+
+
+def test_new_routes_end_the_rest_and_carry_what_waits_along() -> None:
+    """The administrator has repaired the route: the mail must go now, by the new one."""
+    house = House(settings(initial=1))
+    house.answers["dead.example"] = HANG
+    house.answers["smtp:relay.example:25"] = HANG
+    for number in range(5):
+        house.send(f"u{number}@dead.example")
+
+    def by_relay(sender: Address | None, recipient: Address) -> str:
+        return "smtp:relay.example:25"
+
+    house.runner.routes_changed(by_relay)
+    assert [one.lane for one in house.tried] == ["dead.example", "smtp:relay.example:25"]
+    house.answer(DEAD, lane="dead.example")
+    while house.deliverer.hanging:
+        house.answer(DELIVERED)
+    house.pass_time(3 * MINUTE)
+    while house.deliverer.hanging:
+        house.answer(DELIVERED)
+    assert house.store.messages == {}
+
+
+def test_mail_stored_under_an_old_lane_goes_by_the_route_of_now_and_not_round_in_a_circle() -> None:
+    """It is found under the old name; the new destination rests: the store must learn of that, or gives it for ever."""
+    house = House()
+    house.answers["old.example"] = BUSY
+    house.send("bob@old.example")
+    house.runner.routes_changed(lambda sender, recipient: "new")
+    house.runner.rest("new", HOUR)
+    asked = []
+    lease = house.store.lease
+
+    def counted(*args: object, **kwargs: object) -> object:
+        asked.append(args)
+        return lease(*args, **kwargs)  # type: ignore[arg-type]  # passes on what it got
+
+    house.store.lease = counted  # type: ignore[method-assign, assignment]  # a spy for this test
+    house.pass_time(30 * MINUTE, step=1)
+    (row,) = house.rows()
+    assert (row.lane, row.attempts) == ("new", 1)
+    assert len(asked) < 5
+    house.pass_time(HOUR)
+    assert house.tried[-1].lane == "new"
+    assert house.store.messages == {}
+
+
+def test_new_settings_hold_at_once() -> None:
+    house = House(settings(initial=2, maximum=2))
+    house.answers["example.org"] = HANG
+    for number in range(20):
+        house.send(f"u{number}@example.org")
+    house.runner.reconfigure(settings(initial=10, maximum=10))
+    for _ in range(3):
+        house.answer(DELIVERED, how_many=1)
+    assert len(house.deliverer.hanging) > 2
+
+
+def test_mail_held_by_an_operator_while_it_is_tried_stays_held() -> None:
+    house = House()
+    house.answers["example.org"] = HANG
+    house.send("bob@example.org")
+    house.store.hold(Selection(), "wait")
+    house.answer(BUSY)
+    (row,) = house.rows()
+    assert row.state is State.HELD
+
+
+def test_mail_removed_by_an_operator_while_it_is_tried_is_no_trouble() -> None:
+    house = House()
+    house.answers["example.org"] = HANG
+    house.send("bob@example.org")
+    house.store.remove(Selection())
+    house.answer(BUSY)
+    house.pass_time(HOUR)
+    assert len(house.tried) == 1
+    assert house.told("trouble") == []
+
+
+def test_a_storm_to_many_dead_destinations_comes_to_rest() -> None:
+    """A list of forty dead domains: some attempts each, spread by jitter, and all of it is given up in the end."""
+    house = House(settings(initial=2))
+    for number in range(40):
+        house.answers[f"d{number}.example"] = DEAD
+        house.send(f"a@d{number}.example")
+        house.send(f"b@d{number}.example")
+    house.pass_time(HOUR)
+    first_hour = len(house.tried)
+    assert first_hour < 40 * 16
+    house.pass_time(5 * DAY + 10 * MINUTE, step=2 * MINUTE)
+    failed = [action for told in house.reporter.actions() for _, action in told if action is Action.FAILED]
+    assert len(failed) == 80
+    assert house.store.messages == {}
+
+
+def test_an_unknown_recipient_says_nothing_against_the_destination() -> None:
+    house = House()
+    house.answers["example.org"] = UNKNOWN
+    for number in range(100):
+        house.send(f"u{number}@example.org")
+    assert house.told("rested") == []
+    assert sum(one.lane == "example.org" for one in house.tried) == 100

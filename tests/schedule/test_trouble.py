@@ -1,0 +1,389 @@
+"""Trouble of all kinds: disks, defects, hung peers, crashes, clocks; and the end of the day."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from twisted.internet.defer import Deferred as Later
+
+from relay.message.outcome import Action
+from relay.queue.store import State, StoreFull, StoreUnavailable
+from relay.schedule.settings import ScheduleSettings
+from relay.schedule.window import WindowSettings
+from tests.schedule.house import BUSY, DAY, DEAD, DELIVERED, HANG, HOUR, MINUTE, UNKNOWN, House
+
+BROKEN_DISK = StoreUnavailable("Input/output error")
+
+
+def times_tried(house: House) -> Counter[str]:
+    return Counter(address for one in house.tried for address in one.to)
+
+
+# -- the store ----------------------------------------------------------------------------------------
+
+
+def test_a_message_that_does_not_come_to_disk_is_not_tried_and_takes_no_room() -> None:
+    house = House(replace(ScheduleSettings(), active_recipients=4))
+    house.store.trouble["commit"] = StoreFull("no room")
+    for number in range(20):
+        house.send(f"u{number}@example.org")
+    assert house.tried == []
+    del house.store.trouble["commit"]
+    house.send("bob@example.org")
+    assert len(house.tried) == 1
+
+
+def test_what_is_delivered_is_recorded_when_the_disk_is_well_again() -> None:
+    """Delivered mail must not be sent again, however long the disk is away."""
+    house = House()
+    house.answers["example.org"] = HANG
+    house.send("bob@example.org")
+    house.store.trouble["record"] = BROKEN_DISK
+    house.answer(DELIVERED)
+    house.pass_time(3 * HOUR)  # the lease runs out meanwhile
+    assert house.rows() != []
+    assert any("cannot be written" in str(one["error"]) for one in house.told("trouble"))
+    del house.store.trouble["record"]
+    house.pass_time(MINUTE)
+    assert house.store.messages == {}
+    assert len(house.tried) == 1
+
+
+def test_a_refused_result_of_several_recipients_is_recorded_whole_later() -> None:
+    house = House()
+    house.answers["example.org"] = HANG
+    house.answers["client.example"] = HANG
+    house.send("a@example.org", "b@example.org")
+    house.store.trouble["record"] = BROKEN_DISK
+    house.answer(UNKNOWN)
+    house.pass_time(MINUTE, step=1)
+    del house.store.trouble["record"]
+    house.pass_time(MINUTE, step=1)
+    (report,) = house.rows()
+    assert str(report.recipient.address) == "ann@client.example"
+    assert len(house.reporter.told) == 1
+
+
+def test_delivery_pauses_while_much_is_unwritten() -> None:
+    """What is delivered and not recorded is delivered twice if we die: it must not become much."""
+    house = House(replace(ScheduleSettings(), unwritten=10))
+    house.answers["example.org"] = HANG
+    for number in range(100):
+        house.send(f"u{number}@example.org")
+    house.store.trouble["record"] = BROKEN_DISK
+    while house.deliverer.hanging:
+        house.answer(DELIVERED)
+    assert len(house.tried) < 30
+    house.send("late@example.org")
+    tried = len(house.tried)
+    house.pass_time(HOUR)
+    assert len(house.tried) == tried
+    del house.store.trouble["record"]
+    house.answers["example.org"] = DELIVERED
+    house.pass_time(2 * MINUTE)
+    assert house.store.messages == {}
+    assert set(times_tried(house).values()) == {1}
+
+
+def test_a_store_that_cannot_be_read_is_asked_again_after_a_while() -> None:
+    house = House()
+    house.answers["example.org"] = BUSY
+    house.send("bob@example.org")
+    house.store.trouble["lease"] = BROKEN_DISK
+    house.pass_time(10 * MINUTE, step=1)
+    assert 50 < len(house.told("trouble")) < 130  # every five seconds, and not in a loop
+    del house.store.trouble["lease"]
+    house.pass_time(MINUTE)
+    assert len(house.tried) == 2
+
+
+def test_mail_that_cannot_be_given_back_comes_when_its_lease_has_run_out() -> None:
+    house = House(replace(ScheduleSettings(), window=WindowSettings(initial=1)))
+    house.answers["dead.example"] = HANG
+    house.send("a@dead.example")
+    house.send("b@dead.example")
+    house.store.trouble["release_lease"] = BROKEN_DISK
+    house.answers["dead.example"] = DELIVERED
+    house.answer(DEAD)
+    assert house.told("trouble")
+    house.pass_time(20 * MINUTE)
+    assert house.store.messages == {}
+
+
+# -- defects, and peers that hang -----------------------------------------------------------------------
+
+
+def test_a_deliverer_that_raises_is_a_temporary_trouble_of_our_own() -> None:
+    house = House()
+    house.answers["example.org"] = RuntimeError("a defect")
+    house.send("bob@example.org")
+    (row,) = house.rows()
+    assert row.note.startswith("451 4.3.0")
+    assert "a defect" in str(house.told("trouble")[0]["error"])
+    house.answers["example.org"] = DELIVERED
+    house.pass_time(2 * MINUTE)
+    assert house.store.messages == {}
+
+
+def test_a_deliverer_that_fails_is_no_different() -> None:
+    house = House()
+    house.answers["example.org"] = HANG
+    house.send("bob@example.org")
+    house.deliverer.hanging.pop().ending.errback(RuntimeError("a defect"))
+    assert house.rows()[0].note.startswith("451 4.3.0")
+    assert house.runner.destinations()[0].in_flight == 0
+
+
+def test_too_few_outcomes_are_taken_for_none() -> None:
+    house = House()
+    house.answers["example.org"] = HANG
+    house.send("a@example.org", "b@example.org")
+    house.deliverer.hanging.pop().ending.callback([DELIVERED])
+    assert [row.note[:9] for row in house.rows()] == ["451 4.3.0"] * 2
+
+
+def test_a_poison_message_blocks_nobody() -> None:
+    house = House()
+    house.answers["poison@example.org"] = RuntimeError("it makes us stumble")
+    house.send("poison@example.org")
+    for number in range(100):
+        house.send(f"u{number}@example.org")
+    assert [str(row.recipient.address) for row in house.rows()] == ["poison@example.org"]
+    house.pass_time(6 * DAY, step=2 * MINUTE)
+    assert house.store.messages == {}  # it was given up as any other, and its sender told
+    assert house.reporter.actions()[-1] == [("poison@example.org", Action.FAILED)]
+
+
+def test_an_attempt_that_never_ends_holds_only_its_own_place() -> None:
+    """One hung connection once stopped all mail of a site for a month."""
+    house = House()
+    house.answers["hung@example.org"] = HANG
+    house.send("hung@example.org")
+    for number in range(100):
+        house.send(f"u{number}@example.org")
+    house.pass_time(DAY, step=5 * MINUTE)
+    assert len(house.tried) == 101
+    assert times_tried(house)["hung@example.org"] == 1  # not begun again, though its lease ran out long ago
+
+
+def test_routes_that_raise_refuse_the_message_before_it_is_queued() -> None:
+    house = House()
+
+    def broken(*_: object) -> str:
+        raise RuntimeError("a defect")
+
+    house.runner.routes_changed(broken)
+    fired = house.send("bob@example.org")
+    assert isinstance(fired, Later)
+    assert house.store.messages == {}
+
+
+# -- crashes ---------------------------------------------------------------------------------------------
+
+
+def test_after_a_crash_what_was_under_way_is_tried_again_when_its_lease_has_run_out() -> None:
+    house = House()
+    house.answers["example.org"] = HANG
+    house.send("bob@example.org")
+    house.crash()
+    house.answers["example.org"] = DELIVERED
+    house.start()
+    house.pass_time(14 * MINUTE)
+    assert len(house.tried) == 1  # a crash cannot hammer a peer
+    house.pass_time(2 * MINUTE)
+    assert len(house.tried) == 2
+    assert house.tried[1].message.id == house.tried[0].message.id
+    assert house.store.messages == {}
+
+
+def test_after_a_crash_what_is_owing_is_reported() -> None:
+    house = House()
+    house.answers["slow.example"] = HANG
+    house.answers["one.example"] = UNKNOWN
+    house.send("a@one.example", "b@slow.example")
+    house.crash()
+    assert [row.state for row in house.rows()] == [State.OWING, State.WAITING]
+    house.answers["slow.example"] = DELIVERED
+    house.start()
+    house.pass_time(20 * MINUTE)
+    assert house.reporter.actions() == [[("a@one.example", Action.FAILED)]]
+    assert times_tried(house)["a@one.example"] == 1
+    assert house.store.messages == {}
+
+
+def test_crashes_in_the_middle_of_everything_lose_nothing() -> None:
+    house = House()
+    for number in range(300):
+        lane = f"d{number % 7}.example"
+        house.answers[lane] = [DELIVERED, BUSY, DEAD, UNKNOWN, HANG, DELIVERED, BUSY][number % 7]
+        house.send(f"u{number}@{lane}", f"v{number}@d{(number + 3) % 7}.example")
+        if number % 50 == 49:
+            house.crash()
+            house.start()
+            house.pass_time(5 * MINUTE)
+    house.answers.clear()
+    house.crash()
+    house.start()
+    house.pass_time(12 * HOUR)
+    assert house.store.messages == {}
+    sent = {f"u{number}@d{number % 7}.example" for number in range(300)}
+    sent |= {f"v{number}@d{(number + 3) % 7}.example" for number in range(300)}
+    assert sent <= set(times_tried(house))
+
+
+# -- the clock -------------------------------------------------------------------------------------------
+
+
+def test_a_clock_set_ahead_by_a_week_expires_nothing() -> None:
+    """It was a week for the clock and a minute for the mail."""
+    house = House()
+    house.answers["example.org"] = BUSY
+    house.answers["dead.example"] = DEAD
+    for number in range(10):
+        house.send(f"u{number}@example.org")
+        house.send(f"u{number}@dead.example")
+    tried = len(house.tried)
+    house.clock.advance(7 * DAY)
+    house.pass_time(10 * MINUTE)
+    assert house.reporter.told == []
+    assert len(house.tried) - tried < 100  # nor is anybody hammered
+    assert len(house.rows()) == 20
+    house.answers.clear()
+    house.pass_time(3 * HOUR)
+    assert house.store.messages == {}
+    assert house.reporter.told == []
+
+
+def test_after_a_leap_of_the_clock_mail_still_expires_in_the_end() -> None:
+    house = House()
+    house.answers["example.org"] = BUSY
+    house.send("bob@example.org")
+    house.clock.advance(7 * DAY)
+    house.pass_time(4 * HOUR)
+    assert house.reporter.actions()[-1] == [("bob@example.org", Action.FAILED)]
+    assert house.store.messages == {}
+
+
+def test_a_clock_set_back_by_a_year_does_not_keep_mail_for_a_year() -> None:
+    house = House()
+    house.answers["example.org"] = BUSY
+    house.answers["dead.example"] = DEAD
+    house.send("bob@example.org")
+    for number in range(10):
+        house.send(f"u{number}@dead.example")
+    # The clock alone goes back; timers go on, as they do in a reactor that counts seconds since its start.
+    seconds = house.clock.seconds
+    house.runner._clock.seconds = lambda: seconds() - 365 * DAY  # type: ignore[method-assign]  # the fault itself
+    house.answers.clear()
+    for _ in range(180):
+        house.clock.rightNow += MINUTE
+        due = [call for call in house.clock.calls if call.time <= house.clock.rightNow]
+        for call in due:
+            house.clock.calls.remove(call)
+            call.called = 1
+            call.func(*call.args, **call.kw)
+    assert house.store.messages == {}
+
+
+def test_when_nothing_is_due_the_store_is_not_asked() -> None:
+    """A queue that sleeps until tomorrow must not keep a laptop awake."""
+    house = House()
+    house.answers["example.org"] = BUSY
+    house.send("bob@example.org")
+    house.pass_time(4 * HOUR)
+    asked = []
+    lease, next_due = house.store.lease, house.store.next_due
+    house.store.lease = lambda *args: (asked.append(args), lease(*args))[1]  # type: ignore[method-assign]  # spies
+    house.store.next_due = lambda *args: (asked.append(args), next_due(*args))[1]  # type: ignore[method-assign]
+    house.pass_time(20 * MINUTE, step=1)
+    assert len(asked) <= 2
+    house.answers.clear()
+    house.pass_time(HOUR)
+    asked.clear()
+    house.pass_time(DAY)
+    assert asked == []
+
+
+# -- the end of the day --------------------------------------------------------------------------------------
+
+
+def test_stop_waits_for_what_is_under_way_and_records_it() -> None:
+    house = House(replace(ScheduleSettings(), window=WindowSettings(initial=1)))
+    house.answers["example.org"] = HANG
+    for number in range(3):
+        house.send(f"u{number}@example.org")
+    stopped = house.runner.stop(30)
+    assert not stopped.called
+    assert sorted(row.attempts for row in house.rows()) == [0, 0, 1]  # what was not begun is given back
+    house.answer(DELIVERED)
+    assert stopped.called
+    assert len(house.tried) == 1
+    assert len(house.rows()) == 2
+    assert house.clock.getDelayedCalls() == []
+
+
+def test_stop_does_not_wait_longer_than_its_bound() -> None:
+    house = House()
+    house.answers["example.org"] = HANG
+    house.send("bob@example.org")
+    stopped = house.runner.stop(30)
+    house.pass_time(29, step=1)
+    assert not stopped.called
+    house.pass_time(2, step=1)
+    assert stopped.called
+    assert house.clock.getDelayedCalls() == []
+    house.answer(DELIVERED)  # it comes after all: nothing is offended
+
+
+def test_stop_is_at_once_when_nothing_is_under_way() -> None:
+    house = House()
+    house.send("bob@example.org")
+    assert house.runner.stop(30).called
+    assert house.clock.getDelayedCalls() == []
+
+
+def test_stop_waits_until_results_are_written() -> None:
+    house = House()
+    house.answers["example.org"] = HANG
+    house.send("bob@example.org")
+    stopped = house.runner.stop(30)
+    house.store.trouble["record"] = BROKEN_DISK
+    house.answer(DELIVERED)
+    assert not stopped.called
+    del house.store.trouble["record"]
+    house.pass_time(6, step=1)
+    assert stopped.called
+    assert house.store.messages == {}
+
+
+def test_mail_that_comes_while_we_stop_is_queued_for_the_next_day() -> None:
+    house = House()
+    house.answers["example.org"] = HANG
+    house.send("bob@example.org")
+    house.store.slow_commits = True
+    house.send("early@example.org")
+    house.runner.stop(30)
+    house.send("late@example.org")
+    house.store.commit_now()
+    house.answer(DELIVERED)
+    assert len(house.tried) == 1
+    assert [(row.recipient.address.local, row.attempts) for row in house.rows()] == [("early", 0), ("late", 0)]
+    house.store.slow_commits = False
+    house.answers.clear()
+    house.start()
+    house.pass_time(1)
+    assert house.store.messages == {}
+
+
+def test_failures_while_we_stop_are_reported_or_stay_owing() -> None:
+    house = House()
+    house.answers["example.org"] = HANG
+    house.send("bob@example.org")
+    stopped = house.runner.stop(30)
+    house.answer(UNKNOWN)
+    assert stopped.called
+    assert [str(row.recipient.address) for row in house.rows()] == ["ann@client.example"]
+    house.start()
+    house.pass_time(1)
+    assert house.store.messages == {}
