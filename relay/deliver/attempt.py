@@ -42,7 +42,7 @@ _failure_of: Callable[[BaseException], Failure] = Failure  # it has no types of 
 
 
 def _guarded(step: Callable[Concatenate[Attempt, _P], None]) -> Callable[Concatenate[Attempt, _P], None]:
-    """A defect in a step ends the attempt, and is told; it does not leave the recipients without an outcome."""
+    """For what others call: a defect ends the attempt, and does not leave the recipients without an outcome."""
 
     def guarded(self: Attempt, /, *args: _P.args, **kwargs: _P.kwargs) -> None:
         try:
@@ -100,9 +100,8 @@ class Attempt:
         if hops is not None:
             self._routed(hops)
         else:
-            self._deliverer.router.hops(route).addCallbacks(self._routed, self.broke)
+            self._deliverer.router.hops(route).addCallback(self._routed).addErrback(self.broke)
 
-    @_guarded
     def _routed(self, hops: Hops) -> None:
         if not isinstance(hops, tuple):
             self._outcomes = [hops] * len(self.recipients)
@@ -124,13 +123,12 @@ class Attempt:
         if addresses is not None:
             self._found(addresses)
         else:
-            self._deliverer.router.addresses(hop).addCallbacks(self._found, self.broke)
+            self._deliverer.router.addresses(hop).addCallback(self._found).addErrback(self.broke)
 
     def _leave_hop(self) -> None:
         self._left, self._again = self._again, []
         self._try_hop()
 
-    @_guarded
     def _found(self, addresses: Addresses) -> None:
         if isinstance(addresses, tuple):
             self._deliverer.pool.lease(self._hop, addresses, self)
@@ -148,7 +146,7 @@ class Attempt:
         if isinstance(addresses, tuple):
             self._deliverer.pool.lease(hop, addresses, self, fresh=fresh)
         else:
-            self._deliverer.router.addresses(hop).addCallbacks(self._found, self.broke)
+            self._deliverer.router.addresses(hop).addCallback(self._found).addErrback(self.broke)
 
     @_guarded
     def unreachable(self, why: Deferred) -> None:
@@ -164,7 +162,6 @@ class Attempt:
         self._connection = connection
         self._go_on()
 
-    @_guarded
     def _go_on(self, _: object = None) -> None:
         connection = self._connection
         if not self._left or connection is None:
@@ -181,7 +178,7 @@ class Attempt:
         form = self._letter.form(offer)
         if form is None:
             loading = defer.Deferred.fromCoroutine(self._deliverer.load(self._letter))
-            loading.addCallbacks(self._go_on, self._unreadable)
+            loading.addCallbacks(self._go_on, self._unreadable).addErrback(self.broke)
         elif isinstance(form, Failed):
             self._decide_left(Failed(form.reply, connection.label))
         else:
@@ -258,7 +255,6 @@ class Attempt:
         else:
             self._unreadable(_failure_of(trouble))
 
-    @_guarded
     def _unreadable(self, failure: Failure) -> None:
         """The content cannot be had.  Another host would not help."""
         why = f"the content cannot be read: {failure.getErrorMessage()}"

@@ -12,8 +12,8 @@ from relay.message.address import Address
 from relay.message.envelope import Body, Envelope
 from relay.message.outcome import Failed
 from relay.message.reply import reply
+from relay.message.transfer import is_binary
 from relay.smtp.offer import Offer
-from relay.smtp.stuffing import has_stray_line_end
 
 NEEDS_SMTPUTF8 = reply(550, "5.6.7", "The address or header needs SMTPUTF8, which the next host does not offer")
 CANNOT_CONVERT = reply(
@@ -54,9 +54,8 @@ def needs_of_whole(envelope: Envelope, head: bytes, content: bytes) -> Needs:
     """What a message needs whose content is at hand."""
     is_ascii = content.isascii() and head.isascii()
     body = Body.SEVENBIT if is_ascii else Body.EIGHTBIT
-    if envelope.body is Body.BINARY and (b"\0" in content or _has_long_line(content)):
-        body = Body.BINARY
-    if has_stray_line_end(content):
+    # Content that was not declared binary came by DATA and has whole line ends; if not, sending it finds that out.
+    if envelope.body is Body.BINARY and is_binary(content):
         body = Body.BINARY
     return Needs(
         body, envelope.smtputf8 and not (_sender_is_ascii(envelope) and (is_ascii or _ascii_header(head, content)))
@@ -95,7 +94,3 @@ def _sender_is_ascii(envelope: Envelope) -> bool:
 
 def _ascii_header(head: bytes, content: bytes) -> bool:
     return head.isascii() and content[: content.find(b"\r\n\r\n")].isascii()
-
-
-def _has_long_line(content: bytes) -> bool:
-    return max(map(len, content.split(b"\r\n"))) > 998

@@ -408,6 +408,7 @@ class ClientSession:
         self._sending = False
         self._awaited.clear()
         self._unsent.clear()
+        self._out.clear()
         self._events.append(SessionEnded(step, reply, why))
 
     def _reached(self, transaction: Transaction) -> Step:

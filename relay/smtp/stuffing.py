@@ -39,7 +39,7 @@ class DotStuffing:
         self._after_cr = piece.endswith(b"\r")
         if has_stray_line_end(piece[:-1] if self._after_cr else piece):
             raise StrayLineEnd
-        stuffed = piece.replace(b"\r\n.", b"\r\n..") if b"\n." in piece else piece
+        stuffed = piece.replace(b"\r\n.", b"\r\n..")  # the piece itself when there is none
         if self._at_line_start and piece[0] == 46:
             stuffed = b"." + stuffed
         self._at_line_start = piece.endswith(b"\n")
