@@ -1,0 +1,234 @@
+"""The bodies that are too large for their row: one file each, written while they arrive.
+
+    bodies/3f/<id>.draft   being written (state D); swept at start
+    bodies/3f/<id>         complete and synced, its directory too; belongs to the queue once its row is committed
+
+The rule that must not be broken: a file is whole, synced and under its own name before the row that
+needs it is committed, and it is removed after the commit that removes the row.  So a crash leaves files
+without a row (swept), never a row without its file.
+
+Every touch of the disk is done in a file thread; at most two pieces of 64 KiB of a draft are in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
+
+from relay.queue.files import Files, trouble_of
+from relay.queue.ids import to_text
+from relay.queue.store import StoreUnavailable
+from relay.queue.threads import Executor, run_in
+
+PIECE_OCTETS = 64 * 1024
+DRAFT = ".draft"
+
+
+class Bodies:
+    """The files of one spool."""
+
+    def __init__(self, directory: Path, files: Files, executor: Executor) -> None:
+        self.directory = directory
+        self.files = files
+        self._executor = executor
+
+    def path(self, number: int) -> Path:
+        return self.directory / f"{number >> 8 & 0xFF:02x}" / to_text(number)
+
+    def draft(self, number: int) -> BodyDraft:
+        return BodyDraft(self.path(number), self.files, self._executor)
+
+    def reader(self, number: int) -> BodyReader:
+        return BodyReader(self.path(number), self.files, self._executor)
+
+    def remove(self, numbers: Iterable[int]) -> None:
+        """Removes them when there is time; what cannot be removed is swept at the next start."""
+        for number in numbers:
+            run_in(self._executor, partial(self.files.remove, self.path(number))).addErrback(_swept_later)
+
+
+class BodyDraft:
+    """A body on its way to the disk.
+
+    One piece is being written while the next is gathered; when that is full too, the writer waits.
+    """
+
+    def __init__(self, path: Path, files: Files, executor: Executor) -> None:
+        self._path = path
+        self._draft_path = path.with_name(path.name + DRAFT)
+        self._files = files
+        self._executor = executor
+        self._fd: int | None = None
+        self._gathered: list[bytes] = []
+        self._octets = 0
+        self._busy = False
+        self._trouble: StoreUnavailable | None = None
+        self._waiting: list[Deferred[None]] = []  # writers that wait for room
+        self._finished: Deferred[None] | None = None
+        self._aborted = False
+
+    def write(self, data: bytes) -> Deferred[None] | None:
+        """Takes a piece.  As in ``store.Draft``."""
+        if self._trouble is not None:
+            return fail(self._trouble)
+        self._gathered.append(data)
+        self._octets += len(data)
+        self._carry_on()
+        if self._octets < PIECE_OCTETS and self._trouble is None:
+            return None
+        if self._trouble is not None:
+            return fail(self._trouble)
+        room: Deferred[None] = Deferred()
+        self._waiting.append(room)
+        return room
+
+    def finish(self) -> Deferred[None]:
+        """Fires when the file is whole and synced under its own name."""
+        fired: Deferred[None] = Deferred()
+        self._finished = fired
+        self._carry_on()
+        return fired
+
+    def abort(self) -> None:
+        """Removes the file, in whatever state it is."""
+        self._aborted = True
+        self._gathered.clear()
+        self._octets = 0
+        self._carry_on()
+
+    def _carry_on(self) -> None:
+        """Does whatever is to be done next; called whenever something may be."""
+        if self._busy:
+            return
+        if self._aborted:
+            self._start(self._discard, self._discarded)
+        elif self._trouble is not None:
+            self._fail(self._trouble)
+        elif self._octets >= PIECE_OCTETS or (self._finished is not None and self._octets):
+            piece = self._gathered[0] if len(self._gathered) == 1 else b"".join(self._gathered)
+            self._gathered.clear()
+            self._octets = 0
+            self._start(lambda: self._write(piece), self._written)
+            self._fire_waiting()
+        elif self._finished is not None:
+            self._start(self._seal, self._sealed)
+
+    def _start(self, work: Callable[[], None], then: Callable[[None], None]) -> None:
+        self._busy = True
+        run_in(self._executor, work).addCallbacks(then, self._failed)
+
+    def _written(self, _: None) -> None:
+        self._busy = False
+        self._carry_on()
+
+    def _sealed(self, _: None) -> None:
+        self._busy = False
+        finished, self._finished = self._finished, None
+        if finished is not None and not self._aborted:
+            finished.callback(None)
+        else:
+            self._carry_on()
+
+    def _discarded(self, _: None) -> None:
+        self._fail(StoreUnavailable("the draft was aborted"))  # it stays busy: nothing is to be done any more
+
+    def _failed(self, failure: Failure) -> None:
+        error = failure.value
+        self._trouble = trouble_of(error) if isinstance(error, OSError) else StoreUnavailable(str(error))
+        self._busy = self._aborted  # what could not be removed is swept at the next start
+        self._fail(self._trouble)
+
+    def _fail(self, trouble: StoreUnavailable) -> None:
+        self._gathered.clear()
+        finished, self._finished = self._finished, None
+        waiting, self._waiting = self._waiting, []
+        for fired in waiting:
+            fired.errback(trouble)
+        if finished is not None:
+            finished.errback(trouble)
+
+    def _fire_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for room in waiting:
+            room.callback(None)
+
+    # -- in a file thread -----------------------------------------------------------------------
+
+    def _write(self, piece: bytes) -> None:
+        if self._fd is None:
+            try:
+                self._fd = self._files.create(self._draft_path)
+            except FileNotFoundError:
+                self._files.make_directory(self._draft_path.parent)
+                self._fd = self._files.create(self._draft_path)
+        self._files.write(self._fd, piece)
+
+    def _seal(self) -> None:
+        assert self._fd is not None
+        self._files.sync(self._fd)
+        fd, self._fd = self._fd, None
+        self._files.close(fd)
+        self._files.rename(self._draft_path, self._path)
+        self._files.sync_directory(self._path.parent)
+
+    def _discard(self) -> None:
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            self._files.close(fd)
+        self._files.remove(self._draft_path)
+        self._files.remove(self._path)
+
+
+class BodyReader:
+    """A body, read from its file in pieces (``store.Content``).  It outlives the removal of its message."""
+
+    def __init__(self, path: Path, files: Files, executor: Executor) -> None:
+        self._path = path
+        self._files = files
+        self._executor = executor
+        self._fd: int | None = None
+        self._reading = False
+        self._closed = False
+
+    def read(self) -> Deferred[bytes]:
+        if self._closed or self._reading:
+            return succeed(b"") if self._closed else fail(StoreUnavailable("a piece is being read already"))
+        self._reading = True
+        return run_in(self._executor, self._read).addCallbacks(self._done, self._failed)
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            if not self._reading:
+                self._let_go()
+
+    def _done(self, piece: bytes) -> bytes:
+        self._reading = False
+        if self._closed:
+            self._let_go()
+        return piece
+
+    def _failed(self, failure: Failure) -> bytes:
+        self._reading = False
+        if self._closed:
+            self._let_go()
+        error = failure.value
+        raise trouble_of(error) if isinstance(error, OSError) else StoreUnavailable(str(error)) from error
+
+    def _read(self) -> bytes:
+        if self._fd is None:
+            self._fd = self._files.open(self._path)
+        return self._files.read(self._fd, PIECE_OCTETS)
+
+    def _let_go(self) -> None:
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            run_in(self._executor, lambda: self._files.close(fd)).addErrback(_swept_later)
+
+
+def _swept_later(_: Failure) -> None:
+    """A file that could not be removed or closed is the next start's business."""

@@ -1,0 +1,103 @@
+"""Group commit: all that arrives while one batch is being written goes into the next one.
+
+Each batch is one transaction and one sync, however many messages wait for it, and one wake-up of the
+reactor fires all their Deferreds.  The busier the relay, the larger the batches.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import partial
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, fail
+
+from relay.message.step import Tell
+from relay.queue.batch import Change, Tally
+from relay.queue.bodies import Bodies
+from relay.queue.store import StoreFull, StoreUnavailable
+from relay.queue.threads import Done, Executor
+from relay.queue.writer import Job, Performed, Writer
+
+BATCH_JOBS: Final = 1000
+BATCH_OCTETS: Final = 8 * 1024 * 1024
+
+
+class Committer:
+    """Feeds the writer, from the reactor's thread.
+
+    tally    the queue in numbers, as of the last batch
+    is_full  the disk had no room for new mail; stays until ``restore`` of the reserve succeeds
+    """
+
+    def __init__(self, writer: Writer, executor: Executor, bodies: Bodies, tell: Tell, tally: Tally) -> None:
+        self.tally = tally
+        self.is_full = False
+        self._writer = writer
+        self._executor = executor
+        self._bodies = bodies
+        self._tell = tell
+        self._waiting: deque[tuple[Job, Deferred[Any]]] = deque()
+        self._busy = False
+        self._closed: Deferred[None] | None = None
+
+    def add(self, job: Job) -> Deferred[Any]:
+        """Fires when the job is committed; fails with StoreUnavailable."""
+        if self._closed is not None:
+            return fail(StoreUnavailable("the store is closed"))
+        fired: Deferred[Any] = Deferred()
+        self._waiting.append((job, fired))
+        if not self._busy:
+            self._begin()
+        return fired
+
+    def close(self) -> Deferred[None]:
+        """Fires when everything added is committed and the database is closed."""
+        if self._closed is None:
+            self._closed = Deferred()
+            if not self._busy:
+                self._begin()
+        return self._closed
+
+    def _begin(self) -> None:
+        self._busy = True
+        batch: list[tuple[Job, Deferred[Any]]] = []
+        octets = 0
+        while self._waiting and len(batch) < BATCH_JOBS and octets < BATCH_OCTETS:
+            batch.append(self._waiting.popleft())
+            job = batch[-1][0]
+            octets += job.weight_octets if isinstance(job, Change) else 0
+        if batch:
+            self._executor.submit(partial(self._perform, batch))
+        else:
+            self._executor.submit(self._close)
+
+    def _perform(self, batch: list[tuple[Job, Deferred[Any]]]) -> Done:
+        """In the storage thread."""
+        return partial(self._performed, batch, self._writer.perform([job for job, _ in batch]))
+
+    def _performed(self, batch: list[tuple[Job, Deferred[Any]]], done: Performed) -> None:
+        self._busy = False
+        if self._waiting or self._closed is not None:
+            self._begin()  # first of all: the disk works while the reactor does
+        if done.tally is not None:
+            self.tally = done.tally
+        if done.gone:
+            self._bodies.remove(done.gone)
+        for step, fields in done.steps:
+            self._tell(step, **fields)
+        for (_, fired), outcome in zip(batch, done.outcomes, strict=True):
+            if isinstance(outcome, StoreUnavailable):
+                self.is_full = self.is_full or isinstance(outcome, StoreFull)
+                fired.errback(outcome)
+            else:
+                fired.callback(outcome)
+
+    def _close(self) -> Done:
+        """In the storage thread."""
+        self._writer.close()
+        return self._is_closed
+
+    def _is_closed(self) -> None:
+        assert self._closed is not None
+        self._closed.callback(None)

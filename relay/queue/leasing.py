@@ -1,0 +1,142 @@
+"""Taking due recipients in hand, and giving them back: tasks of the storage thread.
+
+Lanes are chosen from ``lanes``, messages from the index ``due``; no message's row is touched here.  The rows
+themselves are read afterwards, in the reading thread, so that mail coming in does not wait for it.
+
+The rule that must not be broken: ``due_at`` has moved ahead, on disk, before anybody is tried.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from relay.queue.rows import dumps
+from relay.queue.schema import json_text
+from relay.queue.writer import Writer
+
+# All recipients that are due in these lanes at these times, of these messages: [lane, message, number].
+DUE: Final = """
+SELECT json_group_array(json_array(recipients.lane, message, number)) FROM json_each(?1) AS wanted
+CROSS JOIN recipients
+    ON recipients.lane = wanted.value->>0 AND due_at = wanted.value->>1 AND message = wanted.value->>2 AND state < 2
+"""
+
+TAKE: Final = """
+UPDATE recipients SET due_at = ?1, attempts = attempts + 1, state = 1
+WHERE (message, number) IN (SELECT value->>1, value->>2 FROM json_each(?2))
+"""
+
+OWING: Final = """
+SELECT json_group_array(json_array(message, number)) FROM recipients
+WHERE state = 3 AND due_at <= ?1 AND message IN (
+    SELECT DISTINCT message FROM (SELECT message FROM recipients WHERE state = 3 AND due_at <= ?1
+                                  ORDER BY due_at, message LIMIT 10000) LIMIT ?2)
+"""
+
+TAKE_OWING: Final = """
+UPDATE recipients SET due_at = ?1 WHERE state = 3 AND (message, number) IN (
+    SELECT value->>0, value->>1 FROM json_each(?2))
+"""
+
+EARLIEST_OWING: Final = "SELECT due_at FROM recipients WHERE state = 3 ORDER BY due_at LIMIT 1"
+
+# ?1 message, ?2 numbers, ?3 due_at
+GIVE_BACK: Final = """
+UPDATE recipients SET
+    due_at = ?3,
+    attempts = iif(state = 3, attempts, max(0, attempts - 1)),
+    state = iif(state = 1, 0, state)
+WHERE message = ?1 AND number IN (SELECT value FROM json_each(?2))
+"""
+
+LANES_OF: Final = """
+SELECT json_group_array(DISTINCT lane) FROM recipients
+WHERE message = ?1 AND number IN (SELECT value FROM json_each(?2)) AND state < 2
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A message of which recipients were taken in hand; ``due_at`` is the lease."""
+
+    message: int
+    numbers: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The task of ``Store.lease``."""
+
+    now: float
+    until: float
+    limit: int
+    resting: frozenset[str]
+    lane: str | None
+
+    def __call__(self, writer: Writer) -> list[Taken]:
+        taken: list[Taken] = []
+        resting = dumps(list(self.resting))
+        if self.lane is None:
+            taken += self._take_owing(writer)
+        elif self.lane in self.resting:
+            return []
+        while (room := self.limit - len(taken)) > 0:
+            lanes = [self.lane] if self.lane is not None else writer.lanes.choose(self.now, room, resting)
+            if not lanes:
+                break
+            taken += self._take(writer, lanes, max(1, room // len(lanes)))
+            writer.lanes.served(lanes, self.now)
+            if self.lane is not None:
+                break
+        return taken
+
+    def _take_owing(self, writer: Writer) -> list[Taken]:
+        found = json_text(writer.db, OWING, (self.now, self.limit))
+        keys: list[tuple[int, int]] = json.loads(found)
+        if keys:
+            writer.db.execute(TAKE_OWING, (self.until, found)).fetchall()
+        return _by_message(("", message, number) for message, number in keys)
+
+    def _take(self, writer: Writer, lanes: list[str], of_each: int) -> list[Taken]:
+        first = [one for due in writer.lanes.first_due(lanes, self.now, of_each) for one in due]
+        found = json_text(writer.db, DUE, (dumps(first),))
+        writer.db.execute(TAKE, (self.until, found)).fetchall()
+        return _by_message(json.loads(found))
+
+
+def _by_message(keys: Iterable[tuple[str, int, int]]) -> list[Taken]:
+    """Keys (lane, message, number) as one Taken for each lane and message."""
+    numbers: dict[tuple[str, int], list[int]] = {}
+    for lane, message, number in keys:
+        numbers.setdefault((lane, message), []).append(number)
+    return [Taken(message, tuple(sorted(all_of_it))) for (_, message), all_of_it in numbers.items()]
+
+
+@dataclass(frozen=True, slots=True)
+class GiveBack:
+    """The task of ``Store.release_lease``."""
+
+    message: int
+    numbers: Sequence[int]
+    due_at: float
+
+    def __call__(self, writer: Writer) -> None:
+        numbers = dumps(list(self.numbers))
+        writer.db.execute(GIVE_BACK, (self.message, numbers, self.due_at)).fetchall()
+        lanes = json.loads(json_text(writer.db, LANES_OF, (self.message, numbers)))
+        writer.lanes.note((lane, self.due_at) for lane in lanes)
+
+
+@dataclass(frozen=True, slots=True)
+class NextDue:
+    """The task of ``Store.next_due``."""
+
+    resting: frozenset[str]
+
+    def __call__(self, writer: Writer) -> float | None:
+        earliest = writer.lanes.earliest(dumps(list(self.resting)))
+        owing = writer.value(EARLIEST_OWING)
+        return min((at for at in (earliest, owing) if at is not None), default=None)

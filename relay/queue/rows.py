@@ -1,0 +1,148 @@
+"""Messages and recipients as they stand in the database, to and fro.
+
+The envelope is one compact JSON array per message, so that a new wish of a sender needs no change
+of the schema; it only ever grows at its end.  What the queue itself looks at (lane, state, times) has
+columns of its own.  Decoding raises ValueError, TypeError, KeyError or IndexError for a broken row.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from typing import Final as Constant
+
+from relay.message.address import Address
+from relay.message.envelope import Body, Envelope, Message, Notify, Origin, Recipient, Ret
+from relay.message.outcome import Action, Final
+from relay.message.reply import printable
+from relay.queue.ids import to_text
+from relay.queue.selection import NULL_SENDER
+from relay.queue.store import NewRecipient, QueuedRecipient, State
+
+# A recipient's state in the database.  One that is leased is waiting too, but an operator's "retry" passes it over.
+WAITING: Constant = 0
+IN_HAND: Constant = 1
+HELD: Constant = 2
+OWING: Constant = 3
+
+CODES: Constant = {State.WAITING: WAITING, State.HELD: HELD, State.OWING: OWING}
+STATES: Constant = (State.WAITING, State.WAITING, State.HELD, State.OWING)
+
+dumps: Constant = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def message_row(number: int, message: Message) -> str:
+    """The message as members of a JSON array, without its octets: id, accepted_at, sender, size, envelope.
+
+    Raises UnicodeEncodeError for an address that no protocol can carry.
+    """
+    envelope, origin = message.envelope, message.origin
+    path = envelope.reverse_path
+    sender = NULL_SENDER if path is None else str(path)
+    _must_be_text(sender)
+    kept = (
+        path and (path.local, path.domain),
+        envelope.body.value,
+        envelope.smtputf8,
+        envelope.ret and envelope.ret.value,
+        envelope.envid,
+        origin.client_ip,
+        origin.client_name,
+        origin.helo,
+        origin.protocol,
+        origin.login,
+    )
+    return dumps((number, message.accepted_at, sender, message.size, kept))[1:-1]
+
+
+def message_of(
+    number: int, accepted_at: float, size: int, envelope: bytes, head: bytes, content: bytes | None
+) -> Message:
+    """The message of a row; ``envelope`` is its JSON."""
+    path, body, smtputf8, ret, envid, client_ip, client_name, helo, protocol, login, *_ = json.loads(envelope)
+    if not (isinstance(head, bytes) and isinstance(content, bytes | None) and isinstance(helo, str)):
+        raise TypeError("a column holds what does not belong there")
+    return Message(
+        to_text(number),
+        Envelope(path and Address(*path), Body(body), smtputf8, ret and Ret(ret), envid),
+        Origin(client_ip, client_name, helo, protocol, login),
+        accepted_at,
+        head,
+        content,
+        size,
+    )
+
+
+def recipient_row(message: int, number: int, new: NewRecipient) -> str:
+    """A new recipient as a JSON array, in the order of ``RECIPIENT_COLUMNS``."""
+    recipient = new.recipient
+    address = recipient.address
+    _must_be_text(address.local, address.domain, new.lane)
+    wishes = None
+    if recipient.notify is not None or recipient.orcpt is not None:
+        wishes = (recipient.notify, recipient.orcpt)
+    state = CODES[new.state]
+    if new.attempts and state == WAITING:
+        state = IN_HAND
+    note = printable(new.note) if new.note else ""
+    return dumps(
+        (message, number, address.local, address.domain, wishes, new.lane, new.due_at, new.attempts, state, note)
+    )
+
+
+def change_row(message: int, one: QueuedRecipient) -> str:
+    """What has become of a recipient, as a JSON array, in the order of ``CHANGED_COLUMNS``."""
+    _must_be_text(one.lane)
+    final = one.final
+    told = None if final is None else (final.action.value, final.status, final.reply, final.hop, final.at)
+    return dumps(
+        (
+            message,
+            one.number,
+            one.lane,
+            one.due_at,
+            one.attempts,
+            CODES[one.state],
+            printable(one.note),
+            int(one.warned),
+            told,
+        )
+    )
+
+
+def recipient_of(row: list[Any]) -> QueuedRecipient:
+    """A recipient from its columns: number, local, domain, wishes, lane, due_at, attempts, state, note, warned, final.
+
+    ``wishes`` and ``final`` are JSON or None.
+    """
+    number, local, domain, wishes, lane, due_at, attempts, state, note, warned, told = row
+    notify, orcpt = json.loads(wishes) if wishes else (None, None)
+    final = None
+    if told:
+        action, *rest = json.loads(told)
+        final = Final(Action(action), *rest)
+    return QueuedRecipient(
+        number,
+        Recipient(Address(local, domain), None if notify is None else Notify(notify), orcpt),
+        lane,
+        due_at,
+        attempts,
+        STATES[state],
+        note,
+        bool(warned),
+        final,
+    )
+
+
+def queued(recipients: tuple[NewRecipient, ...]) -> tuple[QueuedRecipient, ...]:
+    """New recipients as they are once they are in the queue."""
+    return tuple(
+        QueuedRecipient(number, new.recipient, new.lane, new.due_at, new.attempts, new.state, new.note)
+        for number, new in enumerate(recipients)
+    )
+
+
+def _must_be_text(*texts: str) -> None:
+    for text in texts:
+        if not text.isascii():
+            text.encode()

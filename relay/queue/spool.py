@@ -1,0 +1,123 @@
+"""The spool directory: ours alone, one relay at a time.
+
+    lock          held for as long as a relay runs on this spool; holds its process id
+    queue.db      the database, with queue.db-wal and queue.db-shm
+    bodies/       large bodies (bodies.py)
+    reserve       room on the disk that is given up when it is full, so that results can still be written
+    set-aside/    what was found broken and put out of the way; an operator's business, never deleted by us
+
+The rule that must not be broken: nothing in here is deleted that may be mail.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from pathlib import Path
+
+from relay.queue.files import Files
+
+DATABASE = "queue.db"
+BODIES = "bodies"
+RESERVE = "reserve"
+SET_ASIDE = "set-aside"
+LOCK = "lock"
+
+
+class SpoolInUse(Exception):
+    """Another relay runs on this spool; ``str()`` names its process.
+
+    pid  its process id, or None when it has not written it yet
+    """
+
+    def __init__(self, directory: Path, pid: int | None) -> None:
+        who = f"process {pid}" if pid else "another process"
+        super().__init__(f"the spool {directory} is in use by {who}; two relays on one spool would send mail twice")
+        self.pid = pid
+
+
+class SpoolNotOurs(Exception):
+    """The spool directory cannot be used by this user; ``str()`` says why and what to do."""
+
+
+class Spool:
+    """A spool directory, locked.  Raises SpoolInUse, SpoolNotOurs, OSError."""
+
+    def __init__(self, directory: Path, files: Files) -> None:
+        self.directory = directory
+        self.database = directory / DATABASE
+        self.bodies = directory / BODIES
+        self.reserve = directory / RESERVE
+        self._files = files
+        directory.mkdir(0o700, parents=True, exist_ok=True)
+        make_ours(directory)
+        self._lock = lock(directory)
+
+    def close(self) -> None:
+        """Lets another relay have it."""
+        os.close(self._lock)
+
+    def make_private(self, path: Path) -> None:
+        """Makes the file, or its mode, such that SQLite makes its own files beside it for us alone.
+
+        Only before SQLite has opened it: closing it later would drop SQLite's locks (POSIX).
+        """
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            os.fchmod(fd, 0o600)
+        finally:
+            os.close(fd)
+
+    def set_aside_database(self, name: str) -> Path:
+        """Moves the database and all bodies away, together, and gives the place where they are now."""
+        place = self._set_aside_place() / name
+        count = 0
+        while place.exists():
+            count += 1
+            place = place.with_name(f"{name}-{count}")
+        self._files.make_directory(place)
+        # The log first: without it the database might be taken for whole by whoever comes in between.
+        for old in (f"{DATABASE}-wal", f"{DATABASE}-shm", DATABASE, BODIES):
+            if (self.directory / old).exists():
+                self._files.rename(self.directory / old, place / old)
+        self._files.sync_directory(place)
+        self._files.sync_directory(self.directory)
+        return place
+
+    def set_aside_file(self, path: Path) -> Path:
+        place = self._set_aside_place() / path.name
+        self._files.rename(path, place)
+        return place
+
+    def _set_aside_place(self) -> Path:
+        place = self.directory / SET_ASIDE
+        self._files.make_directory(place)
+        return place
+
+
+def make_ours(directory: Path) -> None:
+    """Sees to it that the directory belongs to this user and is closed to everybody else."""
+    status = directory.stat()
+    if status.st_uid != os.geteuid():
+        raise SpoolNotOurs(
+            f"the spool {directory} belongs to user {status.st_uid} and this is user {os.geteuid()};"
+            " run the relay as its owner, or give the directory to this user (chown -R)"
+        )
+    if stat.S_IMODE(status.st_mode) != 0o700:
+        directory.chmod(0o700)
+
+
+def lock(directory: Path) -> int:
+    """The open lock file.  The lock goes with the process, however that ends."""
+    fd = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = os.read(fd, 32).strip()
+        os.close(fd)
+        raise SpoolInUse(directory, int(text) if text.isdigit() else None) from None
+    os.fchmod(fd, 0o600)
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+    return fd
