@@ -52,10 +52,11 @@ def _unknown_key(path: Path) -> str:
         return LATER[general]
     section = section_at(path[:-1])
     known = keys_of(section) if section else ()
-    close = difflib.get_close_matches(str(path[-1]).lower().replace("-", "_"), known, n=1, cutoff=0.6)
+    name = str(path[-1]).lower().replace("-", "_")
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if close:
         return f'unknown key; did you mean "{close[0]}"?'
-    elsewhere = [dotted(inner) for inner in every_key(Settings) if inner[-1] == path[-1]]
+    elsewhere = [dotted(inner) for inner in every_key(Settings) if inner[-1] == name]
     if elsewhere:
         return f"unknown key here; it is {' or '.join(elsewhere)}"
     return f"unknown key; the keys here are {', '.join(known)}"

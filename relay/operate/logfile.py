@@ -30,6 +30,7 @@ class LogFile:
         self._lines: list[str] = []
         self._pending = b""  # what a descriptor would not take yet
         self._lost = 0
+        self._ended = False
         self._flushing: IDelayedCall | None = None
 
     def write(self, line: str, at_once: bool = False) -> None:
@@ -38,7 +39,7 @@ class LogFile:
         at_once  it is important: do not wait for company
         """
         self._lines.append(line)
-        if at_once or len(self._lines) >= LINES_AT_ONCE:
+        if at_once or self._ended or len(self._lines) >= LINES_AT_ONCE:
             self.flush()
         elif self._flushing is None:
             self._flushing = self._clock.callLater(FLUSH_AFTER_S, self._flush_in_turn)
@@ -68,14 +69,15 @@ class LogFile:
             os.fchown(self._fd, uid, gid)
 
     def close(self) -> None:
-        """Writes what there is, and ends."""
+        """Writes what there is, and ends.  Who still has something to say then, says it on standard error."""
+        self._ended = True
         if self._flushing is not None:
             self._flushing.cancel()
             self._flushing = None
         self.flush()
         if self._path is not None:
             os.close(self._fd)
-            self._path, self._fd = None, STDERR  # who still has something to say, says it there
+            self._path, self._fd = None, STDERR
 
     def _flush_in_turn(self) -> None:
         self._flushing = None

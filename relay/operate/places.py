@@ -107,6 +107,9 @@ for _name, _pattern, _first in _CORE_SCHEMA:
     _Yaml12.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(rf"(?:{_pattern})\Z"), _first)
 
 
+_COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+
+
 def read_yaml(text: str, file: str) -> Reading:
     """Parses a YAML file.
 
@@ -144,6 +147,9 @@ class _Construction:
         self._reading.keys.setdefault(path, self._place(node))
         if isinstance(node, ScalarNode):
             return self._scalar(node, path)
+        if node.tag not in _COLLECTIONS:
+            self._fault(node, path, f"the tag {node.tag} is not understood; write plain data, without a tag")
+            return None
         if id(node) in self._open:
             self._fault(node, path, "this alias (*) names something it stands in; write the value out")
             return None
@@ -192,7 +198,7 @@ class _Construction:
             case "int":
                 self._fault(node, path, "this number is too long; no key takes one of this size")
             case _:
-                self._fault(node, path, f"the tag {node.tag} is not understood; write plain text, without a tag")
+                self._fault(node, path, f"the tag {node.tag} is not understood; write plain data, without a tag")
         return None
 
     def _place(self, node: Node) -> Place:

@@ -154,6 +154,8 @@ def parse_endpoint(value: object) -> str:
         if not re.fullmatch(r"domain=(INET6?|UNIX):(index=\d+|name=[^:]+)", rest):
             raise ValueError(f"{shown(value)} is not a systemd endpoint; write it like systemd:domain=INET:index=0")
         return text
+    if kind == "unix" and not rest.split(":", 1)[0]:
+        raise ValueError(f"{shown(value)} has no path after unix:; {right}")
     port = rest.split(":", 1)[0].removeprefix("port=")
     if kind in _PORT_KINDS and not (port.isascii() and port.isdigit() and int(port) <= 65535):
         raise ValueError(f"{shown(value)} has no port from 0 to 65535 after {kind}:; {right}")
