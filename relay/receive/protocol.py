@@ -55,6 +55,7 @@ class SmtpProtocol(Protocol):
         self._is_running = False
         self._is_paused = False  # we do not read from the client
         self._is_choked = False  # the client does not read from us
+        self._is_closed = False
         self._ended_seen = 0
         self.is_gone = False
         self.active_at = self.since = factory.now
@@ -74,6 +75,8 @@ class SmtpProtocol(Protocol):
         self._run()
 
     def dataReceived(self, data: bytes) -> None:
+        if self.session.closing:
+            return
         self.octets += len(data)
         self.session.receive_data(data)
         if self._waiting is None and not self._is_choked:
@@ -159,6 +162,9 @@ class SmtpProtocol(Protocol):
 
     def close(self) -> None:
         """Sends what is to be sent, and closes."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         self.intake.leave()
         self._wire.unregisterProducer()
         self._wire.loseConnection()
