@@ -69,11 +69,10 @@ class Talk:
 
     def say(self, data: bytes, cut: int | None = None) -> bytes:
         """The client says this; what the server says to it."""
-        said = b""
+        said = self.run()
         for at in range(0, len(data), cut or max(len(data), 1)):
             self.session.receive_data(data[at : at + (cut or len(data))])
-            self.run()
-            said += self.session.data_to_send()
+            said += self.run()
         return said
 
     def run(self) -> bytes:
