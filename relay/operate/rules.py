@@ -118,4 +118,4 @@ def report_settings(config: Config) -> ReportSettings:
 
 def ourselves(config: Config) -> Ourselves:
     """How this machine may stand in somebody's MX list: by its name, or the address of an interface."""
-    return Ourselves((domain_key(config.hostname),), own_addresses())
+    return Ourselves((domain_key(config.hostname),), own_addresses(), config.dns.unreachable)

@@ -123,7 +123,13 @@ class RelayService(Service):
         around, config = self._around, self.config
         clock = around.reactor
         self.router = Router(
-            rules.route_table(config), around.names, clock, around.chance, rules.ourselves(config), around.hosts
+            rules.route_table(config),
+            around.names,
+            clock,
+            around.chance,
+            rules.ourselves(config),
+            around.hosts,
+            ipv6=config.dns.ipv6,
         )
         self.deliverer = Deliverer(
             clock=clock,

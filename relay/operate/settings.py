@@ -31,6 +31,7 @@ from relay.operate.places import path_in
 from relay.policy import forward as policy
 from relay.policy.access import Domains
 from relay.policy.recipients import entry_key
+from relay.route.mx import UNREACHABLE
 from relay.route.table import ANY, NULL_SENDER, parse_pattern
 from relay.route.via import Way, parse_via
 
@@ -133,6 +134,7 @@ DurationOrNever = Annotated[
     float | None, PlainValidator(_never(values.parse_duration)), Form("duration, or `never`", _show_maybe)
 ]
 Size = Annotated[int, PlainValidator(values.parse_size), Form("size", lambda n: values.show_size(int(str(n))))]
+Flag = Annotated[bool, Strict(), Form("true or false", lambda told: str(told).lower())]
 Count = Annotated[int, Strict(), Field(ge=1), Form("number from 1")]
 Factor = Annotated[float, Field(ge=1, le=100), Form("number from 1 to 100", lambda x: f"{x:g}")]
 Hostname = Annotated[str, PlainValidator(values.parse_hostname), Form("host name")]
@@ -239,7 +241,7 @@ class Forward(Section):
     """
 
     to: Addresses = Field(default=(), description="Mail goes on to these addresses.", examples=["[ann@example.net]"])
-    tell: Annotated[bool, Strict(), Form("true or false", lambda told: str(told).lower())] | None = Field(
+    tell: Flag | None = Field(
         default=None,
         description="Whether a client is told the new address: reply 251 in place of 250. Default: as "
         "`tell.forwarding` has it.",
@@ -376,6 +378,13 @@ class Dns(Section):
         examples=["[192.0.2.53]"],
     )
     timeout_s: Duration = Field(default=10.0, alias="timeout", description="How long one look-up may take in all.")
+    ipv6: Flag = Field(default=True, description="Whether next hops are looked for at IPv6 addresses too.")
+    unreachable: tuple[Network, ...] = Field(
+        default=UNREACHABLE,
+        description="A mail host that the DNS names is not talked to at these addresses: nobody's MX record shall lead "
+        "to a service of this machine. Hosts that `routes` name are free of it.",
+        examples=["[127.0.0.0/8, 10.0.0.0/8]"],
+    )
 
 
 class Log(Section):

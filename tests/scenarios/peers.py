@@ -105,14 +105,14 @@ class Relay:
 def start_relay(folder: Path, config: str, port: int, spool: Path | None = None) -> Relay:
     """Starts a relay on 127.0.0.1:port and waits until it answers.
 
-    config  the configuration file's text below ``listen`` and ``spool``, which are written here
+    config  the configuration file's text but for hostname (relay.test if it has none), spool and listen
     """
     folder.mkdir(parents=True, exist_ok=True)
     spool = spool or folder / "spool"
     path = folder / "relay.yaml"
     listen = f"listen:\n  - endpoint: tcp:{port}:interface=127.0.0.1\n"
     path.write_text(
-        f"hostname: relay.test\nspool: {spool}\n{listen if 'listen:' not in config else ''}{config}", encoding="utf-8"
+        ("" if "hostname:" in config else "hostname: relay.test\n") + f"spool: {spool}\n{listen}{config}", encoding="utf-8"
     )
     log = folder / "relay.log"
     with log.open("ab") as stream:
