@@ -448,3 +448,21 @@ def test_content_that_was_given_up_is_told() -> None:
     visit.says(MAIL, RCPT, "DATA", "some content")
     visit.leaves()
     assert [fields["error"] for fields in house.steps("refused")] == ["connection lost"]
+
+
+def test_a_defect_while_forgetting_does_not_end_the_session() -> None:
+    """News has no answer: a 451 for it would be the answer to a question that nobody asked."""
+    house = House()
+    begin = house.store.begin
+
+    def stubborn() -> object:
+        draft = begin()
+        draft.abort = lambda: 1 / 0
+        return draft
+
+    house.store.begin = stubborn
+    visit = house.visit()
+    visit.says(MAIL, RCPT)
+    visit.sends(b"BDAT 1\r\nx")
+    assert [line[:3] for line in visit.says("RSET", "NOOP")] == ["250", "250", "250"]
+    assert len(house.steps("trouble")) == 1
