@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from twisted.application.service import IService
 from twisted.internet.interfaces import IReactorTime
@@ -92,7 +92,7 @@ def make_service(options: Options) -> IService:
     """The relay that these options describe."""
     from twisted.internet import reactor
 
-    return RunningRelay(options["loaded"], reactor, options["load"])  # type: ignore[arg-type]
+    return RunningRelay(options["loaded"], cast(IReactorTime, reactor), options["load"])
 
 
 makeService = make_service  # the name that twisted.application.service.ServiceMaker looks for

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.defer import Deferred, TimeoutError, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IListeningPort, IProtocol
 from twisted.internet.protocol import Factory
@@ -36,6 +36,10 @@ from relay.receive.recipients import RecipientFile
 from relay.route.reverse import ReverseNames
 from relay.route.router import Router
 from relay.schedule.runner import Runner
+
+
+LAST_WORDS_S = 1.0
+"""How long idle next hops have to answer our QUIT when the relay ends."""
 
 
 class CannotStart(Exception):
@@ -267,7 +271,7 @@ class RelayService(Service):
 
     def stopService(self) -> Deferred[None]:
         """Fires when all is at rest and on disk."""
-        super().stopService()
+        self.running = 0
         systemd.notify(systemd.STOPPING)
         return Deferred.fromCoroutine(self._stop())
 
@@ -279,7 +283,12 @@ class RelayService(Service):
             self._recipients.stop()
         await gatherResults([factory.shut_down(within_s) for factory in self._factories])
         await self.runner.stop(max(1.0, until - self._around.reactor.seconds()))
-        await self.deliverer.stop()
+        # What is under way even now is tried again when its lease has run out.
+        await self.deliverer.stop().addTimeout(LAST_WORDS_S, self._around.reactor).addErrback(_trap_timeout)
         await self.store.close()
         self.tell("stopped")
         self.tell.close()
+
+
+def _trap_timeout(failure: Failure) -> None:
+    failure.trap(TimeoutError)
