@@ -13,8 +13,8 @@ from typing import Any, cast
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, TimeoutError, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IAddress, IListeningPort, IProtocol
-from twisted.internet.protocol import Factory
+from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 
 from relay import __version__
@@ -52,9 +52,9 @@ class Doorway(Factory):
     noisy = False
 
     def __init__(self) -> None:
-        self.inner: Factory | None = None
+        self.inner: SmtpServerFactory | None = None
 
-    def buildProtocol(self, addr: IAddress | None) -> IProtocol | None:
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
         return self.inner.buildProtocol(addr) if self.inner is not None else None
 
 
@@ -116,7 +116,7 @@ class RelayService(Service):
             raise CannotStart(str(fault)) from None
         self._join()
         self._open()
-        super().startService()
+        self.running = 1
         where = ", ".join(listen.endpoint for listen in self.config.listen)
         systemd.notify(systemd.READY, systemd.status(f"taking mail at {where}"))
         self.tell("started", place=where, spool=str(self.config.spool), version=__version__)
