@@ -158,6 +158,16 @@ def test_a_message_never_lacks_a_chunk_that_was_refused() -> None:
     assert not any(isinstance(event, RecipientReceived | ContentReceived) for event in talk.events)
 
 
+@pytest.mark.parametrize("line", [b"BDAT 12\n", b"BDAT \xff12", b"bdat 12" + b" " * 600, b"BDAT twelve", b"BDAT"])
+def test_a_chunk_whose_size_nobody_can_tell_ends_the_session(line: bytes) -> None:
+    """What would come next is content, and must not be run as commands."""
+    talk = Talk.greeted()
+    said = talk.say(TRANSACTION + line + b"\r\nMAIL FROM:<evil@bar.com>\r\n")
+    assert len(codes(said)) == 3 and codes(said)[-1] in (500, 501)
+    assert talk.session.closing
+    assert len(talk.aborted) == 1
+
+
 def test_a_size_beyond_all_limits_is_only_a_number() -> None:
     """No memory is set aside for what was announced, and no more is read than the limit of refused content."""
     talk = Talk.greeted(ServerOffer("foo.com", discard_limit=1000))
