@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from relay.message.address import Address
 from relay.message.envelope import Message, Recipient
+from relay.message.step import Tell
 from relay.queue.store import Leased, NewRecipient, QueuedRecipient
 from relay.schedule.destination import Destination, Destinations
 from relay.schedule.hand import Attempt, Carried, Hand
@@ -60,12 +61,15 @@ class Active:
     stranded   destinations that got mail which cannot wait there, as they rest or all is closed
     """
 
-    def __init__(self, hand: Hand, destinations: Destinations, lane_of: LaneOf, settings: ScheduleSettings) -> None:
+    def __init__(
+        self, hand: Hand, destinations: Destinations, lane_of: LaneOf, settings: ScheduleSettings, tell: Tell
+    ) -> None:
         self.lane_of = lane_of
         self.settings = settings
         self.is_closed = False
         self._hand = hand
         self._destinations = destinations
+        self._tell = tell
         self.stranded: list[Destination] = []
         self._ready: deque[Destination] = deque()
 
@@ -136,13 +140,20 @@ class Active:
         sender = carried.message.envelope.reverse_path
         lanes: dict[str, list[QueuedRecipient]] = {}
         for row in rows:
-            lanes.setdefault(self.lane_of(sender, row.recipient.address), []).append(row)
+            lanes.setdefault(self._lane_of_now(sender, row), []).append(row)
         for lane, those in lanes.items():
             changed = any(row.lane != lane for row in those)
             ours = [replace(row, lane=lane) for row in those] if changed else those
             destination = self._destinations.of(lane)
             destination.in_hand += len(ours)
             self._queue(carried, destination, ours, relaned or changed)
+
+    def _lane_of_now(self, sender: Address | None, row: QueuedRecipient) -> str:
+        try:
+            return self.lane_of(sender, row.recipient.address)
+        except Exception as error:  # a defect; the lane is a hint, and the attempt itself asks for the route
+            self._tell("trouble", recipient=str(row.recipient.address), error=f"no lane: {error!r}")
+            return row.lane
 
     def _queue(
         self, carried: Carried, destination: Destination, rows: Sequence[QueuedRecipient], relaned: bool = False

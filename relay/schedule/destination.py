@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IReactorTime
 
-from relay.message.outcome import Deferred
+from relay.message.outcome import Deferred, Delivered, Discarded, Failed, Outcome
 from relay.message.step import Tell
 from relay.schedule.alarm import Alarm
 from relay.schedule.plan import note_of
@@ -157,11 +157,48 @@ class Destinations:
                 full.append(destination.lane)
         return frozenset(full)
 
+    def catch_up(self, free: int) -> bool:
+        """Whether any has been left behind that may have more again; it is not left behind any longer.
+
+        Mostly the end of an attempt finds that out; this is for what no attempt follows.
+        """
+        found = False
+        for destination in self._known.values():
+            if destination.left_behind and not destination.is_full(free):
+                destination.left_behind = False
+                found = True
+        forgot, self._forgot_a_rest = self._forgot_a_rest, False
+        return found or forgot
+
     def any_left_behind(self) -> bool:
         return any(destination.left_behind for destination in self._known.values())
 
-    def troubled(self, destination: Destination, trouble: Deferred) -> bool:
-        """An attempt found the destination itself in trouble.  True: it begins to rest."""
+    def learn(self, destination: Destination, outcomes: Sequence[Outcome], in_flight: int) -> bool:
+        """What the outcomes of an attempt say of the destination: the best of them counts.
+
+        in_flight  attempts that were under way there, with this one
+
+        True: it begins to rest.
+        """
+        destination.used_at = self._clock.seconds()
+        trouble: Deferred | None = None
+        answered = False
+        for outcome in outcomes:
+            if isinstance(outcome, Delivered | Discarded):
+                destination.trouble = None
+                destination.window.succeeded(in_flight)
+                return False
+            if isinstance(outcome, Deferred) and outcome.whole_destination:
+                trouble = outcome
+            elif isinstance(outcome, Deferred | Failed) and outcome.hop:
+                answered = True
+        if answered:
+            destination.trouble = None
+            destination.window.answered()
+            return False
+        return trouble is not None and self._troubled(destination, trouble)
+
+    def _troubled(self, destination: Destination, trouble: Deferred) -> bool:
         destination.trouble = trouble
         if not destination.window.troubled(self._clock.seconds(), self._random.random()):
             return False
@@ -201,11 +238,6 @@ class Destinations:
             idle_s = now - destination.used_at
             if _is_idle(destination) and idle_s > (in_trouble_s if destination.window.rests else _FORGET_AFTER_S):
                 del self._known[destination.lane]
-
-    def forgot_a_rest(self) -> bool:
-        """Whether, since this was last asked, one was forgotten that mail in the store may wait behind."""
-        forgot, self._forgot_a_rest = self._forgot_a_rest, False
-        return forgot
 
     def stop(self) -> None:
         self._alarm.cancel()

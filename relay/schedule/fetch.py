@@ -26,6 +26,7 @@ class Fetch:
 
     taken  called with what was leased
     wants_room  something is due, and there was no room for it
+    leasing     how many answers of the store are awaited that may bring mail
     """
 
     def __init__(
@@ -40,6 +41,9 @@ class Fetch:
     ) -> None:
         self.settings = settings
         self.wants_room = False
+        self.leasing = 0
+        # Of what was leased last, on the average.  What is leased first is little, as nothing is known of it.
+        self._recipients_each = max(1, settings.active_recipients // 10)
         self._store = store
         self._clock = clock
         self._hand = hand
@@ -82,40 +86,53 @@ class Fetch:
             return
         self._asking = True
         self._next_at = None
-        want = min(self.settings.per_lease, free)
+        want = min(self.settings.per_lease, max(1, free // self._recipients_each))
         full = self._destinations.full(free)
+        self.leasing += 1
         asked = self._store.lease(now, now + self.settings.lease_s, want, full)
-        asked.addCallbacks(self._leased, self._refused, (want,))
+        asked.addCallbacks(self._leased, self._lease_refused, (want,))
 
     def probe(self, destination: Destination) -> None:
         """Takes one message for this destination, to see whether it is there again."""
         if self._paused:
             return
         now = self._clock.seconds()
+        self.leasing += 1
         asked = self._store.lease(now, now + self.settings.lease_s, 1, frozenset(), destination.lane)
         asked.addCallbacks(self._probe_leased, self._probe_refused, (destination,))
 
     def _probe_leased(self, leased: Sequence[Leased], destination: Destination) -> None:
-        if leased:
-            self._taken(leased)
-        else:
+        self.leasing -= 1
+        self._learn(leased)
+        self._taken(leased)
+        if not leased:
             # Nothing was due there: from now on it is read as any other, and what comes first is the probe.
             destination.left_behind = False
             self.due(self._clock.seconds())
 
     def _probe_refused(self, failure: Failure) -> None:
+        self.leasing -= 1
+        self._taken(())
         self._tell("trouble", error=f"due mail cannot be read from the queue: {failure.getErrorMessage()}")
         self.due(self._clock.seconds() + self.settings.rewrite_s)
 
     def _leased(self, leased: Sequence[Leased], want: int) -> None:
+        self.leasing -= 1
+        self._learn(leased)
         self._taken(leased)
-        if len(leased) >= want:
+        if self._paused:
+            self._asking = False
+        elif len(leased) >= want:
             self._answered(self._clock.seconds())
         else:
             full = self._destinations.full(max(1, self._hand.free()))
             # Whatever the store says: when it gave nothing, it is not asked again at once.
             not_before = 0.0 if leased else self._clock.seconds() + _CALM_S
             self._store.next_due(full).addCallbacks(self._answered, self._refused, (not_before,))
+
+    def _learn(self, leased: Sequence[Leased]) -> None:
+        if leased:
+            self._recipients_each = max(1, sum(len(one.recipients) for one in leased) // len(leased))
 
     def _answered(self, at: float | None, not_before: float = 0.0) -> None:
         self._asking = False
@@ -124,6 +141,11 @@ class Fetch:
             self._next_at = at if self._next_at is None else min(at, self._next_at)
         if self._next_at is not None and not self._paused:
             self._alarm.at(self._next_at)
+
+    def _lease_refused(self, failure: Failure) -> None:
+        self.leasing -= 1
+        self._taken(())
+        self._refused(failure)
 
     def _refused(self, failure: Failure) -> None:
         self._tell("trouble", error=f"due mail cannot be read from the queue: {failure.getErrorMessage()}")

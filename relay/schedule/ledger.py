@@ -63,13 +63,14 @@ class Ledger:
         self._written = written
         self._resumed = resumed
         self._unwritten: list[Entry] = []
+        self._offered = 0  # of those, so many are with the store once more
         self._alarm = Alarm(clock, self._offer_again)
         self._closed = False
 
     @property
     def is_blocked(self) -> bool:
         """Whether so much is unwritten that nothing new may be tried."""
-        return len(self._unwritten) >= self.settings.unwritten
+        return len(self._unwritten) + self._offered >= self.settings.unwritten
 
     @property
     def is_empty(self) -> bool:
@@ -77,20 +78,28 @@ class Ledger:
 
     def record(self, entry: Entry) -> None:
         """Writes this down, now or as soon as the store takes it."""
-        self.pending += 1
-        self._store.record(entry.settlement).addCallbacks(self._was_written, self._was_refused, (entry,), {}, (entry,))
+        self._record(entry, 0)
 
     def close(self) -> None:
         """Offers nothing again.  What is unwritten will be tried again when its lease has run out."""
         self._closed = True
         self._alarm.cancel()
 
-    def _was_written(self, queued: Queued, entry: Entry) -> None:
-        self.pending -= 1
-        self._written(entry, queued)
+    def _record(self, entry: Entry, again: int) -> None:
+        self.pending += 1
+        answer = self._store.record(entry.settlement)
+        answer.addCallbacks(self._was_written, self._was_refused, (entry, again), {}, (entry, again))
 
-    def _was_refused(self, failure: Failure, entry: Entry) -> None:
+    def _was_written(self, queued: Queued, entry: Entry, again: int) -> None:
         self.pending -= 1
+        self._offered -= again
+        self._written(entry, queued)
+        if again and not (self._offered or self._unwritten):
+            self._resumed()
+
+    def _was_refused(self, failure: Failure, entry: Entry, again: int) -> None:
+        self.pending -= 1
+        self._offered -= again
         if not self._unwritten:
             self._tell(
                 "trouble",
@@ -103,7 +112,6 @@ class Ledger:
 
     def _offer_again(self) -> None:
         entries, self._unwritten = self._unwritten, []
+        self._offered += len(entries)
         for entry in entries:
-            self.record(entry)
-        if not self._unwritten:
-            self._resumed()
+            self._record(entry, 1)

@@ -17,6 +17,7 @@ from relay.message.step import Tell
 from relay.queue.store import EVERYTHING, Leased, Store
 from relay.schedule.destination import Destinations
 from relay.schedule.fetch import Fetch
+from relay.schedule.hand import Hand
 from relay.schedule.settings import ScheduleSettings
 
 PULSE_S = 60.0
@@ -34,6 +35,7 @@ class Pulse:
         self,
         store: Store,
         clock: IReactorTime,
+        hand: Hand,
         destinations: Destinations,
         fetch: Fetch,
         settings: ScheduleSettings,
@@ -44,6 +46,7 @@ class Pulse:
         self._not_before = 0.0
         self._store = store
         self._clock = clock
+        self._hand = hand
         self._destinations = destinations
         self._fetch = fetch
         self._tell = tell
@@ -78,10 +81,10 @@ class Pulse:
         self._last_at = now
         self._call = self._clock.callLater(PULSE_S, self._beat)
         self._destinations.forget_idle()
-        if self._destinations.forgot_a_rest():
-            self._fetch.due(now)
         if self._fetch.wants_room or self._destinations.any_left_behind():
             self._sweep()
+        if self._destinations.catch_up(self._hand.free()):
+            self._fetch.due(now)
 
     def _clock_leapt(self, now: float, seconds: float) -> None:
         direction = "ahead" if seconds > 0 else "back"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
-from twisted.internet.defer import ensureDeferred
+from twisted.internet.defer import DeferredSemaphore, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
 
 from relay.message.envelope import Composed, Message, Origin, Recipient
@@ -25,11 +25,14 @@ from relay.schedule.active import Admission
 from relay.schedule.alarm import Alarm
 from relay.schedule.hand import Carried, Hand
 from relay.schedule.ledger import Entry, Ledger
+from relay.schedule.plan import Planned
 from relay.schedule.settings import ScheduleSettings
 
 Finals = Sequence[tuple[Recipient, Final]]
 
 _OURS = Origin(protocol="local")
+_READ_AT_ONCE = 8
+"""So many large contents are read at once: a storm of failures must not fill the memory."""
 
 
 class Reporter(Protocol):
@@ -67,6 +70,20 @@ class Settled:
     owing: list[QueuedRecipient]
     delayed: list[tuple[QueuedRecipient, Final]]
 
+    @classmethod
+    def of(cls, rows: Sequence[QueuedRecipient], planned: Sequence[Planned]) -> Settled:
+        settled = cls([], [], [], [])
+        for row, one in zip(rows, planned, strict=True):
+            if one.row is None:
+                settled.finished.append(row.number)
+            elif one.row.state is State.OWING:
+                settled.owing.append(one.row)
+            elif one.warning is not None:
+                settled.delayed.append((one.row, one.warning))
+            else:
+                settled.changed.append(one.row)
+        return settled
+
 
 class Reports:
     """Records what attempts made of a message, and makes its reports.
@@ -94,6 +111,7 @@ class Reports:
         self._ledger = ledger
         self._admit = admit
         self._tell = tell
+        self._readers = DeferredSemaphore(_READ_AT_ONCE)
         self._gathering: deque[tuple[float, Carried]] = deque()
         self._alarm = Alarm(clock, self._gathered)
 
@@ -168,12 +186,15 @@ class Reports:
 
     async def _read_and_report(self, carried: Carried) -> None:
         """A body that cannot be read must not keep the sender from hearing: then the report goes without it."""
+        await self._readers.acquire()
         try:
             wanted = self._reporter.content_wanted(carried.message, _finals(carried.owing, carried.delayed))
             content = await self._beginning(carried.message.id, wanted)
+            carried.reporting = False
+            self._report(carried, content)
         finally:
             carried.reporting = False
-        self._report(carried, content)
+            self._readers.release()
 
     async def _beginning(self, message_id: str, octets: int) -> bytes | None:
         content = self._store.open(message_id)
@@ -192,13 +213,15 @@ class Reports:
         """Composes and records the report of all that is owing, together with what has just been settled."""
         owing, carried.owing = carried.owing, []
         delayed, carried.delayed = carried.delayed, []
+        now = self._clock.seconds()
         finished = settled.finished if settled else ()
         changed = settled.changed if settled else ()
         try:
             composed = self._compose(carried.message, owing, delayed, content)
+            admission = self._admit(composed.recipients, now) if isinstance(composed, Composed) else None
         except Exception as error:  # a defect of ours, and the queue must go on: what is owing is reported later
             self._tell("trouble", id=carried.message.id, error=f"no report could be made: {error!r}")
-            later = self._clock.seconds() + self.settings.lease_s
+            later = now + self.settings.lease_s
             kept = [replace(row, due_at=later) for row in owing] + [replace(row, warned=False) for row, _ in delayed]
             self._write(carried, finished, [*changed, *kept], keeps_owing=False)
             return
@@ -207,8 +230,11 @@ class Reports:
         else:
             finished = [*finished, *(row.number for row in owing)]
         changed = [*changed, *(row for row, _ in delayed)]
-        if isinstance(composed, Composed):
-            self._record_with(carried, composed, finished, changed, _finals(owing, delayed))
+        if isinstance(composed, Composed) and admission is not None:
+            report = NewMessage(composed.envelope, _OURS, b"", composed.content, tuple(admission.rows), now)
+            settlement = Settlement(carried.message.id, tuple(finished), tuple(changed), (report,))
+            self._ledger.record(Entry(settlement, carried, (admission,)))
+            self._tell_warned(carried.message, delayed)
         else:
             self._write(carried, finished, changed)
 
@@ -228,22 +254,9 @@ class Reports:
         retry_until = self.settings.retry.expires_at(message.accepted_at) if delayed else None
         return self._reporter.compose(message, finals, content, now, retry_until)
 
-    def _record_with(
-        self,
-        carried: Carried,
-        composed: Composed,
-        finished: Sequence[int],
-        changed: Sequence[QueuedRecipient],
-        finals: Finals,
-    ) -> None:
-        now = self._clock.seconds()
-        admission = self._admit(composed.recipients, now)
-        report = NewMessage(composed.envelope, _OURS, b"", composed.content, tuple(admission.rows), now)
-        settlement = Settlement(carried.message.id, tuple(finished), tuple(changed), (report,))
-        self._ledger.record(Entry(settlement, carried, (admission,)))
-        for recipient, final in finals:
-            if final.action.value == "delayed":
-                self._tell("warned", id=carried.message.id, recipient=str(recipient.address), reply=final.reply)
+    def _tell_warned(self, message: Message, delayed: Sequence[tuple[QueuedRecipient, Final]]) -> None:
+        for row, final in delayed:
+            self._tell("warned", id=message.id, recipient=str(row.recipient.address), reply=final.reply)
 
     def _write(
         self,

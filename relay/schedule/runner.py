@@ -20,16 +20,16 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from relay.message.envelope import Envelope, Message, Origin, Recipient
-from relay.message.outcome import Deferred, Delivered, Discarded, Failed, Outcome
+from relay.message.outcome import Deferred, Outcome
 from relay.message.reply import LOCAL_ERROR, reply
 from relay.message.step import Tell, tell_nobody
 from relay.queue.store import Draft, Leased, QueuedRecipient, Settlement, State, Store
 from relay.schedule.active import Active, Admission, LaneOf
 from relay.schedule.destination import Destination, Destinations, DestinationStatus
 from relay.schedule.fetch import Fetch
-from relay.schedule.hand import Attempt, Hand
+from relay.schedule.hand import Attempt, Carried, Hand
 from relay.schedule.ledger import Entry, Ledger, Queued
-from relay.schedule.plan import Planned, plan, plan_expanded, plan_untried
+from relay.schedule.plan import plan, plan_expanded, plan_untried
 from relay.schedule.pulse import Pulse
 from relay.schedule.reports import Reporter, Reports, Settled
 from relay.schedule.settings import ScheduleSettings
@@ -84,10 +84,10 @@ class Runner:
         self._bound: IDelayedCall | None = None
         self._hand = Hand(settings)
         self._destinations = Destinations(clock, random, settings, tell, self._woken)
-        self._active = Active(self._hand, self._destinations, lane_of, settings)
+        self._active = Active(self._hand, self._destinations, lane_of, settings, tell)
         self._ledger = Ledger(store, clock, settings, tell, self._written, self._resumed)
         self._fetch = Fetch(store, clock, self._hand, self._destinations, settings, tell, self._leased)
-        self._pulse = Pulse(store, clock, self._destinations, self._fetch, settings, tell, self._overdue)
+        self._pulse = Pulse(store, clock, self._hand, self._destinations, self._fetch, settings, tell, self._overdue)
         self._reports = Reports(
             store=store,
             clock=clock,
@@ -130,19 +130,30 @@ class Runner:
         for part in (self._hand, self._active, self._ledger, self._fetch, self._pulse, self._reports):
             part.settings = settings
         self._destinations.reconfigure(settings)
-        self.wake()
+        self.look()
 
     def routes_changed(self, lane_of: LaneOf) -> None:
         """Other routes hold: rests are over, and what waits in memory is given to the destinations of now."""
         self._active.lane_of = lane_of
         self._destinations.forgive()
         self._active.relane()
-        self.wake()
+        self.look()
 
     # -- for operators --------------------------------------------------------------------------
 
     def wake(self) -> None:
-        """Looks into the queue now: an operator has changed something there."""
+        """An operator has changed something in the queue.
+
+        What waits its turn in memory goes back first and is read anew, so that nothing is tried that
+        has been held or removed meanwhile.
+        """
+        for destination in self._destinations:
+            self._give_back(destination)
+            destination.left_behind = destination.window.is_resting
+        self.look()
+
+    def look(self) -> None:
+        """Looks into the queue now: something has become due there."""
         self._fetch.due(self._clock.seconds())
         self._fetch.look()
         self._pump()
@@ -152,7 +163,7 @@ class Runner:
         self._destinations.forgive(lane)
         for destination in self._destinations:
             self._active.mark(destination)
-        self.wake()
+        self.look()
 
     def rest(self, lane: str, seconds: float) -> None:
         """Leaves a destination in peace for so long; what is under way there goes on."""
@@ -230,6 +241,8 @@ class Runner:
             except Exception as error:  # a defect; the lease runs out, and nothing else is kept from going
                 self._tell("trouble", id=one.message.id, error=f"cannot be taken in hand: {error!r}")
         self._pump()
+        if self._stopped is not None:
+            self._finish_if_idle()
 
     def _overdue(self, leased: Sequence[Leased]) -> None:
         """What has waited too long behind a rest, or for room: it expires or is warned of, and waits on."""
@@ -238,16 +251,24 @@ class Runner:
             if not rows:
                 continue
             carried = self._hand.take(one.message, rows)
-            known = self._destinations.known(rows[0].lane)
-            trouble = known.trouble if known is not None else None
-            now = self._clock.seconds()
-            not_before = self._pulse.not_before(now)
-            planned = []
-            for row in rows:
-                why = trouble or Deferred(reply(451, "4.4.7", row.note or "It has not been its turn yet"))
-                planned.append(plan_untried(one.message, row, why, now, self._settings.retry, not_before))
-                tell_of(self._tell, one.message, row, planned[-1], why, now)
-            self._reports.settle(carried, _settled(rows, planned))
+            try:
+                self._settle_untried(carried, rows)
+            except Exception as error:  # a defect; the lease runs out, and nothing else is kept from going
+                self._tell("trouble", id=one.message.id, error=f"cannot be settled: {error!r}")
+                self._hand.let_go(carried, [row.number for row in rows])
+
+    def _settle_untried(self, carried: Carried, rows: Sequence[QueuedRecipient]) -> None:
+        known = self._destinations.known(rows[0].lane)
+        trouble = known.trouble if known is not None else None
+        now = self._clock.seconds()
+        not_before = self._pulse.not_before(now)
+        planned = []
+        for row in rows:
+            why = trouble or Deferred(reply(451, "4.4.7", row.note or "It has not been its turn yet"))
+            one = plan_untried(carried.message, row, why, now, self._settings.retry, not_before)
+            tell_of(self._tell, carried.message, row, one, why, now)
+            planned.append(one)
+        self._reports.settle(carried, Settled.of(rows, planned))
 
     # -- attempts -------------------------------------------------------------------------------
 
@@ -297,7 +318,8 @@ class Runner:
         except Exception as error:  # a defect; the lease runs out, and nothing else is kept from going
             self._tell("trouble", id=attempt.carried.message.id, error=f"cannot be settled: {error!r}")
             self._hand.let_go(attempt.carried, [row.number for row in attempt.rows])
-        self._feed_back(destination, outcomes, in_flight)
+        if self._destinations.learn(destination, outcomes, in_flight):
+            self._give_back(destination)
         self._active.mark(destination)
         if destination.left_behind:
             self._catch_up(destination)
@@ -319,27 +341,7 @@ class Runner:
             one = plan(message, row, outcome, now, self._settings.retry, jitter, not_before)
             tell_of(self._tell, message, row, one, outcome, now)
             planned.append(one)
-        self._reports.settle(carried, _settled(attempt.rows, planned))
-
-    def _feed_back(self, destination: Destination, outcomes: Sequence[Outcome], in_flight: int) -> None:
-        """What the outcomes say of the destination: the best of them counts."""
-        destination.used_at = self._clock.seconds()
-        trouble: Deferred | None = None
-        answered = False
-        for outcome in outcomes:
-            if isinstance(outcome, Delivered | Discarded):
-                destination.trouble = None
-                destination.window.succeeded(in_flight)
-                return
-            if isinstance(outcome, Deferred) and outcome.whole_destination:
-                trouble = outcome
-            elif isinstance(outcome, Deferred | Failed) and outcome.hop:
-                answered = True
-        if answered:
-            destination.trouble = None
-            destination.window.answered()
-        elif trouble is not None and self._destinations.troubled(destination, trouble):
-            self._give_back(destination)
+        self._reports.settle(carried, Settled.of(attempt.rows, planned))
 
     def _catch_up(self, destination: Destination) -> None:
         """Mail of this destination was passed over in the store; when it may have more again, look."""
@@ -420,8 +422,8 @@ class Runner:
     # -- the end --------------------------------------------------------------------------------
 
     def _finish_if_idle(self) -> None:
-        idle = not (self._in_flight or self._giving_back or self._hand.committing) and self._ledger.is_empty
-        if self._stopped is not None and idle:
+        busy = self._in_flight or self._giving_back or self._hand.committing or self._fetch.leasing
+        if self._stopped is not None and not busy and self._ledger.is_empty:
             self._finish()
 
     def _finish(self) -> None:
@@ -432,20 +434,6 @@ class Runner:
                 self._bound.cancel()
             self._bound = None
             self._stopped.callback(None)
-
-
-def _settled(rows: Sequence[QueuedRecipient], planned: Sequence[Planned]) -> Settled:
-    settled = Settled([], [], [], [])
-    for row, one in zip(rows, planned, strict=True):
-        if one.row is None:
-            settled.finished.append(row.number)
-        elif one.row.state is State.OWING:
-            settled.owing.append(one.row)
-        elif one.warning is not None:
-            settled.delayed.append((one.row, one.warning))
-        else:
-            settled.changed.append(one.row)
-    return settled
 
 
 def _untried(row: QueuedRecipient, now: float) -> QueuedRecipient:

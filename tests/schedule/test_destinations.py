@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from relay.message.address import Address
 from relay.message.outcome import Action
-from relay.queue.store import Selection, State
+from relay.queue.store import Selection, State, StoreUnavailable
 from relay.schedule.settings import ScheduleSettings
 from relay.schedule.window import WindowSettings
 from tests.schedule.house import BUSY, DAY, DEAD, DELIVERED, HANG, HOUR, MINUTE, UNKNOWN, House
@@ -365,3 +365,53 @@ def test_an_unknown_recipient_says_nothing_against_the_destination() -> None:
         house.send(f"u{number}@example.org")
     assert house.told("rested") == []
     assert sum(one.lane == "example.org" for one in house.tried) == 100
+
+
+def test_mail_held_while_it_waits_its_turn_in_memory_is_not_tried() -> None:
+    """What an operator stops must stop, though it was in memory already."""
+    house = House(settings(initial=1, maximum=1))
+    house.answers["example.org"] = HANG
+    for number in range(5):
+        house.send(f"u{number}@example.org")
+    house.store.hold(Selection(recipient="u3@example.org"), "wait")
+    house.store.remove(Selection(recipient="u4@example.org"))
+    house.runner.wake()
+    house.answers.clear()
+    house.answer(DELIVERED)
+    house.pass_time(5)
+    assert sorted(address for one in house.tried for address in one.to) == [
+        f"u{number}@example.org" for number in range(3)
+    ]
+    (held,) = house.rows()
+    assert (held.state, held.attempts) == (State.HELD, 0)
+
+
+def test_messages_with_many_recipients_are_taken_in_smaller_numbers() -> None:
+    """The room is counted in recipients: a thousand messages of a thousand must not come at once."""
+    house = House(replace(settings(), active_recipients=400))
+    house.runner.rest("example.org", HOUR)
+    for number in range(40):
+        house.send(*(f"u{number}.{one}@example.org" for one in range(50)))
+    house.answers["example.org"] = HANG
+    house.pass_time(HOUR + MINUTE)
+    most = 0
+    while house.deliverer.hanging:
+        house.answer(DELIVERED)
+        house.pass_time(1)
+        most = max(most, sum(row.attempts for row in house.rows()))
+    assert most <= 800
+    assert house.store.messages == {}
+
+
+def test_a_share_that_was_only_reserved_leaves_nobody_behind() -> None:
+    """Commits that fail give the room back without an attempt to mark it."""
+    house = House(replace(settings(), active_recipients=10, per_lease=2))
+    house.store.slow_commits = True
+    for number in range(10):
+        house.send(f"u{number}@example.org")
+    house.store.trouble["commit"] = StoreUnavailable("Input/output error")
+    house.store.commit_now(5)
+    del house.store.trouble["commit"]
+    house.store.commit_now()
+    house.pass_time(2 * MINUTE)
+    assert house.store.messages == {}

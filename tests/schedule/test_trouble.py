@@ -7,11 +7,13 @@ from dataclasses import replace
 
 from twisted.internet.defer import Deferred as Later
 
+from relay.message.address import parse_mailbox
+from relay.message.envelope import Notify, Recipient
 from relay.message.outcome import Action
 from relay.queue.store import State, StoreFull, StoreUnavailable
 from relay.schedule.settings import ScheduleSettings
 from relay.schedule.window import WindowSettings
-from tests.schedule.house import BUSY, DAY, DEAD, DELIVERED, HANG, HOUR, MINUTE, UNKNOWN, House
+from tests.schedule.house import BUSY, DAY, DEAD, DELIVERED, HANG, HOUR, MINUTE, UNKNOWN, House, lane_of
 
 BROKEN_DISK = StoreUnavailable("Input/output error")
 
@@ -386,4 +388,97 @@ def test_failures_while_we_stop_are_reported_or_stay_owing() -> None:
     assert [str(row.recipient.address) for row in house.rows()] == ["ann@client.example"]
     house.start()
     house.pass_time(1)
+    assert house.store.messages == {}
+
+
+def test_stop_waits_for_mail_that_is_being_leased_and_gives_it_back() -> None:
+    """Else it would lie for a quarter of an hour after the restart."""
+    house = House()
+    house.answers["example.org"] = BUSY
+    house.send("bob@example.org")
+    lease, slow = house.store.lease, Later[object]()
+    house.store.lease = lambda *args: lease(*args).addCallback(lambda got: slow.addCallback(lambda _: got))  # type: ignore
+    house.pass_time(2 * MINUTE)
+    stopped = house.runner.stop(30)
+    assert not stopped.called
+    slow.callback(None)
+    assert stopped.called
+    (row,) = house.rows()
+    assert (row.attempts, row.due_at) == (1, house.clock.seconds())
+
+
+def test_while_results_are_offered_again_nothing_new_is_tried() -> None:
+    """A disk that answers late and then no: the pause holds from offer to offer."""
+    house = House(replace(ScheduleSettings(), unwritten=5))
+    house.answers["example.org"] = HANG
+    for number in range(50):
+        house.send(f"u{number}@example.org")
+    asked: list[Later[object]] = []
+
+    def slow_record(settlement: object) -> Later[object]:
+        asked.append(Later())
+        return asked[-1]
+
+    record = house.store.record
+    house.store.record = slow_record  # type: ignore
+    house.answer(DELIVERED, how_many=5)
+    while asked:
+        asked.pop().errback(BROKEN_DISK)
+    tried = len(house.tried)
+    for _ in range(10):
+        house.answer(BUSY)
+        house.pass_time(6, step=1)
+        while asked:
+            asked.pop().errback(BROKEN_DISK)
+    assert len(house.tried) == tried
+    house.store.record = record  # type: ignore
+    house.answers.clear()
+    house.pass_time(HOUR)
+    assert house.store.messages == {}
+
+
+def test_routes_that_raise_later_do_not_stop_queued_mail() -> None:
+    house = House()
+    house.answers["example.org"] = BUSY
+    house.send("bob@example.org")
+
+    def broken(*_: object) -> str:
+        raise RuntimeError("a defect")
+
+    house.runner.routes_changed(broken)
+    house.answers.clear()
+    house.pass_time(2 * MINUTE)
+    assert house.store.messages == {}
+    assert "no lane" in str(house.told("trouble")[0]["error"])
+
+
+def test_a_report_that_finds_no_lane_leaves_the_failure_owing_and_the_peer_in_peace() -> None:
+    house = House()
+    house.answers["example.org"] = HANG
+    house.send("bob@example.org")
+
+    def broken(sender: object, recipient: object) -> str:
+        if sender is None:
+            raise RuntimeError("a defect")
+        return "example.org"
+
+    house.runner.routes_changed(broken)
+    house.answer(UNKNOWN)
+    assert [row.state for row in house.rows()] == [State.OWING]
+    house.runner.routes_changed(lane_of)
+    house.pass_time(HOUR)
+    assert house.store.messages == {}
+    assert times_tried(house) == {"bob@example.org": 1, "ann@client.example": 1}
+
+
+def test_after_a_crash_an_expansion_is_still_reported() -> None:
+    house = House()
+    house.answers["one.example"] = HANG
+    asked = Recipient(parse_mailbox("list@client.example"), Notify.SUCCESS)
+    house.send("a@one.example", "b@two.example", expanded=[asked])
+    house.crash()
+    house.answers.clear()
+    house.start()
+    house.pass_time(HOUR)
+    assert house.reporter.actions() == [[("list@client.example", Action.EXPANDED)]]
     assert house.store.messages == {}
