@@ -158,17 +158,20 @@ class ControlProtocol(Protocol):
                 lines.append(_encode({"row": row}) + "\n")
                 gathered += len(lines[-1])
                 if gathered >= WRITTEN_AT_ONCE_OCTETS:
-                    self.transport.write("".join(lines).encode("utf-8", "backslashreplace"))
-                    lines.clear()
+                    self._write_lines(lines)
                     gathered = 0
                     if self._writable is not None:
                         await self._writable
                 if self._gone:
-                    break
+                    await rows.aclose()
+                    return
         finally:
-            await rows.aclose()
-            if lines and not self._gone:
-                self.transport.write("".join(lines).encode("utf-8", "backslashreplace"))
+            self._write_lines(lines)
+
+    def _write_lines(self, lines: list[str]) -> None:
+        if lines and not self._gone:
+            self.transport.write("".join(lines).encode("utf-8", "backslashreplace"))
+        lines.clear()
 
     def _write(self, row: Row) -> None:
         if not self._gone:

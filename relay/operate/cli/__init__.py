@@ -23,7 +23,23 @@ READER_GONE = 128 + 13  # as a shell reports a program ended by SIGPIPE
 INTERRUPTED = 128 + 2
 
 
+class ReaderGone(Exception):
+    """Who reads our output went away."""
+
+
+class _Relay(click.Group):
+    def invoke(self, ctx: click.Context) -> object:
+        """Does what the command says.  click would end with 1, as for a failure, when the reader goes away."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except BrokenPipeError:
+            raise ReaderGone from None
+
+
 @click.group(
+    cls=_Relay,
     epilog="The commands find the running relay by --spool or --config, or by the environment variable "
     "RELAY_CONFIG; without these in ./spool, then by /etc/relay/relay.yaml.",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -53,7 +69,6 @@ def exit_code(arguments: Sequence[str]) -> int:
     """Does what the arguments say; gives the exit code."""
     try:
         code = relay.main(list(arguments), prog_name="relay", standalone_mode=False)
-        sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except click.UsageError as error:
         error.show()
@@ -67,7 +82,7 @@ def exit_code(arguments: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("", err=True)
         return INTERRUPTED
-    except BrokenPipeError:
+    except ReaderGone:
         # What is still buffered must not raise again when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return READER_GONE

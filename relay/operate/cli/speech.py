@@ -88,8 +88,7 @@ def show_table(heads: Sequence[str], rows: Iterable[Sequence[str]], right: Seque
     right  columns of numbers
     """
     if not sys.stdout.isatty():
-        say("\t".join(heads))
-        for row in rows:
+        for row in (heads, *rows):
             click.echo("\t".join(printable(cell) for cell in row))
         return
     from rich import box

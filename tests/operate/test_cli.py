@@ -1,0 +1,413 @@
+"""The command line, against a real control socket."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import time
+import tty
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from relay.operate import cli
+from relay.operate.asking import Control, Refusal
+from relay.queue.store import State, StoreUnavailable
+from relay.schedule.runner import DestinationStatus
+from tests.operate.running import HEAD, Running, running_relay
+
+Relay = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    with running_relay(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def relay(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Relay:
+    """``relay …`` on the spool of the test: exit code, output, errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RELAY_CONFIG", raising=False)
+    monkeypatch.setenv("TZ", "UTC")
+
+    def relay(*arguments: object, spool: bool = True) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = cli.exit_code([*map(str, arguments), *(("--spool", str(tmp_path)) if spool else ())])
+        return code, *capfd.readouterr()
+
+    return relay
+
+
+# -- what waits -----------------------------------------------------------------------------------
+
+
+def test_the_list_shows_age_size_next_try_sender_recipient_and_last_error(running: Running, relay: Relay) -> None:
+    message = running.put("ann@client.example", "bob@a.example", note="a.example said: 450 busy", age_s=7300)
+    held = running.put(None, "eve@b.example", state=State.HELD, note="by me")
+    code, out, err = relay("queue", "list")
+    first, second = (line.split("\t") for line in out.splitlines())
+    assert (code, err) == (0, "")
+    assert first[:3] == [message, "2h", "60"]
+    assert first[3].startswith("in ")
+    assert first[4:] == ["ann@client.example", "bob@a.example", "a.example said: 450 busy"]
+    assert second[0] == held
+    assert second[3:] == ["held", "<>", "eve@b.example", "by me"]
+
+
+def test_json_has_a_row_in_each_line(running: Running, relay: Relay) -> None:
+    message = running.put("ann@client.example", "bob@a.example", "eve@b.example")
+    code, out, _ = relay("queue", "list", "--json")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [row["recipient"] for row in rows] == ["bob@a.example", "eve@b.example"]
+    assert rows[0]["id"] == message
+    assert set(rows[0]) == {
+        *("id", "sender", "recipient", "state", "destination", "accepted_at", "next_at", "attempts", "size", "error"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("condition", "found"),
+    [
+        (("--sender", "ann@client.example"), ["bob@a.example"]),
+        (("--sender", "<>"), ["eve@b.example"]),
+        (("--recipient", "EVE@b.example"), ["eve@b.example"]),
+        (("--domain", "A.example"), ["bob@a.example"]),
+        (("--destination", "b.example"), ["eve@b.example"]),
+        (("--state", "held"), ["eve@b.example"]),
+        (("--state", "held", "--domain", "a.example"), []),
+    ],
+)
+def test_conditions_choose_rows(running: Running, relay: Relay, condition: tuple[str, ...], found: list[str]) -> None:
+    running.put("ann@client.example", "bob@a.example")
+    running.put(None, "eve@b.example", state=State.HELD)
+    rows = [json.loads(line) for line in relay("queue", "list", "--json", *condition)[1].splitlines()]
+    assert [row["recipient"] for row in rows] == found
+
+
+def test_what_a_peer_said_cannot_reach_the_terminal(running: Running, relay: Relay) -> None:
+    """Escape sequences in a reply would rewrite the operator's screen."""
+    message = running.put(
+        "ann@client.example", "bob@a.example", note="\x1b[2J\r\nfine", content=b"Subject: \x1b[2J\r\n\r\n"
+    )
+    for arguments in (("queue", "list"), ("queue", "show", message)):
+        assert "\x1b" not in relay(*arguments)[1]
+
+
+def test_one_message_is_shown_with_envelope_and_header(running: Running, relay: Relay) -> None:
+    message = running.put("ann@client.example", "bob@a.example", note="450 busy")
+    code, out, _ = relay("queue", "show", message)
+    assert code == 0
+    for words in (
+        "sender:    ann@client.example",
+        "client:    client.example [192.0.2.7] ESMTP",
+        "dsn:       RET=HDRS ENVID=QQ314159",
+        "recipient: bob@a.example",
+        "0 attempts, next try in",
+        "NOTIFY=FAILURE,DELAY rfc822;bob@a.example",
+        "450 busy",
+        "    Subject: hello",
+    ):
+        assert words in out
+    assert "It works." not in out
+    found = json.loads(relay("queue", "show", message, "--json")[1])
+    assert found["recipients"][0]["notify"] == ["FAILURE", "DELAY"]
+
+
+def test_a_message_that_is_not_there_is_said(running: Running, relay: Relay) -> None:
+    code, out, err = relay("queue", "show", "nosuch")
+    assert (code, out) == (65, "")
+    assert "there is no message nosuch in the queue" in err
+
+
+# -- what to do about it --------------------------------------------------------------------------
+
+
+def test_hold_and_release(running: Running, relay: Relay) -> None:
+    message = running.put("ann@client.example", "bob@a.example", "eve@b.example")
+    assert relay("queue", "hold", message, "--why", "looks odd")[:2] == (0, "2 recipients held\n")
+    assert running.states() == ["held", "held"]
+    assert "looks odd" in relay("queue", "list")[1]
+    assert relay("queue", "release", "--domain", "a.example", "--json")[:2] == (0, '{"changed": 1}\n')
+    assert running.states() == ["waiting", "held"]
+    assert running.runner.woken == 2
+    assert [step for step, _ in running.told] == ["held", "released"]
+
+
+def test_retry_makes_due_and_flush_ends_rests_too(running: Running, relay: Relay) -> None:
+    running.put("ann@client.example", "bob@a.example")
+    assert relay("queue", "retry", "--recipient", "bob@a.example")[1] == "1 recipient due now\n"
+    assert running.runner.flushed == []
+    assert relay("queue", "flush", "--destination", "a.example")[1] == "1 recipient will be tried now\n"
+    relay("queue", "flush")
+    assert running.runner.flushed == ["a.example", None]
+
+
+def test_remove_takes_ids_from_standard_input(running: Running, relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, third = (running.put("ann@client.example", f"{who}@a.example") for who in "xyz")
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{first}\n{second}\n{second}\n"))
+    assert relay("queue", "remove", "-")[:2] == (0, "2 recipients removed\n")
+    assert running.ids() == {third}
+
+
+@pytest.mark.parametrize("do", ["hold", "release", "retry", "remove"])
+def test_nothing_is_done_to_everything_by_mistake(running: Running, relay: Relay, do: str) -> None:
+    running.put("ann@client.example", "bob@a.example")
+    code, _, err = relay("queue", do)
+    assert (code, "say which" in err) == (64, True)
+    code, _, err = relay("queue", do, "--all")  # no terminal to ask on
+    assert (code, "add --yes" in err) == (64, True)
+    code, _, err = relay("queue", do, "--all", "--yes", "--domain", "a.example")
+    assert code == 0 or "one of them" in err
+    assert running.ids() != set() or do == "remove"
+
+
+def test_all_means_all_when_it_is_confirmed(running: Running, relay: Relay) -> None:
+    running.put("ann@client.example", "bob@a.example", "eve@b.example")
+    assert relay("queue", "remove", "--all", "--yes")[:2] == (0, "2 recipients removed\n")
+    assert running.ids() == set()
+
+
+def test_the_socket_itself_refuses_to_change_everything_unasked(running: Running) -> None:
+    running.put("ann@client.example", "bob@a.example")
+    with Control(running.spool) as control, pytest.raises(Refusal, match="say which"):
+        control.ask_one("queue.remove")
+    with Control(running.spool) as control, pytest.raises(Refusal, match="state must be one of"):
+        control.ask_one("queue.remove", state="hold")
+    assert len(running.ids()) == 1
+
+
+def test_a_message_is_exported_octet_by_octet(running: Running, relay: Relay, tmp_path: Path) -> None:
+    content = b"Subject: x\r\n\r\n" + bytes(range(256)) * 1000
+    message = running.put("ann@client.example", "bob@a.example", content=content)
+    folder = tmp_path / "kept"
+    assert relay("queue", "export", "--domain", "a.example", "--to", folder)[:2] == (
+        0,
+        f"1 message written to {folder}\n",
+    )
+    assert (folder / f"{message}.eml").read_bytes() == HEAD + content
+    assert json.loads((folder / f"{message}.json").read_text())["sender"] == "ann@client.example"
+    assert (folder / f"{message}.eml").stat().st_mode & 0o777 == 0o600
+    assert running.ids() == {message}
+
+
+def test_one_message_is_exported_to_standard_output(running: Running, tmp_path: Path) -> None:
+    message = running.put("ann@client.example", "bob@a.example")
+    script = [sys.executable, "-c", "from relay.operate.cli import main; main()", "queue", "export", message]
+    done = subprocess.run([*script, "--spool", tmp_path], capture_output=True, timeout=30, check=True)
+    assert done.stdout == HEAD + b"Subject: hello\r\n\r\nIt works.\r\n"
+
+
+def test_a_reader_that_goes_away_is_no_error(running: Running, tmp_path: Path) -> None:
+    """relay queue list | head -1"""
+    running.put("ann@client.example", *(f"r{number}@a.example" for number in range(3000)))
+    script = [sys.executable, "-c", "from relay.operate.cli import main; main()", "queue", "list", "--spool", tmp_path]
+    with subprocess.Popen(script, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as listing:
+        assert listing.stdout is not None and listing.stderr is not None
+        listing.stdout.readline()
+        listing.stdout.close()
+        assert listing.stderr.read() == b""
+        assert listing.wait(30) == 141
+
+
+# -- how it goes ----------------------------------------------------------------------------------
+
+
+def test_status_shows_the_queue_and_each_destination(running: Running, relay: Relay) -> None:
+    running.put("ann@client.example", "bob@a.example", "eve@b.example", "dan@b.example", age_s=7300)
+    resting = DestinationStatus("a.example", 0, 0, 1, time.time() + 300, 4, "connection refused")
+    running.runner.known = [resting]
+    code, out, _ = relay("status")
+    assert code == 0
+    for words in (
+        "on relay.test: up 0s, since 20",
+        "queue: 1 message, 60, the oldest 2h old",
+        "recipients: 3 waiting, 0 held, 0 owing",
+        "since the start: 3 accepted, 2 delivered",
+        "DESTINATION\tWAITING",
+        "a.example\t1\t0\t0\tfor 4m\tconnection refused",
+    ):
+        assert words in out
+    lines = out.splitlines()
+    assert lines.index(next(line for line in lines if line.startswith("b.example\t2"))) == len(lines) - 2
+
+
+def test_status_in_json_is_one_object(running: Running, relay: Relay) -> None:
+    running.put("ann@client.example", "bob@a.example")
+    code, out, _ = relay("status", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert '"messages": 1' in out
+    assert found["pid"] == os.getpid()
+    assert found["queue"]["recipients"] == {"waiting": 1, "held": 0, "owing": 0}
+    assert found["steps"] == running.counts
+
+
+def test_the_stores_trouble_is_told_as_temporary(running: Running, relay: Relay) -> None:
+    message = running.put("ann@client.example", "bob@a.example")
+    running.within(lambda: running.store.trouble.update(operate=StoreUnavailable("the disk is away")))
+    code, _, err = relay("queue", "remove", message)
+    assert (code, err) == (75, "relay: the disk is away\n")
+
+
+def on_a_terminal(spool: Path, *arguments: str) -> list[str]:
+    """The lines of a command whose output is a terminal of 100 columns, without colours."""
+    master, slave = pty.openpty()
+    tty.setraw(slave)
+    script = [sys.executable, "-c", "from relay.operate.cli import main; main()", *arguments, "--spool", str(spool)]
+    done = subprocess.run(script, stdout=slave, env={**os.environ, "COLUMNS": "100"}, timeout=30, check=True)
+    os.close(slave)
+    assert done.returncode == 0
+    text = b""
+    with os.fdopen(master, "rb", buffering=0) as stream, contextlib.suppress(OSError):  # EIO: the terminal is gone
+        while piece := stream.read(65536):
+            text += piece
+    return re.sub(r"\x1b\[[0-9;]*m", "", text.decode()).splitlines()
+
+
+def test_on_a_terminal_the_list_has_columns_and_a_sum(running: Running) -> None:
+    running.put("ann@client.example", "bob@a.example", note="450 busy " + "x" * 200)
+    head, row, error, total = on_a_terminal(running.spool, "queue", "list")
+    assert head.split() == ["ID", "AGE", "SIZE", "NEXT", "TRY", "SENDER", "RECIPIENT"]
+    assert row.index("ann@") == head.index("SENDER")
+    assert row.index("bob@") == head.index("RECIPIENT")
+    assert error.startswith("    450 busy") and len(error) == 100
+    assert total == "1 recipient"
+    assert on_a_terminal(running.spool, "queue", "list", "--state", "held") == ["the queue is empty"]
+
+
+def test_on_a_terminal_status_draws_a_table(running: Running) -> None:
+    running.put("ann@client.example", "bob@a.example")
+    text = "\n".join(on_a_terminal(running.spool, "status"))
+    assert "DESTINATION" in text and "───" in text and "a.example" in text
+
+
+@pytest.mark.parametrize(("answer", "code", "left"), [("y\n", 0, 0), ("n\n", 130, 1)])
+def test_on_a_terminal_all_is_asked_about(
+    running: Running, relay: Relay, monkeypatch: pytest.MonkeyPatch, answer: str, code: int, left: int
+) -> None:
+    running.put("ann@client.example", "bob@a.example")
+    stdin = io.StringIO(answer)
+    monkeypatch.setattr(stdin, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdin", stdin)
+    done, _, err = relay("queue", "remove", "--all")
+    assert "remove everything in the queue (1 message)?" in err
+    assert (done, len(running.ids())) == (code, left)
+
+
+# -- finding it -----------------------------------------------------------------------------------
+
+
+def test_without_a_relay_it_is_said_how_to_start_one(relay: Relay, tmp_path: Path) -> None:
+    code, out, err = relay("queue", "list")
+    assert (code, out) == (69, "")
+    assert f"no relay is running on the spool {tmp_path}" in err
+    assert f"relay run --spool {tmp_path}" in err
+
+
+def test_a_socket_left_by_a_crash_is_no_relay(tmp_path: Path, relay: Relay) -> None:
+    with running_relay(tmp_path):
+        pass
+    (tmp_path / "control.sock").touch()
+    assert relay("status")[0] == 69
+
+
+def test_a_dead_socket_is_replaced_and_the_new_one_is_private(tmp_path: Path, relay: Relay) -> None:
+    (tmp_path / "control.sock").touch()
+    with running_relay(tmp_path):
+        assert (tmp_path / "control.sock").stat().st_mode & 0o777 == 0o600
+        assert relay("status")[0] == 0
+
+
+def test_the_relay_is_found_by_its_configuration(running: Running, relay: Relay, tmp_path: Path) -> None:
+    """Also when something else in the file has become faulty since."""
+    (tmp_path / "etc").mkdir()
+    config = tmp_path / "etc" / "relay.yaml"
+    config.write_text("spool: ..\naccept: {nonsense: 1}\n", encoding="utf-8")
+    assert relay("status", "--config", config, spool=False)[0] == 0
+
+
+def test_the_relay_is_found_by_the_environment(
+    running: Running, relay: Relay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "relay.yaml").write_text(f"spool: {tmp_path}\n", encoding="utf-8")
+    monkeypatch.setenv("RELAY_CONFIG", str(tmp_path / "relay.yaml"))
+    assert relay("status", spool=False)[0] == 0
+
+
+@pytest.mark.parametrize("text", ["- a\n", "spool: 5\n", "spool: [\n"])
+def test_a_configuration_without_a_spool_points_to_check(relay: Relay, tmp_path: Path, text: str) -> None:
+    (tmp_path / "relay.yaml").write_text(text, encoding="utf-8")
+    code, _, err = relay("status", "--config", tmp_path / "relay.yaml", spool=False)
+    assert code == 78
+    assert "relay check" in err
+    assert relay("status", "--config", tmp_path / "nothing", spool=False)[0] == 78
+
+
+# -- check, and the rest --------------------------------------------------------------------------
+
+
+def test_check_tells_every_fault_and_ends_with_78(relay: Relay, tmp_path: Path) -> None:
+    path = tmp_path / "relay.yaml"
+    path.write_text("spoool: /x\naccept:\n  networks: [x]\n", encoding="utf-8")
+    code, out, err = relay("check", path, spool=False)
+    assert code == 78
+    assert out.splitlines() == [
+        f'{path}:1:1: spoool: unknown key; did you mean "spool"?',
+        f'{path}:3:14: accept.networks[0]: "x" is not a network; write it like 192.168.0.0/16 or ::1/128',
+    ]
+    assert err == f"{path}: 2 faults\n"
+
+
+def test_check_in_json(relay: Relay, tmp_path: Path) -> None:
+    path = tmp_path / "relay.yaml"
+    path.write_text("hostname: mx.example.org\naccept:\n  networks: [0.0.0.0/0]\n", encoding="utf-8")
+    code, out, _ = relay("check", "--config", path, "--json", spool=False)
+    found = json.loads(out)
+    assert (code, found["ok"], found["faults"]) == (0, True, [])
+    warning = found["warnings"][0]
+    assert (warning["line"], warning["column"], warning["key"]) == (3, 14, "accept.networks[0]")
+
+
+def test_check_reads_the_list_of_recipients_too(relay: Relay, tmp_path: Path) -> None:
+    (tmp_path / "recipients").write_text("ann\nb ob\n", encoding="utf-8")
+    (tmp_path / "relay.yaml").write_text("accept: {recipients: recipients}\n", encoding="utf-8")
+    code, out, _ = relay("check", tmp_path / "relay.yaml", spool=False)
+    assert code == 78
+    assert out.startswith(f'{tmp_path}/recipients:2:1: accept.recipients: "b ob": ')
+
+
+def test_check_without_a_file_is_about_the_built_in_configuration(relay: Relay) -> None:
+    code, out, _ = relay("check", spool=False)
+    assert code == 0
+    assert "the built-in configuration: good" in out
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["", "run", "check", "status", "queue"]
+    + [f"queue {do}" for do in ("list", "show", "flush", "hold", "release", "retry", "remove", "export")],
+)
+def test_every_command_explains_itself(relay: Relay, command: str) -> None:
+    code, out, _ = relay(*command.split(), "--help", spool=False)
+    assert code == 0
+    assert "Usage: relay" in out
+
+
+def test_a_wrong_word_is_met_with_the_right_one(relay: Relay) -> None:
+    code, _, err = relay("queeu", spool=False)
+    assert code == 64
+    assert "'queue'" in err
+
+
+def test_the_version_is_told(relay: Relay) -> None:
+    assert relay("--version", spool=False)[1].startswith("relay, version ")
