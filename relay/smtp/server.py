@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 from relay.message import reply as replies
-from relay.message.reply import Reply
+from relay.message.reply import REPLY_LINE_LIMIT_OCTETS, Reply
 from relay.smtp.commands import Argument, Command, CommandRefused, Phase, chunk_size, hello_name
 from relay.smtp.data import Chunk, DotStuffed
 from relay.smtp.events import (
@@ -261,10 +261,9 @@ class ServerSession:
         self.phase = Phase.READY
         asked = self._asked
         assert isinstance(asked, HelloReceived)
-        greeting = Reply(250, "", (f"{self.offer.hostname} greets {asked.name}",)).wire
-        if asked.extended and self.offer.keyword_lines:
-            greeting = b"250-" + greeting[4:] + self.offer.keyword_lines
-        self._out.append(greeting)
+        greets = f"{self.offer.hostname} greets {asked.name}".encode("ascii", "replace")[: REPLY_LINE_LIMIT_OCTETS - 6]
+        keywords = self.offer.keyword_lines if asked.extended else b""
+        self._out.append(b"250%s%s\r\n%s" % (b"-" if keywords else b" ", greets, keywords))
 
     def _rset(self, verb: str, argument: str) -> None:
         self._forget("RSET")
