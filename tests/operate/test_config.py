@@ -199,13 +199,15 @@ def test_routes_that_are_never_used_and_a_bare_hostname_are_warned_of(loaded: Lo
 
 def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
     path = tmp_path / "relay.yaml"
-    path.write_text("spool: /from/file\nlisten: [{endpoint: tcp:25}]\n", encoding="utf-8")
+    listen = "listen: [{endpoint: tcp:1}, {endpoint: tcp:2}, {endpoint: tcp:3}]"
+    path.write_text(f"spool: /from/file\n{listen}\n", encoding="utf-8")
     config = load(path, listen=["tcp:2526", "tcp:2527"], spool=tmp_path / "here", smarthost="smtp.example:587")
     assert [listen.endpoint for listen in config.listen] == ["tcp:2526", "tcp:2527"]
     assert config.spool == tmp_path / "here"
     assert config.routes[0].via == HopList((Hop("smtp.example", 587),))
     assert config.place("listen") == "--listen"
     assert config.place("listen[1].endpoint") == "--listen"
+    assert config.place("listen[2].endpoint") == "built-in default"
     assert config.place("routes[0]") == "--smarthost"
 
 

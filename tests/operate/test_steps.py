@@ -17,7 +17,17 @@ from relay.operate.steps import LEVEL_OF_STEP, StepLog
 
 AT = 1_795_453_800.125  # 2026-11-23T17:10:00.125Z
 
-HOSTILE = 'a" b=c\r\nfoo \x1b[2J\x00\u202e\u2028\x85\ud800é'
+HOSTILE = (
+    'a" b=c\r\nfoo \x1b[2J\x00\u202e\u2028\x85\ud800é',
+    "a\nb",
+    "\x1b[2J",
+    "\u202e",
+    "\x85",
+    "\ud800",
+    "a b",
+    '"',
+    "\\ n",
+)
 
 
 def log_to(path: Path, **how: str) -> tuple[StepLog, Clock]:
@@ -52,20 +62,21 @@ def test_json_lines_hold_the_same_fields(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("said", HOSTILE)
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_whatever_a_peer_sent_a_step_is_one_line(tmp_path: Path, form: str) -> None:
+def test_whatever_a_peer_sent_a_step_is_one_line(tmp_path: Path, form: str, said: str) -> None:
     """Log injection: a line end, an escape sequence, a text direction that turns the rest around."""
     tell, clock = log_to(tmp_path / "log", form=form)
-    tell("refused", helo=HOSTILE, client="192.0.2.1")
+    tell("refused", helo=said, client="192.0.2.1")
     clock.advance(FLUSH_AFTER_S)
     text = (tmp_path / "log").read_text(encoding="utf-8")
     (line,) = text.splitlines()
     assert line.isprintable()
     if form == "json":
-        assert json.loads(line)["helo"] == HOSTILE
+        assert json.loads(line)["helo"] == said
     else:
         quoted = line.partition(" helo=")[2].rpartition(" client=")[0]
-        assert json.loads(quoted) == HOSTILE
+        assert json.loads(quoted) == said
         assert line.endswith(" client=192.0.2.1")
 
 
