@@ -6,9 +6,6 @@ costs a timer.
 
 from __future__ import annotations
 
-import ipaddress
-from collections import Counter
-
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.internet.protocol import Factory
@@ -18,6 +15,7 @@ from relay.message.reply import Reply
 from relay.message.step import Tell, tell_nobody
 from relay.policy.policy import Policy, Service
 from relay.queue.store import Store
+from relay.receive.attendance import Attendance
 from relay.receive.intake import Intake
 from relay.receive.protocol import SmtpProtocol
 from relay.receive.reception import Reception
@@ -59,8 +57,11 @@ class SmtpServerFactory(Factory):
         reverse_name: ReverseName = no_reverse_name,
         counts: TellCounts | None = None,
         has_room: HasRoom = always_room,
+        attendance: Attendance | None = None,
     ) -> None:
-        """counts  the queue in numbers; by default the store's own"""
+        """counts      the queue in numbers; by default the store's own
+        attendance  shared by listeners whose limits of connections hold for all of them together
+        """
         self.house = Reception(
             clock,
             settings,
@@ -77,7 +78,7 @@ class SmtpServerFactory(Factory):
         self.now = clock.seconds()
         self._clock = clock
         self._sessions: set[SmtpProtocol] = set()
-        self._strangers: Counter[str] = Counter()
+        self._attendance = attendance if attendance is not None else Attendance()
         self._tick: IDelayedCall | None = None
         self._all_gone: Deferred[None] | None = None
 
@@ -105,10 +106,7 @@ class SmtpServerFactory(Factory):
         house = self.house
         self._sessions.add(session)
         client = house.policy.client(ip)
-        group = ""
-        if not client.trusted:
-            group = client_group(client.ip)
-            self._strangers[group] += 1
+        group = self._attendance.come(client)
         turn_away = self._turn_away(group)
         if turn_away is None:
             house.tell("connected", client=client.ip)
@@ -120,7 +118,8 @@ class SmtpServerFactory(Factory):
         settings = self.house.settings
         if self._all_gone is not None:
             return reply.shutting_down(settings.hostname)
-        if len(self._sessions) > settings.connections_limit or self._strangers.get(group, 0) > settings.client_limit:
+        here = self._attendance
+        if here.total > settings.connections_limit or here.of_group(group) > settings.client_limit:
             return reply.too_many_connections(settings.hostname)
         return None
 
@@ -128,10 +127,7 @@ class SmtpServerFactory(Factory):
         """Counts a session that ended."""
         self._sessions.discard(session)
         intake = session.intake
-        if intake.group:
-            self._strangers[intake.group] -= 1
-            if not self._strangers[intake.group]:
-                del self._strangers[intake.group]
+        self._attendance.go(intake.group)
         if intake.turn_away is None:
             self.house.tell("disconnected", client=intake.client.ip)
         if not self._sessions:
@@ -193,10 +189,3 @@ class SmtpServerFactory(Factory):
     def _abort_all(self) -> None:
         for session in tuple(self._sessions):
             session.abort()
-
-
-def client_group(ip: str) -> str:
-    """Whose connections are counted together: an IPv4 address, or the /64 that one IPv6 customer has."""
-    if ":" not in ip:
-        return ip or "unix"
-    return str(ipaddress.IPv6Network((ip.partition("%")[0], 64), strict=False))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from relay.policy.policy import LOOPBACK, Policy, PolicySettings
-from relay.receive.factory import client_group
+from relay.receive.attendance import Attendance, client_group
 from relay.receive.settings import ReceiveSettings
 from tests.policy.test_forward import entries
 from tests.receive.visit import HOSTNAME, OURS, STRANGER, House, Visit
@@ -61,7 +61,16 @@ def test_the_counts_go_back_to_nothing() -> None:
         for visit in visits:
             visit.leaves()
     assert house.factory.sessions == 0
-    assert not house.factory._strangers
+    assert house.factory._attendance.total == 0
+    assert not house.factory._attendance._of_group
+
+
+def test_listeners_may_share_their_limits() -> None:
+    first, second = House(connections_limit=1), House(connections_limit=1)
+    first.factory._attendance = second.factory._attendance = Attendance()
+    visit = first.visit()
+    assert code(second.visit(hello=None)) == "421 4.7.0"
+    visit.leaves()
 
 
 @pytest.mark.parametrize(
