@@ -80,6 +80,7 @@ class SmtpServerFactory(Factory):
         self._sessions: set[SmtpProtocol] = set()
         self._attendance = attendance if attendance is not None else Attendance()
         self._tick: IDelayedCall | None = None
+        self._patience: IDelayedCall | None = None  # with sessions that do not end when we shut down
         self._all_gone: Deferred[None] | None = None
 
     def reconfigure(self, settings: ReceiveSettings, policy: Policy) -> None:
@@ -135,7 +136,7 @@ class SmtpServerFactory(Factory):
 
     def _nobody_left(self) -> None:
         if self._all_gone is not None and not self._all_gone.called:
-            self._stop_the_clock()
+            self._stop_the_clocks()
             self._all_gone.callback(None)
 
     # -- time --------------------------------------------------------------------------------
@@ -155,10 +156,11 @@ class SmtpServerFactory(Factory):
         for session in tuple(self._sessions):
             session.check_time(self.now, passed, self.house.settings)
 
-    def _stop_the_clock(self) -> None:
-        if self._tick is not None:
-            self._tick.cancel()
-            self._tick = None
+    def _stop_the_clocks(self) -> None:
+        for call in (self._tick, self._patience):
+            if call is not None and call.active():
+                call.cancel()
+        self._tick = None
 
     # -- the end -----------------------------------------------------------------------------
 
@@ -171,11 +173,9 @@ class SmtpServerFactory(Factory):
             self._all_gone = Deferred()
             for session in tuple(self._sessions):
                 session.shut_down()
+            self._patience = self._clock.callLater(within_s, self._dismiss_all)
             if not self._sessions:
                 self._nobody_left()
-            else:
-                late = self._clock.callLater(within_s, self._dismiss_all)
-                self._all_gone.addBoth(lambda _: late.cancel() if late.active() else None)
         answer: Deferred[None] = Deferred()
         self._all_gone.addCallback(lambda _: answer.callback(None))
         return answer
@@ -184,7 +184,8 @@ class SmtpServerFactory(Factory):
         words = reply.shutting_down(self.house.settings.hostname)
         for session in tuple(self._sessions):
             session.dismiss(words)
-        self._clock.callLater(1.0, self._abort_all)
+        if self._sessions:
+            self._patience = self._clock.callLater(1.0, self._abort_all)
 
     def _abort_all(self) -> None:
         for session in tuple(self._sessions):

@@ -181,7 +181,7 @@ class SmtpProtocol(Protocol):
             self.active_at = now
             self.since += tick_s
             return
-        idle_s = now - self.active_at
+        idle_s = now - self.active_at - tick_s  # for our stamps are as coarse as that, and nobody is ended too early
         if awaiting is Awaiting.NOTHING:
             if idle_s > settings.content_timeout_s:
                 self._wire.abortConnection()  # it takes neither our last reply nor our leave

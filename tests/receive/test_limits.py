@@ -101,6 +101,17 @@ def test_a_client_has_five_minutes_for_its_next_command(said: tuple[str, ...]) -
     assert code(visit) == "421 4.4.2" and visit.is_closed
 
 
+def test_nobody_is_timed_out_too_early() -> None:
+    """Time is looked at every few seconds only, and a client may come between two looks."""
+    house = House(command_timeout_s=303)
+    house.visit(STRANGER)
+    house.clock.advance(4.9)
+    visit = house.visit()
+    for _ in range(302):
+        house.clock.advance(1)
+    assert not visit.is_closed
+
+
 def test_a_client_has_three_minutes_for_its_next_piece_of_content() -> None:
     """RFC 5321 §4.5.3.2.5."""
     house = House()
@@ -336,6 +347,7 @@ def test_shutting_down_does_not_wait_for_ever() -> None:
     assert visit.wire.aborted
     visit.leaves()
     assert done == [None]
+    assert house.clock.getDelayedCalls() == []
 
 
 def test_shutting_down_twice_is_shutting_down() -> None:
