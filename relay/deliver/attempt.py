@@ -150,7 +150,7 @@ class Attempt:
 
     @_guarded
     def unreachable(self, why: Deferred) -> None:
-        self.dialogue.add(f"{why.hop} {why.reply}", ())
+        self.dialogue.remark(self._deliverer.pool.clock.seconds(), why.hop, str(why.reply))
         for place in self._left:
             self._decide(place, why)
         self._leave_hop()

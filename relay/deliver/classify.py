@@ -16,6 +16,8 @@ The rule that must not be broken: our own trouble never fails a recipient.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from relay.message.outcome import Deferred, Delivered, Failed, Outcome
 from relay.message.reply import LOCAL_ERROR, Reply, printable, reply
 from relay.smtp.client_events import SessionEnded
@@ -23,6 +25,24 @@ from relay.smtp.transaction import Answer, Step
 
 _OUR_CREDENTIALS = frozenset((530, 534, 535, 538))  # RFC 4954 §6
 _KEPT_OCTETS = 2000
+# For a host that gives no enhanced code: the one that its basic code says clearly (RFC 5248), else X.0.0.
+_DERIVED = {
+    421: "4.3.2",
+    450: "4.2.0",
+    451: "4.3.0",
+    452: "4.3.1",
+    500: "5.5.2",
+    501: "5.5.4",
+    502: "5.5.1",
+    503: "5.5.1",
+    504: "5.5.4",
+    530: "5.7.0",
+    535: "5.7.8",
+    551: "5.1.6",
+    553: "5.1.3",
+    555: "5.5.4",
+    556: "5.1.10",
+}
 
 NO_ANSWER = reply(451, "4.4.1", "No answer from host")
 BAD_CONNECTION = reply(451, "4.4.2", "Bad connection")
@@ -45,8 +65,8 @@ def outcome_of(answer: Answer, hop: str, *, dsn: bool, final: bool) -> Outcome:
             in_doubt=answer.step is Step.END,
         )
     if said.code < 300:
-        return Delivered(shortened(said), hop, dsn, final)
-    said = shortened(said)
+        return Delivered(to_keep(said), hop, dsn, final)
+    said = to_keep(said)
     if said.code in _OUR_CREDENTIALS:
         return Deferred(said, hop, whole_destination=True)
     if said.is_temporary:
@@ -72,7 +92,7 @@ def _is_about_mailbox(said: Reply) -> bool:
 def session_refused(ended: SessionEnded, hop: str) -> Deferred:
     """The session ended before a transaction could begin."""
     if ended.reply is not None:
-        return Deferred(shortened(ended.reply), hop, whole_destination=True)
+        return Deferred(to_keep(ended.reply), hop, whole_destination=True)
     waiting = f" ({ended.step.value})" if ended.step else ""
     return Deferred(BAD_CONNECTION.saying(f"{printable(ended.why)}{waiting}"), hop, whole_destination=True)
 
@@ -99,8 +119,10 @@ def milder(before: Outcome | None, now: Outcome) -> Outcome:
     return now
 
 
-def shortened(said: Reply) -> Reply:
-    """A reply fit to be kept in the queue: of a very long one, its beginning."""
+def to_keep(said: Reply) -> Reply:
+    """A reply fit to be kept in the queue: of a very long one its beginning, and never without an enhanced code."""
+    if not said.enhanced:
+        said = replace(said, enhanced=_DERIVED.get(said.code, f"{said.code // 100}.0.0"))
     if len(said.lines) == 1 and len(said.lines[0]) <= _KEPT_OCTETS:
         return said
     room = _KEPT_OCTETS

@@ -10,13 +10,14 @@ from collections.abc import Iterator, Sequence
 
 from relay.message.reply import Reply, printable
 
-Notes = Sequence[tuple[float, "bytes | Reply"]]
+Notes = Sequence[tuple[float, "bytes | Reply | str"]]
 
 
 class Dialogue:
     """The dialogues of one attempt with one host after the other.
 
-    parts  (whom we talked to, what was said: (when in seconds since the epoch, ours as octets or theirs as Reply))
+    parts  (whom we talked to, what was said); what was said: (when, in seconds since the epoch; our octets, their
+           Reply, or a remark)
     """
 
     __slots__ = ("parts",)
@@ -25,17 +26,21 @@ class Dialogue:
         self.parts: list[tuple[str, Notes]] = []
 
     def add(self, hop: str, notes: Notes) -> None:
-        if self.parts and self.parts[-1][1] is notes:
-            return
         self.parts.append((hop, notes))
 
+    def remark(self, at: float, hop: str, why: str) -> None:
+        """Why there was nothing to be said."""
+        self.parts.append((hop, [(at, why)]))
+
     def lines(self) -> Iterator[tuple[float, str, str]]:
-        """(when, hop, text) of each line: ``> `` what we said, ``< `` what they said."""
+        """(when, hop, text) of each line: ``> `` what we said, ``< `` what they said, ``* `` a remark."""
         for hop, notes in self.parts:
             for at, said in notes:
                 if isinstance(said, Reply):
                     for line in said.lines:
                         yield at, hop, f"< {said.code} {said.enhanced} {line}".replace("  ", " ").rstrip()
+                elif isinstance(said, str):
+                    yield at, hop, f"* {said}"
                 else:
                     for command in said.decode("utf-8", "replace").split("\r\n"):
                         if command:

@@ -51,9 +51,12 @@ class Line:
 
     def lease(self, addresses: Sequence[str], holder: Holder, *, fresh: bool) -> None:
         """See Pool.lease."""
-        if self.idle and not fresh:
-            self.idle.pop().give(holder)
-            return
+        while self.idle and not fresh:
+            connection = self.idle.pop()
+            if self._is_fit(connection):
+                connection.give(holder)
+                return
+            self._part_from(connection)
         self._addresses = tuple(addresses[: self._settings.addresses_per_host]) if self.hop.path is None else ("",)
         (self._want_fresh if fresh else self._waiting).append(holder)
         self.fill()
@@ -74,9 +77,7 @@ class Line:
 
     def drop_idle(self) -> None:
         """Takes leave of the connection that has been idle for longest."""
-        connection = self.idle.pop(0)
-        self._forget(connection)
-        connection.quit()
+        self._part_from(self.idle.pop(0))
 
     def stop(self) -> None:
         """Takes leave of what is idle, and turns away those who wait."""
@@ -145,12 +146,16 @@ class Line:
         """Its Opening heard that."""
 
     def released(self, connection: Connection) -> None:
+        # When other hops wait for room, one connection is enough for this.
+        is_wanted = bool(self._waiting) and (len(self._members) == 1 or not self._pool.is_short)
         if not self._is_fit(connection):
-            self._forget(connection)
-            connection.quit()
+            self._part_from(connection)
             self._go_on()
-        elif self._waiting:
+        elif is_wanted:
             connection.give(self._waiting.popleft())
+        elif self._pool.is_short:
+            self._part_from(connection)
+            self._go_on()
         else:
             self.idle.append(connection)
 
@@ -172,9 +177,13 @@ class Line:
             self.idle.remove(connection)
         self._pool.count -= 1
 
+    def _part_from(self, connection: Connection) -> None:
+        self._forget(connection)
+        connection.quit()
+
     def _go_on(self) -> None:
+        self._pool.changed(self)  # first those who have waited for room
         self.fill()
-        self._pool.changed(self)
 
     def _is_fit(self, connection: Connection) -> bool:
         """Whether it may carry one more message."""

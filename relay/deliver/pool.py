@@ -65,6 +65,11 @@ class Pool:
 
     # -- for the lines -----------------------------------------------------------------------
 
+    @property
+    def is_short(self) -> bool:
+        """Whether some hop waits for room."""
+        return bool(self._starved)
+
     def has_room_for(self, line: Line) -> bool:
         """Whether one more may be opened.  An idle one of another hop makes room; else the line is filled later."""
         if self.count < self.settings.connections:

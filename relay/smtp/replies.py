@@ -19,25 +19,6 @@ REPLY_LIMIT_OCTETS = 32 * 1024
 _LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?\r\n", re.DOTALL)
 _ENHANCED = re.compile(r"([245])\.([0-9]{1,3})\.([0-9]{1,3})(?:[ \t]+|\Z)")
 
-# For a server that gives no enhanced code: the one its basic code says clearly (RFC 5248), else X.0.0.
-_DERIVED = {
-    421: "4.3.2",
-    450: "4.2.0",
-    451: "4.3.0",
-    452: "4.3.1",
-    500: "5.5.2",
-    501: "5.5.4",
-    502: "5.5.1",
-    503: "5.5.1",
-    504: "5.5.4",
-    530: "5.7.0",
-    535: "5.7.8",
-    551: "5.1.6",
-    553: "5.1.3",
-    555: "5.5.4",
-    556: "5.1.10",
-}
-
 
 class ReplyFault(Exception):
     """This is not a reply; ``str()`` says why.  What follows in the stream means nothing."""
@@ -113,14 +94,15 @@ def _reply(code: int, texts: list[bytes]) -> Reply:
     lines = [text.decode("utf-8", "replace").rstrip("\r\n\t ") for text in texts]
     enhanced = ""
     if code // 100 != 3:
-        enhanced = _enhanced_code(code, lines[0]) or _DERIVED.get(code, f"{code // 100}.0.0")
-        lead = enhanced + " "
-        lines = [line[len(lead) :] if line.startswith(lead) else "" if line == enhanced else line for line in lines]
+        enhanced = _enhanced_code(code, lines[0])
+        if enhanced:
+            lead = enhanced + " "
+            lines = [line[len(lead) :] if line.startswith(lead) else "" if line == enhanced else line for line in lines]
     return Reply(code, enhanced, tuple(lines))
 
 
 def _enhanced_code(code: int, line: str) -> str:
-    """The enhanced code at the start of a line, if its class is that of the code (RFC 2034 §4), else empty."""
+    """The enhanced code at the start of a line; empty without one, or when its class is another (RFC 2034 §4)."""
     match = _ENHANCED.match(line)
     if match is None or int(match[1]) != code // 100:
         return ""

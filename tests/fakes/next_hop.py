@@ -30,7 +30,7 @@ EVERYTHING = (
     "SMTPUTF8",
 )
 SILENCE = "silence"
-"""In a script: no reply at all."""
+"""In a script: no reply, to this or anything after it."""
 HANG_UP = "hang up"
 """In a script: the connection is closed instead of a reply."""
 
@@ -86,6 +86,7 @@ class NextHopSession:
         self._content: bytearray | None = None
         self._chunk_left = 0
         self._is_last_chunk = False
+        self._is_mute = False
         self._forget()
 
     def start(self) -> bytes:
@@ -197,12 +198,13 @@ class NextHopSession:
         if not isinstance(scripted, str):
             scripted = scripted[min(self._times[verb], len(scripted) - 1)] or usual
         self._times[verb] += 1
-        if self.closed:
+        if self.closed or self._is_mute:
             return False
         if scripted == HANG_UP:
             self.closed = True
             return False
         if scripted == SILENCE:
+            self._is_mute = True
             return False
         self._out += [line.encode("utf-8", "surrogateescape") + b"\r\n" for line in scripted.split("\n")]
         self.closed = self.closed or scripted.startswith("421")
