@@ -28,7 +28,8 @@ from relay.operate.control import listen_for_control
 from relay.operate.disk import Disk
 from relay.operate.steps import StepLog
 from relay.operate.surroundings import Surroundings
-from relay.policy.policy import Policy, Service as Kind
+from relay.policy.policy import Policy
+from relay.policy.policy import Service as Kind
 from relay.policy.recipients import RecipientList
 from relay.queue.store import Selection, StoreUnavailable
 from relay.receive.factory import SmtpServerFactory
@@ -36,7 +37,6 @@ from relay.receive.recipients import RecipientFile
 from relay.route.reverse import ReverseNames
 from relay.route.router import Router
 from relay.schedule.runner import Runner
-
 
 LAST_WORDS_S = 1.0
 """How long idle next hops have to answer our QUIT when the relay ends."""
@@ -189,7 +189,9 @@ class RelayService(Service):
             self._around.reactor.seconds(),
         )
         try:
-            self._ports.append(listen_for_control(cast(Any, self._around.reactor), self.config.spool, commands.by_name()))
+            self._ports.append(
+                listen_for_control(cast(Any, self._around.reactor), self.config.spool, commands.by_name())
+            )
         except (CannotListenError, ValueError) as error:
             raise CannotStart(str(error)) from None
 

@@ -22,8 +22,11 @@ from twisted.internet.threads import deferToThreadPool
 from relay.deliver.opening import Dial, dial_by
 from relay.message.step import Tell
 from relay.operate.settings import Settings
+from relay.queue.schema import SchemaTooNew
+from relay.queue.spool import SpoolInUse, SpoolNotOurs
 from relay.queue.sqlite import SqliteStore
-from relay.queue.store import Store
+from relay.queue.store import Store, StoreUnavailable
+from relay.queue.threads import threads
 from relay.receive.recipients import InThread, at_once
 from relay.route.hosts import HostsFile
 from relay.route.names import Names
@@ -38,7 +41,7 @@ class Surroundings:
     hosts       /etc/hosts
     dial        how a next hop's address is reached
     listen      opens an endpoint (its Twisted description) for a factory
-    open_store  the queue in a spool folder
+    open_store  the queue in a spool folder; raises StoreUnavailable
     free        octets free on the disk of a folder
     in_thread   runs the reading of a file aside
     """
@@ -65,10 +68,17 @@ def real_surroundings(reactor: IReactorTime, settings: Settings) -> Surroundings
         hosts=HostsFile(reactor),
         dial=dial_by(reactor),
         listen=lambda endpoint, factory: serverFromString(real, endpoint).listen(factory),
-        open_store=lambda folder, tell: SqliteStore(folder, reactor=real, tell=tell),
+        open_store=lambda folder, tell: _open_store(folder, tell, real),
         free=_free,
         in_thread=lambda read: deferToThreadPool(real, real.getThreadPool(), read),
     )
+
+
+def _open_store(folder: Path, tell: Tell, reactor: Any) -> Store:
+    try:
+        return SqliteStore(folder, clock=reactor, executors=threads(reactor), tell=tell)
+    except (SpoolInUse, SpoolNotOurs, SchemaTooNew, OSError) as error:
+        raise StoreUnavailable(str(error)) from error
 
 
 def _free(folder: Path) -> int:
