@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -351,6 +352,36 @@ def test_a_configuration_without_a_spool_points_to_check(relay: Relay, tmp_path:
     assert code == 78
     assert "relay check" in err
     assert relay("status", "--config", tmp_path / "nothing", spool=False)[0] == 78
+
+
+def test_a_faulty_configuration_does_not_start(relay: Relay, tmp_path: Path) -> None:
+    (tmp_path / "relay.yaml").write_text("spoool: /x\n", encoding="utf-8")
+    code, out, err = relay("run", "--config", tmp_path / "relay.yaml", "--smarthost", "a:b", spool=False)
+    assert (code, out) == (78, "")
+    assert 'did you mean "spool"?' in err
+    assert "--smarthost: " in err
+    assert not (tmp_path / "spool").exists()
+
+
+def test_a_whole_relay_starts_answers_and_ends(relay: Relay, tmp_path: Path) -> None:
+    """From a folder that has nothing of Twisted's plugins in it."""
+    script = [sys.executable, "-c", "from relay.operate.cli import main; main()", "run"]
+    endpoint = f"unix:{tmp_path}/smtp"
+    with (tmp_path / "out").open("wb") as out:
+        running = subprocess.Popen(
+            [*script, "--listen", endpoint, "--spool", tmp_path / "spool"], cwd=tmp_path, stdout=out, stderr=out
+        )
+    try:
+        until = time.monotonic() + 20
+        while relay("status", "--spool", tmp_path / "spool", spool=False)[0] != 0:
+            assert running.poll() is None and time.monotonic() < until, (tmp_path / "out").read_text()
+            time.sleep(0.05)
+    finally:
+        running.terminate()
+    assert running.wait(20) in (0, -signal.SIGTERM), (tmp_path / "out").read_text()  # both are a clean end to systemd
+    steps = [line.split()[1] for line in (tmp_path / "out").read_text().splitlines() if "Z " in line]
+    assert (steps[0], steps[-1]) == ("started", "stopped")
+    assert not (tmp_path / "spool" / "control.sock").exists()
 
 
 # -- check, and the rest --------------------------------------------------------------------------

@@ -1,15 +1,19 @@
-"""``relay run``: the same service as ``twistd -n relay``, for those who have no ``twistd``."""
+"""``relay run``: the same service as ``twistd -n relay``, for those who have no ``twistd``.
+
+Twisted's own runner does the work.  It is given our service maker directly, so that nothing depends on where
+plugins are looked for.
+"""
 
 from __future__ import annotations
 
 import importlib
-import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from relay.operate.cli.reach import config_option
+from relay.operate.cli.speech import EX_CONFIG, EX_USAGE, Stop
 
 
 @click.command()
@@ -28,10 +32,30 @@ def run(config: Path | None, listen: tuple[str, ...], spool: Path | None, smarth
     relay run --config /etc/relay/relay.yaml
     relay run --listen tcp:2525:interface=127.0.0.1 --smarthost smtp.provider.example:587
     """
+    from relay.operate.config import ConfigFaults, load
+
+    try:
+        load(config, listen=listen, spool=spool, smarthost=smarthost)
+    except ConfigFaults as faults:  # here, so that they do not drown in Twisted's usage message
+        raise Stop(f"the configuration has faults\n{faults}", EX_CONFIG) from None
     arguments = [f"--config={config}"] if config else []
     arguments += [f"--listen={endpoint}" for endpoint in listen]
     arguments += [f"--spool={spool}"] if spool else []
     arguments += [f"--smarthost={smarthost}"] if smarthost else []
-    sys.argv = ["twistd", "--nodaemon", "--pidfile=", "relay", *arguments]
-    twistd: Callable[[], None] = importlib.import_module("twisted.scripts.twistd").run
-    twistd()
+    _run_by_twisted(arguments)
+
+
+def _run_by_twisted(arguments: list[str]) -> None:
+    """What ``twistd --nodaemon relay …`` does."""
+    from twisted.application.service import ServiceMaker
+    from twisted.python import usage
+
+    twistd: Any = importlib.import_module("twisted.scripts.twistd")
+    options = twistd.ServerOptions()
+    maker = ServiceMaker("relay", "relay.operate.maker", "A mail relay.", "relay")
+    options._getPlugins = lambda interface: [maker]  # its one seam between the options and the search for plugins
+    try:
+        options.parseOptions(["--nodaemon", "--pidfile=", "relay", *arguments])
+    except usage.UsageError as error:
+        raise Stop(str(error), EX_USAGE) from None
+    twistd.runApp(options)
