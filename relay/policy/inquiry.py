@@ -74,7 +74,8 @@ class Inquiry:
         line = known.find(address)
         if line is None:
             return Refused(reply.NO_SUCH_USER, "not in accept.recipients", known.name)
-        return Accepted(VERIFIED.saying(f"<{address}>"), "accept.recipients", f"{known.name}:{line}")
+        listed = Address(address.local.lower(), address.domain_key)  # what was looked up, not what was asked
+        return Accepted(VERIFIED.saying(f"<{listed}>"), "accept.recipients", f"{known.name}:{line}")
 
     def _verify_forwarded(self, address: Address, entry: Entry | None, key: str, forward: Forward) -> Verdict:
         rule, place = f"forward: {key}", forward.place

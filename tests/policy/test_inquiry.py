@@ -109,7 +109,7 @@ def test_vrfy_without_list_and_directory_does_not_deny_a_name() -> None:
 
 
 def test_vrfy_of_a_listed_address_says_so() -> None:
-    assert vrfy("once@foo.example") == "250 2.1.5 <once@foo.example>"
+    assert vrfy("Once@FOO.example") == "250 2.1.5 <once@foo.example>"
     assert vrfy("once") == "250 2.1.5 <once@foo.example>"
 
 
