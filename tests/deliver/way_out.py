@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from twisted.internet import defer
 from twisted.internet.task import Clock
@@ -64,18 +64,27 @@ class Routes:
 
 
 class Pieces:
-    """A content in pieces; each is given when ``clock`` moves."""
+    """A content in pieces; each is given when ``clock`` moves.
 
-    def __init__(self, clock: Clock, pieces: Sequence[bytes], error: Exception | None = None) -> None:
+    error        comes after the last piece
+    stuck_after  so many pieces are given, then nothing happens any more
+    """
+
+    def __init__(
+        self, clock: Clock, pieces: Sequence[bytes], error: Exception | None = None, stuck_after: int | None = None
+    ) -> None:
         self._clock = clock
         self._pieces = list(pieces)
         self._error = error
+        self._stuck_after = stuck_after
         self.given = 0
         self.is_closed = False
 
     def read(self) -> defer.Deferred[bytes]:
         assert not self.is_closed
         done: defer.Deferred[bytes] = defer.Deferred()
+        if self.given == self._stuck_after:
+            return done
         if self._pieces:
             self.given += 1
             self._clock.callLater(0, done.callback, self._pieces.pop(0))
@@ -117,7 +126,8 @@ class WayOut:
             lmtp = any(isinstance(one, NextHop) and one.lmtp for one in listed)
             hops.append(Hop(name, 25, "lmtp" if lmtp else "smtp"))
         self.routes = Routes({"example.net": tuple(hops)}, addresses, later=later)
-        self.contents: dict[str, Pieces | Exception] = {}
+        self.contents: dict[str, Callable[[], Pieces]] = {}
+        self.opened: list[Pieces] = []
         self.told: list[tuple[str, dict[str, object]]] = []
         self.dialogues: list[Dialogue] = []
         self.deliverer = Deliverer(
@@ -132,9 +142,8 @@ class WayOut:
         )
 
     def _open(self, message_id: str) -> Pieces:
-        content = self.contents[message_id]
-        if isinstance(content, Exception):
-            raise content
+        content = self.contents[message_id]()
+        self.opened.append(content)
         return content
 
     def start(self, message: Message, *addresses: str) -> Sending:
@@ -187,10 +196,17 @@ def message(
     return Message(f"m{next(_numbers)}", envelope, Origin(), 0.0, HEAD, content, size)
 
 
-def large(way_out: WayOut, *pieces: bytes, body: Body = Body.SEVENBIT, error: Exception | None = None) -> Message:
+def large(
+    way_out: WayOut,
+    *pieces: bytes,
+    body: Body = Body.SEVENBIT,
+    smtputf8: bool = False,
+    error: Exception | None = None,
+    stuck_after: int | None = None,
+) -> Message:
     """A message that is too large to be carried, as the store has it."""
-    made = message(None, body=body, size=len(HEAD) + sum(map(len, pieces)))
-    way_out.contents[made.id] = Pieces(way_out.clock, pieces, error)
+    made = message(None, body=body, smtputf8=smtputf8, size=len(HEAD) + sum(map(len, pieces)))
+    way_out.contents[made.id] = lambda: Pieces(way_out.clock, pieces, error, stuck_after)
     return made
 
 
