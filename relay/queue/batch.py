@@ -162,8 +162,8 @@ def write(db: apsw.Connection, changes: Sequence[Change], ids_below: int) -> Wri
     ids_below  the mark in the database; it is moved when an id has reached it
     """
     messages: list[str] = []
-    blobs: list[bytes] = []
-    at = 1
+    blobs = [b"."]  # substr() of no octets at all would be NULL
+    at = 2
     octets = newest = 0
     for change in changes:
         octets += change.octets

@@ -79,12 +79,13 @@ class Lanes:
     def __init__(self, db: apsw.Connection) -> None:
         self._db = db
         self._turn = 0
-        self._noted: dict[str, float] = {}
+        self._noted: dict[str, float] = {}  # not in the table yet
+        self._flushed: dict[str, float] = {}  # in the table, if the transaction is committed
         db.execute(DEFINITION).fetchall()
         db.execute(REBUILD).fetchall()
 
     def note(self, lanes: Iterable[tuple[str, float]]) -> None:
-        """A recipient of this lane is due then; called when it is committed."""
+        """A recipient of this lane is due then."""
         noted = self._noted
         for lane, due_at in lanes:
             if due_at < noted.get(lane, math.inf):
@@ -92,21 +93,26 @@ class Lanes:
 
     @property
     def is_crowded(self) -> bool:
+        """So much is noted that it should be flushed, within a transaction."""
         return len(self._noted) > NOTED_LIMIT
 
-    def write_noted(self) -> dict[str, float]:
-        """Writes the notes to the table; whoever commits that forgets them."""
-        noted = self._noted
-        if noted:
-            self._db.execute(NOTE, (dumps(list(noted.items())),)).fetchall()
-        return noted
-
-    def forget(self, written: dict[str, float]) -> None:
-        if self._noted is written:
+    def flush(self) -> None:
+        """Writes the notes to the table."""
+        if self._noted:
+            self._db.execute(NOTE, (dumps(list(self._noted.items())),)).fetchall()
+            self._flushed.update(self._noted)
             self._noted = {}
+
+    def committed(self) -> None:
+        self._flushed = {}
+
+    def rolled_back(self) -> None:
+        self.note(self._flushed.items())
+        self._flushed = {}
 
     def choose(self, now: float, limit: int, resting: str) -> list[str]:
         """The lanes to be served, the one with the oldest claim first.  ``resting`` is a JSON array."""
+        self.flush()
         chosen: list[str] = json.loads(json_text(self._db, CHOOSE, (now, resting, limit)))
         return chosen
 
@@ -125,6 +131,7 @@ class Lanes:
 
     def earliest(self, resting: str) -> float | None:
         """When the first recipient of a lane that does not rest is due."""
+        self.flush()
         while rows := self._db.execute(EARLIEST, (resting,)).fetchall():
             lane, claim, due_at = _claim(rows[0])
             if due_at is not None and due_at <= claim:

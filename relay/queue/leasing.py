@@ -9,7 +9,7 @@ The rule that must not be broken: ``due_at`` has moved ahead, on disk, before an
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -77,42 +77,41 @@ class Lease:
     lane: str | None
 
     def __call__(self, writer: Writer) -> list[Taken]:
-        taken: list[Taken] = []
-        resting = dumps(list(self.resting))
+        if self.until <= self.now:
+            raise ValueError(f"a lease from {self.now} until {self.until} is none")
+        taken: dict[tuple[str | None, int], list[int]] = {}
         if self.lane is None:
-            taken += self._take_owing(writer)
+            self._take_owing(writer, taken)
         elif self.lane in self.resting:
             return []
+        resting = dumps(list(self.resting))
         while (room := self.limit - len(taken)) > 0:
             lanes = [self.lane] if self.lane is not None else writer.lanes.choose(self.now, room, resting)
             if not lanes:
                 break
-            taken += self._take(writer, lanes, max(1, room // len(lanes)))
+            found = self._take(writer, lanes, max(1, room // len(lanes)), taken)
             writer.lanes.served(lanes, self.now)
-            if self.lane is not None:
+            if self.lane is not None and not found:
                 break
-        return taken
+        return [Taken(message, tuple(sorted(numbers))) for (_, message), numbers in taken.items()]
 
-    def _take_owing(self, writer: Writer) -> list[Taken]:
+    def _take_owing(self, writer: Writer, taken: dict[tuple[str | None, int], list[int]]) -> None:
         found = json_text(writer.db, OWING, (self.now, self.limit))
-        keys: list[tuple[int, int]] = json.loads(found)
-        if keys:
-            writer.db.execute(TAKE_OWING, (self.until, found)).fetchall()
-        return _by_message(("", message, number) for message, number in keys)
+        writer.db.execute(TAKE_OWING, (self.until, found)).fetchall()
+        for message, number in json.loads(found):
+            taken.setdefault((None, message), []).append(number)
 
-    def _take(self, writer: Writer, lanes: list[str], of_each: int) -> list[Taken]:
+    def _take(
+        self, writer: Writer, lanes: list[str], of_each: int, taken: dict[tuple[str | None, int], list[int]]
+    ) -> int:
+        """Takes so many messages of each lane, and gives how many recipients that were."""
         first = [one for due in writer.lanes.first_due(lanes, self.now, of_each) for one in due]
         found = json_text(writer.db, DUE, (dumps(first),))
         writer.db.execute(TAKE, (self.until, found)).fetchall()
-        return _by_message(json.loads(found))
-
-
-def _by_message(keys: Iterable[tuple[str, int, int]]) -> list[Taken]:
-    """Keys (lane, message, number) as one Taken for each lane and message."""
-    numbers: dict[tuple[str, int], list[int]] = {}
-    for lane, message, number in keys:
-        numbers.setdefault((lane, message), []).append(number)
-    return [Taken(message, tuple(sorted(all_of_it))) for (_, message), all_of_it in numbers.items()]
+        keys = json.loads(found)
+        for lane, message, number in keys:
+            taken.setdefault((lane, message), []).append(number)
+        return len(keys)
 
 
 @dataclass(frozen=True, slots=True)

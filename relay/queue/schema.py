@@ -89,6 +89,11 @@ class DatabaseBroken(Exception):
     """This file is no database of ours any more; ``str()`` says what is wrong with it."""
 
 
+DatabaseError: Final = apsw.Error
+BROKEN: Final = (apsw.NotADBError, apsw.CorruptError, DatabaseBroken)
+"""What says that the file itself is damaged, not that it cannot be used just now."""
+
+
 def pragma(db: apsw.Connection, text: str) -> Any:
     """Runs one PRAGMA to its end (apsw runs no further than it is read) and gives its first value."""
     rows = db.execute(f"PRAGMA {text}").fetchall()

@@ -119,6 +119,10 @@ class Writer:
         assert self._lanes is not None
         return self._lanes
 
+    def tally(self) -> Tally:
+        """The queue in numbers, read."""
+        return batch.read_tally(self.db)
+
     def value(self, sql: str, *bindings: Any) -> Any:
         """The first value of a statement's first row, or None."""
         rows = self.db.execute(sql, bindings).fetchall()
@@ -136,13 +140,14 @@ class Writer:
     # -- opening ----------------------------------------------------------------------------------
 
     def open(self) -> Tally:
-        """Opens the database as it is on disk.  Raises apsw.Error."""
+        """Opens the database as it is on disk.  Raises apsw.Error, SchemaTooNew."""
         self._opened_at = self._clock.seconds()
         self._db = schema.open_for_writing(str(self._path), self._vfs)
         try:
+            schema.migrate(self.db)
             self.db.execute(batch.DEFINITION).fetchall()
             self._lanes = Lanes(self.db)
-            tally = batch.read_tally(self.db)
+            tally = self.tally()
         except BaseException:
             self.close()
             raise
@@ -223,17 +228,19 @@ class Writer:
             return done
         self.db.execute("BEGIN IMMEDIATE").fetchall()
         try:
-            noted = self.lanes.write_noted()
             if changes:
                 self._applied(batch.write(self.db, changes, self._ids_below))
             done.outcomes = [job.result if isinstance(job, Change) else job.work(self) for job in jobs]
-            done.tally = batch.read_tally(self.db)
+            if self.lanes.is_crowded:
+                self.lanes.flush()
+            done.tally = self.tally()
             self.db.execute("COMMIT").fetchall()
         except BaseException:
+            self.lanes.rolled_back()
             if self.db.in_transaction:
                 self.db.execute("ROLLBACK").fetchall()
             raise
-        self.lanes.forget(noted)
+        self.lanes.committed()
         self._ids_below = done.tally.ids_below
         return done
 

@@ -186,8 +186,10 @@ class MemoryStore:
     ) -> Sequence[Leased]:
         taken: list[Leased] = []
         if lane is None:
-            owing = sorted((due, message_id) for due, message_id, name in self._due(now) if name is None)
-            taken += [self._take(message_id, None, now, until) for _, message_id in owing[:limit]]
+            owing = dict.fromkeys(
+                message_id for _, message_id, name in sorted(self._due(now), key=first) if name is None
+            )
+            taken += [self._take(message_id, None, now, until) for message_id in list(owing)[:limit]]
         while len(taken) < limit:
             due = [
                 (self._served.get(name, 0), at, name, message_id)
@@ -414,6 +416,10 @@ class MemoryStore:
         stored = Stored(message, content, queued, in_hand)
         self.messages[message.id] = stored
         return stored
+
+
+def first(due: tuple[float, str, str | None]) -> float:
+    return due[0]
 
 
 def row(message: Message, one: QueuedRecipient) -> QueueRow:

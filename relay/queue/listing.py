@@ -1,0 +1,216 @@
+"""Reading the queue, on a connection that can neither write nor checkpoint: for operators, and for leases.
+
+Each call is one short transaction in the reading thread, so that a long list does not keep the log from
+being checkpointed, and mail goes on.  Lists are read in portions, by key; a portion comes as one JSON text,
+since every row by itself would cost the thread a turn (see batch.py).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import apsw
+
+from relay.message.address import Address, domain_key
+from relay.message.envelope import Message
+from relay.queue.ids import to_number, to_text
+from relay.queue.leasing import Taken
+from relay.queue.rows import CODES, STATES, dumps, message_of, recipient_of
+from relay.queue.schema import json_text, open_for_reading
+from relay.queue.selection import address_key
+from relay.queue.store import QueuedRecipient, QueueRow, Selection, State, StoreUnavailable
+
+T = TypeVar("T")
+
+PORTION_ROWS: Final = 500
+
+_RECIPIENT: Final = "json_array(number, local, domain, wishes, lane, due_at, attempts, state, note, warned, final)"
+
+# ?1 is [[message, [number, ...]], ...]
+_TAKEN: Final = f"""
+SELECT messages.id, accepted_at, size, CAST(envelope AS BLOB), head, content, CAST((
+    SELECT json_group_array({_RECIPIENT}) FROM recipients
+    WHERE message = messages.id AND number IN (SELECT value FROM json_each(taken.value, '$[1]'))) AS BLOB)
+FROM json_each(?1) AS taken CROSS JOIN messages ON messages.id = taken.value->>0
+"""
+
+_WHOLE: Final = f"""
+SELECT id, accepted_at, size, CAST(envelope AS BLOB), head, content, CAST((
+    SELECT json_group_array({_RECIPIENT}) FROM recipients WHERE message = id) AS BLOB)
+FROM messages WHERE id = ?1
+"""
+
+_LANES: Final = """
+SELECT json_group_array(json_array(lane, waiting)) FROM (
+    SELECT lane, count(*) AS waiting FROM recipients WHERE state < 2 GROUP BY lane ORDER BY waiting DESC, lane LIMIT ?)
+"""
+
+# Broken text must not keep an operator from seeing the rest: the octets are decoded here, leniently.
+_ROWS: Final = """
+SELECT CAST(json_group_array(json_array(message, number, sender, local, domain, state, lane, accepted_at,
+                                        due_at, attempts, size, note)) AS BLOB) FROM (
+    SELECT message, number, sender, local, domain, state, lane, accepted_at, due_at, attempts, size, note
+    FROM recipients JOIN messages ON id = message
+    WHERE (message, number) > (?, ?) {conditions} ORDER BY message, number LIMIT ?)
+"""
+
+_KEYS: Final = """
+SELECT json_group_array(json_array(message, number)) FROM (
+    SELECT message, number FROM recipients JOIN messages ON id = message
+    WHERE (message, number) > (?, ?) {conditions} ORDER BY message, number LIMIT ?)
+"""
+
+# SQLite's lower() knows ASCII only; what is more than that goes through Python.
+_SENDER_KEY: Final = "iif(sender GLOB '*[^!-~]*' OR sender GLOB '*\"*', address_key(sender), lower(sender))"
+_DOMAIN_KEY: Final = "iif(domain GLOB '*[^!-~]*', domain_key(domain), lower(rtrim(domain, '.')))"
+_LOCAL_KEY: Final = "iif(local GLOB '*[^!-~]*', python_lower(local), lower(local))"
+_RECIPIENT_KEY: Final = f"iif(domain = '', {_LOCAL_KEY}, {_LOCAL_KEY} || '@' || {_DOMAIN_KEY})"
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A row that cannot be understood."""
+
+    message: int
+    why: str
+
+
+Found = tuple[Message, tuple[QueuedRecipient, ...]]
+
+
+def conditions(selection: Selection, states: Sequence[State] = ()) -> tuple[str, list[Any]]:
+    """A selection as SQL to follow a WHERE, with its bindings."""
+    sql = ""
+    bindings: list[Any] = []
+    if selection.ids:
+        sql += " AND message IN (SELECT value FROM json_each(?))"
+        bindings.append(dumps([to_number(one) for one in selection.ids]))
+    for column, wanted in (
+        (_SENDER_KEY, None if selection.sender is None else address_key(selection.sender)),
+        (_RECIPIENT_KEY, None if selection.recipient is None else address_key(selection.recipient)),
+        (_DOMAIN_KEY, None if selection.recipient_domain is None else domain_key(selection.recipient_domain)),
+        ("lane", selection.lane),
+    ):
+        if wanted is not None:
+            sql += f" AND {column} = ?"
+            bindings.append(wanted)
+    if selection.state is not None:
+        sql += f" AND {_is_in(selection.state)}"
+    if states:
+        sql += f" AND ({' OR '.join(_is_in(state) for state in states)})"
+    return sql, bindings
+
+
+def _is_in(state: State) -> str:
+    return "state < 2" if state is State.WAITING else f"state = {CODES[state]}"
+
+
+class Listing:
+    """Lives in the reading thread; opens its connection when it is first asked, and again after trouble."""
+
+    def __init__(self, path: Path, vfs: str | None = None) -> None:
+        self._path = path
+        self._vfs = vfs
+        self._db: apsw.Connection | None = None
+
+    def close(self) -> None:
+        db, self._db = self._db, None
+        if db is not None:
+            db.close()
+
+    def _asked(self, ask: Callable[[apsw.Connection], T]) -> T:
+        """Raises StoreUnavailable."""
+        try:
+            if self._db is None:
+                self._db = open_for_reading(str(self._path), self._vfs)
+                for name, key in (
+                    ("address_key", address_key),
+                    ("domain_key", domain_key),
+                    ("python_lower", str.lower),
+                ):
+                    self._db.create_scalar_function(name, _of_text(key), 1, deterministic=True)
+            return ask(self._db)
+        except apsw.Error as error:
+            self.close()
+            raise StoreUnavailable(f"the database cannot be read: {error}") from error
+
+    def taken(self, taken: Sequence[Taken]) -> list[Found | Broken]:
+        """The messages and recipients of leases; what was removed meanwhile is left out."""
+        try:
+            return self._taken(taken)
+        except StoreUnavailable as error:
+            if len(taken) > 1:
+                return [found for one in taken for found in self.taken([one])]
+            cause = error.__cause__
+            if isinstance(cause, apsw.CorruptError) or "JSON cannot hold BLOB" in str(cause):
+                return [Broken(taken[0].message, str(cause))]
+            raise
+
+    def _taken(self, taken: Sequence[Taken]) -> list[Found | Broken]:
+        wanted = dumps([(one.message, one.numbers) for one in taken])
+        rows = self._asked(lambda db: db.execute(_TAKEN, (wanted,)).fetchall())
+        found = [_found(row) for row in rows]
+        missing = {one.message for one in taken} - {row[0] for row in rows}
+        lost = [Broken(message, "the message's row is missing") for message in missing]
+        return [one for one in found if one is not None] + lost
+
+    def whole(self, message: int) -> Found | Broken | None:
+        rows = self._asked(lambda db: db.execute(_WHOLE, (message,)).fetchall())
+        return _found(rows[0]) if rows else None
+
+    def rows(self, selection: Selection, after: tuple[int, int], limit: int = PORTION_ROWS) -> list[list[Any]]:
+        """The next rows of a list: message, number, and what ``row_of`` takes."""
+        sql, bindings = conditions(selection)
+        query = _ROWS.format(conditions=sql)
+        octets = self._asked(lambda db: db.execute(query, (*after, *bindings, limit)).fetchall())[0][0]
+        assert isinstance(octets, bytes)
+        rows: list[list[Any]] = json.loads(octets.decode("utf-8", "replace"))
+        return rows
+
+    def keys(
+        self, selection: Selection, states: Sequence[State], after: tuple[int, int], limit: int
+    ) -> list[tuple[int, int]]:
+        """The next (message, number) of a selection that are in one of these states."""
+        sql, bindings = conditions(selection, states)
+        query = _KEYS.format(conditions=sql)
+        found = json.loads(self._asked(lambda db: json_text(db, query, (*after, *bindings, limit))))
+        return [(message, number) for message, number in found]
+
+    def lanes(self, limit: int) -> Mapping[str, int]:
+        return dict(json.loads(self._asked(lambda db: json_text(db, _LANES, (limit,)))))
+
+
+def _of_text(key: Callable[[str], str]) -> Callable[..., str]:
+    """A function for SQLite, which may call it with whatever stands in a column."""
+    return lambda *values: key(str(values[0]))
+
+
+def row_of(row: list[Any]) -> QueueRow:
+    message, _, sender, local, domain, state, lane, accepted_at, due_at, attempts, size, note = row
+    return QueueRow(
+        message_id=to_text(message),
+        sender=sender,
+        recipient=str(Address(local, domain)),
+        state=STATES[state],
+        lane=lane,
+        accepted_at=accepted_at,
+        due_at=due_at,
+        attempts=attempts,
+        size=size,
+        note=note,
+    )
+
+
+def _found(row: Sequence[Any]) -> Found | Broken | None:
+    """The message of a row with its recipients; None when none of them is left."""
+    try:
+        message = message_of(*row[:6])
+        recipients = [recipient_of(one) for one in json.loads(row[6])]
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        return Broken(row[0], f"{type(error).__name__}: {error}")
+    recipients.sort(key=lambda one: one.number)
+    return (message, tuple(recipients)) if recipients else None
