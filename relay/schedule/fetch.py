@@ -55,6 +55,11 @@ class Fetch:
         self._paused = True
         self._alarm = Alarm(clock, self.look)
 
+    @property
+    def portion(self) -> int:
+        """So much room there must be before something is taken; while it is wanted, fresh mail leaves it free."""
+        return min(self.settings.per_lease, max(1, self.settings.active_recipients // 4))
+
     def start(self) -> None:
         self._paused = False
         self.due(self._clock.seconds())
@@ -81,7 +86,7 @@ class Fetch:
             return
         free = self._hand.free()
         # Not for each recipient that goes one that comes: in portions.
-        self.wants_room = free < min(self.settings.per_lease, max(1, self.settings.active_recipients // 4))
+        self.wants_room = free < self.portion
         if self.wants_room:
             return
         self._asking = True

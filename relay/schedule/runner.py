@@ -223,11 +223,11 @@ class Runner:
         return failure
 
     def _free(self) -> int:
-        """Room for fresh mail.  While due mail waits for room, fresh mail leaves it half."""
+        """Room for fresh mail.  While due mail waits for room, fresh mail leaves it a portion."""
         if self._ledger.is_blocked:
             return 0
         free = self._hand.free()
-        return free // 2 if self._fetch.wants_room else free
+        return max(0, free - self._fetch.portion) if self._fetch.wants_room else free
 
     # -- mail from the store --------------------------------------------------------------------
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 from itertools import pairwise
 
 from relay.message.address import Address
-from relay.message.outcome import Action
+from relay.message.outcome import Action, Deferred
+from relay.message.reply import LOCAL_ERROR
 from relay.queue.store import Selection, State, StoreUnavailable
 from relay.schedule.settings import ScheduleSettings
 from relay.schedule.window import WindowSettings
@@ -415,3 +416,72 @@ def test_a_share_that_was_only_reserved_leaves_nobody_behind() -> None:
     house.store.commit_now()
     house.pass_time(2 * MINUTE)
     assert house.store.messages == {}
+
+
+def test_no_more_is_in_hand_than_the_bound_whatever_comes() -> None:
+    house = House(SMALL)
+    for number in range(200):
+        house.answers[f"d{number}.example"] = HANG
+        house.send(f"bob@d{number}.example")
+        house.pass_time(1)
+        assert sum(row.attempts for row in house.rows()) <= 40
+
+
+def test_mail_in_the_store_is_not_starved_by_fresh_mail_for_many_places() -> None:
+    house = House(SMALL)
+    house.answers.update({f"d{number}.example": HANG for number in range(500)})
+    for number in range(60):
+        house.send(f"old@d{number}.example")
+    for number in range(60, 460):
+        house.send(f"new@d{number}.example")
+        house.answer(DELIVERED, how_many=1)
+        house.pass_time(1)
+    tried = {address for one in house.tried for address in one.to}
+    assert all(f"old@d{number}.example" in tried for number in range(60))
+
+
+def test_while_a_probe_is_under_way_nothing_else_is_taken_in_hand() -> None:
+    house = House()
+    house.answers["dead.example"] = DEAD
+    for number in range(50):
+        house.send(f"u{number}@dead.example")
+    house.answers["dead.example"] = HANG
+    house.pass_time(90, step=1)
+    house.runner.look()
+    house.pass_time(5 * MINUTE)
+    assert len(house.deliverer.hanging) == 1
+    assert house.runner.destinations()[0].waiting == 0
+
+
+def test_a_rest_that_is_prolonged_does_not_end_at_its_first_hour() -> None:
+    house = House()
+    house.runner.rest("example.org", MINUTE)
+    house.runner.rest("example.org", HOUR)
+    house.send("bob@example.org")
+    house.pass_time(HOUR - 1)
+    assert house.tried == []
+
+
+def test_an_old_attempt_that_outlasts_the_rest_is_followed_by_the_probe() -> None:
+    house = House()
+    house.answers["dead.example"] = HANG
+    for number in range(20):
+        house.send(f"u{number}@dead.example")
+    house.answer(DEAD, how_many=4)
+    house.pass_time(3 * MINUTE - 1, step=1)
+    assert len(house.tried) == 5  # one of them is still under way
+    house.answer(Deferred(LOCAL_ERROR))
+    house.pass_time(1, step=0.1)
+    assert len(house.deliverer.hanging) == 1
+    assert len(house.tried) == 6
+
+
+def test_a_failure_is_reported_at_once_when_the_others_go_back_to_the_store() -> None:
+    house = House(settings(initial=1))
+    house.answers["dead.example"] = HANG
+    house.answers["one.example"] = UNKNOWN
+    house.send("first@dead.example")
+    house.send("a@one.example", "b@dead.example")
+    assert house.reporter.told == []
+    house.answer(DEAD)
+    assert house.reporter.actions() == [[("a@one.example", Action.FAILED)]]

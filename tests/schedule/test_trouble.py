@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 from twisted.internet.defer import Deferred as Later
+from twisted.internet.defer import succeed
 
 from relay.message.address import parse_mailbox
 from relay.message.envelope import Notify, Recipient
@@ -425,9 +426,10 @@ def test_while_results_are_offered_again_nothing_new_is_tried() -> None:
     while asked:
         asked.pop().errback(BROKEN_DISK)
     tried = len(house.tried)
-    for _ in range(10):
+    for number in range(10):
         house.answer(BUSY)
         house.pass_time(6, step=1)
+        house.send(f"late{number}@example.org")
         while asked:
             asked.pop().errback(BROKEN_DISK)
     assert len(house.tried) == tried
@@ -481,4 +483,64 @@ def test_after_a_crash_an_expansion_is_still_reported() -> None:
     house.start()
     house.pass_time(HOUR)
     assert house.reporter.actions() == [[("list@client.example", Action.EXPANDED)]]
+    assert house.store.messages == {}
+
+
+def test_a_store_that_says_due_and_gives_nothing_is_not_asked_in_a_loop() -> None:
+    house = House()
+    asked: list[float] = []
+    lease = house.store.lease
+    house.store.lease = lambda *args: (asked.append(args[0]), lease(*args))[1]  # type: ignore
+    house.store.next_due = lambda *args: succeed(0.0)  # type: ignore
+    house.runner.look()
+    house.pass_time(10, step=0.01)
+    assert 5 <= len(asked) <= 12
+
+
+def test_a_report_that_takes_long_is_made_once() -> None:
+    """A slow disk, and another recipient that fails meanwhile: one report tells of both."""
+    house = House()
+    house.answers["one.example"] = UNKNOWN
+    house.answers["slow.example"] = HANG
+    opened: list[Later[bytes]] = []
+
+    class SlowContent:
+        def read(self) -> Later[bytes]:
+            opened.append(Later())
+            return opened[-1]
+
+        def close(self) -> None: ...
+
+    house.store.open = lambda message_id: SlowContent()  # type: ignore
+    house.send("a@one.example", "b@slow.example", content=b"x" * 200_000)
+    house.pass_time(2 * MINUTE)
+    assert len(opened) == 1
+    house.answer(UNKNOWN)
+    house.pass_time(HOUR)
+    assert len(opened) == 1
+    opened[0].callback(b"x" * 100_000)
+    assert house.reporter.actions() == [[("a@one.example", Action.FAILED), ("b@slow.example", Action.FAILED)]]
+    assert house.store.messages == {}
+
+
+def test_not_many_large_contents_are_read_at_once() -> None:
+    """A storm of failures must not fill the memory."""
+    house = House()
+    house.answers["one.example"] = UNKNOWN
+    opened: list[Later[bytes]] = []
+
+    class SlowContent:
+        def read(self) -> Later[bytes]:
+            opened.append(Later())
+            return opened[-1]
+
+        def close(self) -> None: ...
+
+    house.store.open = lambda message_id: SlowContent()  # type: ignore
+    for number in range(30):
+        house.send(f"u{number}@one.example", content=b"x" * 100_000)
+    assert len(opened) == 8
+    for one in opened:  # it grows as we go
+        one.callback(b"x" * 100_000)
+    assert len(house.reporter.told) == 30
     assert house.store.messages == {}
