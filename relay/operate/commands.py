@@ -108,7 +108,7 @@ class Commands:
 
     async def list(self, request: Request) -> AsyncGenerator[Row, None]:
         """A row for each recipient that the selection has; all of them when it has no condition."""
-        selection, after = _selection(request), request.text("after") or ""
+        selection, after = selection_of(request), request.text("after") or ""
         request.no_more()
         async for row in self.store.list(selection, after):
             yield row_of(row)
@@ -174,7 +174,7 @@ class Commands:
 
     async def _change(self, request: Request, step: str | None, change: Callable[[Selection], Deferred[int]]) -> Row:
         """Changes what the selection has; one that has no condition must say ``all``."""
-        selection, everything = _selection(request), request.flag("all")
+        selection, everything = selection_of(request), request.flag("all")
         request.no_more()
         if selection == Selection() and not everything:
             raise BadRequest("say which: ids, a sender, recipient, domain, destination or state; or all")
@@ -187,7 +187,8 @@ class Commands:
         return {"changed": changed}
 
 
-def _selection(request: Request) -> Selection:
+def selection_of(request: Request) -> Selection:
+    """The selection that the fields of a request mean.  Raises BadRequest."""
     state = request.text("state")
     if state is not None and state not in [known.value for known in State]:
         raise BadRequest(f"state must be one of {', '.join(known.value for known in State)}")

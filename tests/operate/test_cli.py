@@ -17,10 +17,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.epollreactor import EPollReactor
 
+from relay.message.address import parse_mailbox
+from relay.message.envelope import Envelope, Origin, Recipient
 from relay.operate import cli
 from relay.operate.asking import Control, Refusal
-from relay.queue.store import State, StoreUnavailable
+from relay.queue.sqlite import SqliteStore
+from relay.queue.store import NewRecipient, State, StoreUnavailable
+from relay.queue.threads import threads
 from relay.schedule.runner import DestinationStatus
 from tests.operate.running import HEAD, Running, running_relay
 
@@ -313,6 +319,33 @@ def test_without_a_relay_it_is_said_how_to_start_one(relay: Relay, tmp_path: Pat
     assert (code, out) == (69, "")
     assert f"no relay is running on the spool {tmp_path}" in err
     assert f"relay run --spool {tmp_path}" in err
+
+
+def test_the_list_works_while_the_relay_does_not(relay: Relay, tmp_path: Path) -> None:
+    """What lies in the spool is read, and nothing of it is changed."""
+    reactor = EPollReactor()
+    store = SqliteStore(tmp_path, clock=reactor, executors=threads(reactor), reserve_octets=0)
+
+    def put(number: int) -> Deferred[object]:
+        draft = store.begin()
+        draft.write(b"Subject: x\r\n\r\n")
+        rows = [NewRecipient(Recipient(parse_mailbox(f"r{number}@a.example")), "a.example", 2e9, note="450 busy")]
+        return draft.commit(Envelope(None), Origin(), b"", rows, 1e9 + number)
+
+    def finish(_: object) -> Deferred[None]:
+        return store.close().addBoth(lambda _: reactor.stop())
+
+    reactor.callWhenRunning(lambda: gatherResults([put(number) for number in range(1200)]).addBoth(finish))
+    reactor.run(installSignalHandlers=False)
+    before = (tmp_path / "queue.db").read_bytes()
+    code, out, err = relay("queue", "list", "--json")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert (code, err) == (0, f"relay: no relay is running; this lies in {tmp_path}\n")
+    assert [row["recipient"] for row in rows] == [f"r{number}@a.example" for number in range(1200)]
+    assert rows[0]["error"] == "450 busy"
+    assert relay("queue", "list", "--state", "held")[:2] == (0, "")
+    assert (tmp_path / "queue.db").read_bytes() == before
+    assert relay("queue", "remove", rows[0]["id"])[0] == 69
 
 
 def test_a_socket_left_by_a_crash_is_no_relay(tmp_path: Path, relay: Relay) -> None:

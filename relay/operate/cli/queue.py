@@ -12,7 +12,7 @@ import click
 from relay.operate.asking import Control
 from relay.operate.cli.export import export
 from relay.operate.cli.listing import show_message, show_rows
-from relay.operate.cli.reach import reaching, running
+from relay.operate.cli.reach import listed, reaching, running
 from relay.operate.cli.selecting import selecting, selecting_with_all, selection_of
 from relay.operate.cli.speech import EX_USAGE, Stop, count, say, say_json
 
@@ -39,15 +39,15 @@ queue.add_command(export)
 def list_rows(config: Path | None, spool: Path | None, as_json: bool, **conditions: Any) -> None:
     """Show what waits: age, size, sender, recipient, next try, last error.
 
-    One row for each recipient, oldest message first; rows appear as they are read, however many there are.
+    One row for each recipient, oldest message first; rows appear as they are read, however many there are. Also works
+    while the relay is not running.
 
     \b
     relay queue list
     relay queue list --state held
     relay queue list --json | jq -r 'select(.attempts > 3) | .id'
     """
-    with running(config, spool) as control:
-        rows = control.ask("queue.list", **selection_of(conditions))
+    with listed(config, spool, selection_of(conditions)) as rows:
         if as_json:
             for row in rows:
                 say_json(row)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,14 @@ from typing import Any
 import click
 
 from relay.operate.asking import SOCKET_NAME, CannotAsk, Control, NotRunning, Refusal
+from relay.operate.cli import asleep
 from relay.operate.cli.speech import EX_CONFIG, EX_DATAERR, EX_NOPERM, EX_SOFTWARE, EX_TEMPFAIL, EX_UNAVAILABLE, Stop
 from relay.operate.places import path_in, read_yaml
 
 SYSTEM_CONFIG = Path("/etc/relay/relay.yaml")
 
 AnyFunction = Callable[..., Any]
+Row = Mapping[str, Any]
 
 config_option = click.option(
     "--config", "-c", type=click.Path(path_type=Path), envvar="RELAY_CONFIG", help="The configuration file."
@@ -61,13 +63,36 @@ def spool_of(config: Path | None, spool: Path | None) -> Path:
 def running(config: Path | None, spool: Path | None) -> Iterator[Control]:
     """A conversation with the relay; what goes wrong in it becomes a Stop."""
     folder = spool_of(config, spool)
+    with _understandable(config, folder), Control(folder) as control:
+        yield control
+
+
+@contextmanager
+def listed(config: Path | None, spool: Path | None, selection: Mapping[str, object]) -> Iterator[Iterable[Row]]:
+    """The rows of the queue: the relay's answer, or, when none is running, what lies in the spool."""
+    folder = spool_of(config, spool)
+    with _understandable(config, folder):
+        try:
+            control = Control(folder)
+        except NotRunning:
+            if not asleep.has_queue(folder):
+                raise
+            click.echo(f"relay: no relay is running; this lies in {folder}", err=True)
+            yield asleep.rows_of(folder, selection)
+            return
+        with control:
+            yield control.ask("queue.list", **selection)
+
+
+@contextmanager
+def _understandable(config: Path | None, spool: Path) -> Iterator[None]:
+    """What goes wrong between us and the relay, in words that say what to do."""
     try:
-        with Control(folder) as control:
-            yield control
+        yield
     except NotRunning:
-        raise Stop(_how_to_start(config, folder), EX_UNAVAILABLE) from None
+        raise Stop(_how_to_start(config, spool), EX_UNAVAILABLE) from None
     except CannotAsk as error:
-        denied = not os.access(folder, os.X_OK)
+        denied = not os.access(spool, os.X_OK)
         advice = "; ask as the user the relay works as, or as root" if denied else ""
         raise Stop(f"{error}{advice}", EX_NOPERM if denied else EX_UNAVAILABLE) from None
     except Refusal as refusal:
