@@ -24,11 +24,13 @@ from tests.dialogues.player import Dialogue
 
 NOT_BY_CONFIGURATION = frozenset({"off", "answer"})
 """Settings that only the bare session has: an operator cannot turn PIPELINING off, nor order a full disk."""
+SCRIPTED = frozenset({"lmtp", "remote-queue"})
+"""Dialogues whose server has full mailboxes and queues that only the script of the bare session gives it."""
 
 
 def configuration(dialogue: Dialogue, folder: Path, port: int) -> dict[str, Any] | None:
     """The configuration that sets a relay up as the dialogue wants it; None when there is no such."""
-    if NOT_BY_CONFIGURATION.intersection(key for key, _ in dialogue.settings):
+    if dialogue.name in SCRIPTED or NOT_BY_CONFIGURATION.intersection(key for key, _ in dialogue.settings):
         return None
     hostname = next(iter(dialogue.setting("hostname")), "foo.com")
     users = [user for line in dialogue.setting("users") for user in line.split()]

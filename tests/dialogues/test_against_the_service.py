@@ -36,7 +36,7 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]]:
                 (folder / "recipients").unlink(missing_ok=True)
                 folder.rmdir()
                 continue
-            (folder / "relay.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+            (folder / "relay.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
             by_settings[dialogue.settings] = port
         found[dialogue.name] = by_settings[dialogue.settings]
     process = subprocess.Popen(
