@@ -15,7 +15,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from relay.operate.faults import section_within
-from relay.operate.settings import LATER, Form, Section, Settings
+from relay.operate.kinds import Form
+from relay.operate.settings import LATER, Section, Settings
 
 INTRODUCTION = """\
 # Configuration

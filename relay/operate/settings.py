@@ -7,33 +7,18 @@ that is read and ignored: what is not built yet stands in ``LATER``, and naming 
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    Strict,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from relay.message.address import Address
-from relay.operate import values
-from relay.operate.places import path_in
+from relay.operate import kinds, values
 from relay.policy import forward as policy
 from relay.policy.access import Domains
 from relay.policy.recipients import entry_key
 from relay.route.mx import UNREACHABLE
-from relay.route.table import ANY, NULL_SENDER, parse_pattern
-from relay.route.via import Way, parse_via
+from relay.route.table import ANY
 
 LATER: Mapping[str, str] = {
     "tls": "TLS comes in a later version; remove this line",
@@ -46,116 +31,8 @@ LATER: Mapping[str, str] = {
 }
 """Keys with a meaning already fixed and no code behind it yet; ``[]`` stands for any item."""
 
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """How a kind of value looks in documentation.
-
-    name  the kind, in words
-    show  a value as an operator would write it
-    """
-
-    name: str
-    show: Callable[[object], str] = str
-
-
-def _path(value: object, info: ValidationInfo) -> Path:
-    if isinstance(value, Path):
-        return value
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"{values.shown(value)} is not a path; write it like /var/spool/relay")
-    folder: Path = (info.context or {}).get("folder", Path())
-    return path_in(folder, value)
-
-
-def _recipients(value: object, info: ValidationInfo) -> Path:
-    if isinstance(value, int):
-        raise ValueError(f"{value} is not a file; the number of recipients is limited by accept.max_recipients")
-    path = _path(value, info)
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}; create it, or remove this line")
-    return path
-
-
-def _one_or_more(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-def _via(value: object) -> Way:
-    texts = [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
-    if isinstance(value, list) and len(texts) == len(value):
-        return parse_via(texts)
-    if not isinstance(value, str):
-        raise ValueError(f"{values.shown(value)} is not a way; write it like smtp://smtp.provider.example:587")
-    return parse_via(value)
-
-
-def _pattern(value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{values.shown(value)} is not a pattern; write it like example.org, ann@example.org or '*'")
-    return parse_pattern(value)
-
-
-def _sender(value: object) -> str:
-    return NULL_SENDER if value == NULL_SENDER else _pattern(value)
-
-
-def _one_worker(value: object) -> int:
-    if value != 1 or isinstance(value, bool):
-        raise ValueError(f"{values.shown(value)}: more than one worker comes in a later version; write 1")
-    return 1
-
-
-def _service(value: object) -> object:
-    if value == "submissions":
-        raise ValueError("TLS from the first byte comes in a later version; write submission")
-    return value
-
-
-def _hostname() -> str:
-    try:
-        return values.parse_hostname(socket.gethostname())
-    except ValueError:
-        return "localhost"
-
-
-def _never(parse: Callable[[object], float]) -> Callable[[object], float | None]:
-    return lambda value: None if value in (None, "never") else parse(value)
-
-
-def _show_maybe(value: object) -> str:
-    return "never" if value is None else values.show_duration(float(str(value)))
-
-
-Duration = Annotated[
-    float, PlainValidator(values.parse_duration), Form("duration", lambda s: values.show_duration(float(str(s))))
-]
-DurationOrNever = Annotated[
-    float | None, PlainValidator(_never(values.parse_duration)), Form("duration, or `never`", _show_maybe)
-]
-Size = Annotated[int, PlainValidator(values.parse_size), Form("size", lambda n: values.show_size(int(str(n))))]
-Flag = Annotated[bool, Strict(), Form("true or false", lambda told: str(told).lower())]
-Count = Annotated[int, Strict(), Field(ge=1), Form("number from 1")]
-Factor = Annotated[float, Field(ge=1, le=100), Form("number from 1 to 100", lambda x: f"{x:g}")]
-Hostname = Annotated[str, PlainValidator(values.parse_hostname), Form("host name")]
-Domain = Annotated[str, PlainValidator(values.parse_domain), Form("domain")]
-Pattern = Annotated[str, PlainValidator(_pattern), Form("address, domain, `.domain` or `*`")]
-SenderPattern = Annotated[str, PlainValidator(_sender), Form("address, domain, `.domain`, `<>` or `*`")]
-MailAddress = Annotated[Address, PlainValidator(values.parse_address), Form("address")]
-Network = Annotated[values.Network, PlainValidator(values.parse_network), Form("network")]
-Endpoint = Annotated[str, PlainValidator(values.parse_endpoint), Form("endpoint")]
-DnsServer = Annotated[values.Server, PlainValidator(values.parse_server), Form("address of a server")]
-ForwardKey = Annotated[str, PlainValidator(values.parse_forward_key), Form("address")]
-Person = Annotated[str, PlainValidator(values.parse_person), Form("`Full Name <address>`")]
-Via = Annotated[Way, PlainValidator(_via), Form("way, or a list of hosts")]
-FolderPath = Annotated[Path, PlainValidator(_path), Form("folder")]
-LogPath = Annotated[Path, PlainValidator(_path), Form("file")]
-RecipientsPath = Annotated[Path, PlainValidator(_recipients), Form("file")]
-Addresses = Annotated[tuple[MailAddress, ...], Field(min_length=1), BeforeValidator(_one_or_more), Form("addresses")]
 FORWARD_LIMIT = 1000
 """How many recipients a forward may become, as far as checking it goes."""
-
-Exposure = Literal["trusted", "anybody", "nobody"]
 
 
 class Section(BaseModel):
@@ -167,12 +44,12 @@ class Section(BaseModel):
 class Listen(Section):
     """Where clients come in."""
 
-    endpoint: Endpoint = Field(
+    endpoint: kinds.Endpoint = Field(
         description="A Twisted server endpoint: `tcp:25`, `tcp:2525:interface=127.0.0.1`, `tcp6:25`, "
         "`unix:/run/relay/smtp`, or `systemd:domain=INET:index=0` for a socket that systemd hands over.",
         examples=["tcp:25"],
     )
-    service: Annotated[Literal["relay", "submission", "lmtp"], BeforeValidator(_service)] = Field(
+    service: kinds.ServiceName = Field(
         default="relay",
         description="`relay` takes mail from other servers and the LAN; `submission` is for the programs people write "
         "mail with, and adds a missing Date and Message-ID (RFC 6409); `lmtp` answers for each recipient (RFC 2033).",
@@ -182,32 +59,32 @@ class Listen(Section):
 class Accept(Section):
     """Whose mail is taken, and what it may be."""
 
-    networks: tuple[Network, ...] = Field(
+    networks: tuple[kinds.Network, ...] = Field(
         default=tuple(values.parse_network(text) for text in ("127.0.0.0/8", "::1/128")),
         description="Clients from these networks may send to anywhere.",
         examples=['[127.0.0.0/8, "::1/128", 192.168.0.0/16]'],
     )
-    domains: tuple[Domain, ...] = Field(
+    domains: tuple[kinds.Domain, ...] = Field(
         default=(),
         description="Anybody may send to addresses of these domains. `.example.org` is everything under example.org.",
         examples=["[example.org]"],
     )
-    recipients: RecipientsPath | None = Field(
+    recipients: kinds.RecipientsPath | None = Field(
         default=None,
         description="A file with the addresses that exist in `domains`, one a line; mail for others there is refused "
         "with 550 5.1.1. It is read again when it changes. Without it, every address of these domains is taken.",
         examples=["/etc/relay/recipients"],
     )
-    message_size_octets: Size = Field(
+    message_size_octets: kinds.Size = Field(
         default=50 << 20, alias="message_size", description="The largest message that is taken; announced as SIZE."
     )
-    header_size_octets: Size = Field(
+    header_size_octets: kinds.Size = Field(
         default=256 << 10, alias="header_size", description="The largest header section; a larger one gets 552 5.3.4."
     )
-    max_recipients: Count = Field(
+    max_recipients: kinds.Count = Field(
         default=1000, description="Recipients of one message; more get 452 4.5.3. (`recipients` is the file.)"
     )
-    max_hops: Count = Field(
+    max_hops: kinds.Count = Field(
         default=50, description="A message with more Received fields than this goes round in a circle: 554 5.4.6."
     )
     bare_line_ends: Literal["refuse", "normalise"] = Field(
@@ -223,13 +100,21 @@ class Tell(Section):
     Each is ``trusted`` (whoever may relay anywhere), ``anybody`` or ``nobody``.
     """
 
-    vrfy: Exposure = Field(default="trusted", description="Whom VRFY tells whether an address exists; others get 252.")
-    expn: Exposure = Field(default="trusted", description="Whom EXPN tells who is behind a forward; others get 502.")
-    forwarding: Exposure = Field(
+    vrfy: kinds.Exposure = Field(
+        default="trusted", description="Whom VRFY tells whether an address exists; others get 252."
+    )
+    expn: kinds.Exposure = Field(
+        default="trusted", description="Whom EXPN tells who is behind a forward; others get 502."
+    )
+    forwarding: kinds.Exposure = Field(
         default="trusted", description="Who is told the new address of a forwarded one (251); others get 250."
     )
-    status: Exposure = Field(default="trusted", description="Whom HELP STATUS shows the queue's state; others get 214.")
-    etrn: Exposure = Field(default="trusted", description="Who may start the queue for a domain with ETRN (RFC 1985).")
+    status: kinds.Exposure = Field(
+        default="trusted", description="Whom HELP STATUS shows the queue's state; others get 214."
+    )
+    etrn: kinds.Exposure = Field(
+        default="trusted", description="Who may start the queue for a domain with ETRN (RFC 1985)."
+    )
 
 
 class Forward(Section):
@@ -240,14 +125,16 @@ class Forward(Section):
     refer  nothing is taken: the client is told to send there itself (551)
     """
 
-    to: Addresses = Field(default=(), description="Mail goes on to these addresses.", examples=["[ann@example.net]"])
-    tell: Flag | None = Field(
+    to: kinds.Addresses = Field(
+        default=(), description="Mail goes on to these addresses.", examples=["[ann@example.net]"]
+    )
+    tell: kinds.Flag | None = Field(
         default=None,
         description="Whether a client is told the new address: reply 251 in place of 250. Default: as "
         "`tell.forwarding` has it.",
         examples=["true"],
     )
-    refer: MailAddress | None = Field(
+    refer: kinds.MailAddress | None = Field(
         default=None,
         description="Take nothing, and tell the client to send there itself: reply 551. Stands alone, without `to`.",
         examples=["ann@example.net"],
@@ -269,11 +156,11 @@ class Forward(Section):
 class Limits(Section):
     """How much is served at once."""
 
-    connections: Count = Field(default=2000, description="Clients connected at once; more are told 421.")
-    connections_per_client: Count = Field(
+    connections: kinds.Count = Field(default=2000, description="Clients connected at once; more are told 421.")
+    connections_per_client: kinds.Count = Field(
         default=50, description="Connections at once from one IP address outside `accept.networks`; more are told 421."
     )
-    errors: Count = Field(default=20, description="Refused commands in one session before it is ended with 421.")
+    errors: kinds.Count = Field(default=20, description="Refused commands in one session before it is ended with 421.")
 
 
 class Timeouts(Section):
@@ -282,15 +169,19 @@ class Timeouts(Section):
     What a next hop may take for each of its replies is the law's (RFC 5321 §4.5.3.2) and cannot be set.
     """
 
-    command_s: Duration = Field(default=300.0, alias="command", description="A client's next command.")
-    content_s: Duration = Field(default=180.0, alias="content", description="The next piece of a client's content.")
-    transaction_s: Duration = Field(
+    command_s: kinds.Duration = Field(default=300.0, alias="command", description="A client's next command.")
+    content_s: kinds.Duration = Field(
+        default=180.0, alias="content", description="The next piece of a client's content."
+    )
+    transaction_s: kinds.Duration = Field(
         default=1800.0,
         alias="transaction",
         description="A client's whole message; a large one gets a second more for every 500 octets that came.",
     )
-    connect_s: Duration = Field(default=30.0, alias="connect", description="A connection to one address of a next hop.")
-    shutdown_s: Duration = Field(
+    connect_s: kinds.Duration = Field(
+        default=30.0, alias="connect", description="A connection to one address of a next hop."
+    )
+    shutdown_s: kinds.Duration = Field(
         default=30.0, alias="shutdown", description="What is in flight when the relay is told to stop."
     )
 
@@ -298,17 +189,17 @@ class Timeouts(Section):
 class Route(Section):
     """A rule of the routing table.  The first that matches is followed; without one, mail goes by MX."""
 
-    to: Pattern = Field(
+    to: kinds.Pattern = Field(
         description="Which recipients: `example.org`, `.example.org` (all under it), `ann@example.org`, or `*`.",
         examples=['"*"'],
     )
-    sender: SenderPattern = Field(
+    sender: kinds.SenderPattern = Field(
         default=ANY,
         alias="from",
         description="Only mail from this sender: same forms as `to`, and `<>` for the null sender.",
         examples=["example.org"],
     )
-    via: Via = Field(
+    via: kinds.Via = Field(
         description="`smtp://host:port`, `lmtp://host:port`, `lmtp+unix:/path`, or a list of these, tried in order; "
         "`mx:` (by MX) or `mx:example.org` (by another domain's MX); `discard:`; `reject:550 5.7.1 words`.",
         examples=["smtp://smtp.provider.example:587"],
@@ -318,13 +209,13 @@ class Route(Section):
 class Retry(Section):
     """When a recipient that could not be served is tried again."""
 
-    first_s: Duration = Field(default=60.0, alias="first", description="Wait after the first failure.")
-    factor: Factor = Field(default=2.0, description="Each wait is this much longer than the one before.")
-    longest_s: Duration = Field(default=3600.0, alias="longest", description="The longest wait.")
-    warn_after_s: DurationOrNever = Field(
+    first_s: kinds.Duration = Field(default=60.0, alias="first", description="Wait after the first failure.")
+    factor: kinds.Factor = Field(default=2.0, description="Each wait is this much longer than the one before.")
+    longest_s: kinds.Duration = Field(default=3600.0, alias="longest", description="The longest wait.")
+    warn_after_s: kinds.DurationOrNever = Field(
         default=14400.0, alias="warn_after", description="Tell the sender of the delay after this time, once."
     )
-    give_up_after_s: Duration = Field(
+    give_up_after_s: kinds.Duration = Field(
         default=432000.0, alias="give_up_after", description="Give up, and send the message back, after this time."
     )
 
@@ -341,22 +232,24 @@ class Retry(Section):
 class Delivery(Section):
     """How hard a next hop is worked."""
 
-    connections: Count = Field(default=200, description="Connections to next hops at once, in all.")
-    connections_per_destination: Count = Field(
+    connections: kinds.Count = Field(default=200, description="Connections to next hops at once, in all.")
+    connections_per_destination: kinds.Count = Field(
         default=20, description="Deliveries to one destination at once, when it does well."
     )
-    first_connections: Count = Field(
+    first_connections: kinds.Count = Field(
         default=5, description="Deliveries to one destination at once, before it has shown how it does."
     )
-    recipients: Count = Field(default=100, description="Recipients in one transaction.")
-    messages_per_connection: Count = Field(default=200, description="Messages over one connection before a new one.")
-    idle_s: Duration = Field(default=10.0, alias="idle", description="How long an unused connection is kept.")
+    recipients: kinds.Count = Field(default=100, description="Recipients in one transaction.")
+    messages_per_connection: kinds.Count = Field(
+        default=200, description="Messages over one connection before a new one."
+    )
+    idle_s: kinds.Duration = Field(default=10.0, alias="idle", description="How long an unused connection is kept.")
 
 
 class Bounce(Section):
     """How senders are told of mail that could not be delivered."""
 
-    full_limit_octets: Size = Field(
+    full_limit_octets: kinds.Size = Field(
         default=50 << 10,
         alias="full_limit",
         description="A message up to this size is returned whole when the sender asked for it; of a larger one, "
@@ -372,14 +265,16 @@ class Bounce(Section):
 class Dns(Section):
     """How names are looked up."""
 
-    servers: tuple[DnsServer, ...] = Field(
+    servers: tuple[kinds.DnsServer, ...] = Field(
         default=(),
         description="Servers to ask, in order. None: those of /etc/resolv.conf.",
         examples=["[192.0.2.53]"],
     )
-    timeout_s: Duration = Field(default=10.0, alias="timeout", description="How long one look-up may take in all.")
-    ipv6: Flag = Field(default=True, description="Whether next hops are looked for at IPv6 addresses too.")
-    unreachable: tuple[Network, ...] = Field(
+    timeout_s: kinds.Duration = Field(
+        default=10.0, alias="timeout", description="How long one look-up may take in all."
+    )
+    ipv6: kinds.Flag = Field(default=True, description="Whether next hops are looked for at IPv6 addresses too.")
+    unreachable: tuple[kinds.Network, ...] = Field(
         default=UNREACHABLE,
         description="A mail host that the DNS names is not talked to at these addresses: nobody's MX record shall lead "
         "to a service of this machine. Hosts that `routes` name are free of it.",
@@ -391,7 +286,7 @@ class Log(Section):
     """One line for each step of a message's way."""
 
     format: Literal["text", "json"] = Field(default="text", description="`text` for people, `json` for programs.")
-    file: LogPath | None = Field(
+    file: kinds.LogPath | None = Field(
         default=None,
         description="The file to append to; opened again on SIGHUP, for logrotate. None: standard error.",
         examples=["/var/log/relay.log"],
@@ -426,13 +321,13 @@ def _sound(forwards: Mapping[str, Forward]) -> Mapping[str, Forward]:
 class Settings(Section):
     """The whole configuration."""
 
-    hostname: Hostname = Field(
-        default_factory=_hostname,
+    hostname: kinds.Hostname = Field(
+        default_factory=kinds.own_hostname,
         description="What this host calls itself in its greeting, EHLO and Received. Should be a name the DNS knows. "
         "Default: the machine's own name.",
         examples=["gateway.example.org"],
     )
-    spool: FolderPath = Field(
+    spool: kinds.FolderPath = Field(
         default=Path("spool"),
         description="The folder of the queue and the control socket. A relative path starts at the folder of the "
         "configuration file (without a file: at the working directory), here and everywhere.",
@@ -444,25 +339,23 @@ class Settings(Section):
         examples=["relay"],
     )
     group: str | None = Field(default=None, description="The group to go with it. Default: the user's own.")
-    workers: Annotated[int, PlainValidator(_one_worker), Form("number")] = Field(
-        default=1, description="Processes that share the work."
-    )
+    workers: kinds.Workers = Field(default=1, description="Processes that share the work.")
     listen: Annotated[tuple[Listen, ...], Field(min_length=1), AfterValidator(_no_endpoint_twice)] = Field(
         default=(Listen(endpoint="tcp:2525:interface=127.0.0.1"),), description="Where clients come in."
     )
     accept: Accept = Field(default_factory=Accept, description="Whose mail is taken, and what it may be.")
     tell: Tell = Field(default_factory=Tell, description="Who is told what about addresses and the queue.")
-    forward: Annotated[Mapping[ForwardKey, Forward], AfterValidator(_sound)] = Field(
+    forward: Annotated[Mapping[kinds.ForwardKey, Forward], AfterValidator(_sound)] = Field(
         default_factory=dict,
         description="Addresses whose mail goes elsewhere: `ann@example.org`, `ann` (in every domain of ours) or "
         "`@example.org` (whatever does not exist there). The value is an address, a list, or a mapping.",
     )
-    postmaster: MailAddress | None = Field(
+    postmaster: kinds.MailAddress | None = Field(
         default=None,
         description="Where mail for `postmaster` goes (RFC 5321 §4.5.1), at this host and every domain of ours.",
         examples=["admin@example.org"],
     )
-    directory: Mapping[str, Person] = Field(
+    directory: Mapping[str, kinds.Person] = Field(
         default_factory=dict,
         description="What VRFY may tell: a name, and whose it is.",
         examples=["{crispin: Mark Crispin <mrc@example.org>}"],

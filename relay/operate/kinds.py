@@ -1,0 +1,128 @@
+"""The kinds of value as the settings name them: how each is read, and how it looks in documentation."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, PlainValidator, Strict, ValidationInfo
+
+from relay.message.address import Address
+from relay.operate import values
+from relay.operate.places import path_in
+from relay.route.table import NULL_SENDER, parse_pattern
+from relay.route.via import Way, parse_via
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a kind of value looks in documentation.
+
+    name  the kind, in words
+    show  a value as an operator would write it
+    """
+
+    name: str
+    show: Callable[[object], str] = str
+
+
+def _path(value: object, info: ValidationInfo) -> Path:
+    if isinstance(value, Path):
+        return value
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{values.shown(value)} is not a path; write it like /var/spool/relay")
+    folder: Path = (info.context or {}).get("folder", Path())
+    return path_in(folder, value)
+
+
+def _recipients(value: object, info: ValidationInfo) -> Path:
+    if isinstance(value, int):
+        raise ValueError(f"{value} is not a file; the number of recipients is limited by accept.max_recipients")
+    path = _path(value, info)
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}; create it, or remove this line")
+    return path
+
+
+def _one_or_more(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _via(value: object) -> Way:
+    texts = [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
+    if isinstance(value, list) and len(texts) == len(value):
+        return parse_via(texts)
+    if not isinstance(value, str):
+        raise ValueError(f"{values.shown(value)} is not a way; write it like smtp://smtp.provider.example:587")
+    return parse_via(value)
+
+
+def _pattern(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{values.shown(value)} is not a pattern; write it like example.org, ann@example.org or '*'")
+    return parse_pattern(value)
+
+
+def _sender(value: object) -> str:
+    return NULL_SENDER if value == NULL_SENDER else _pattern(value)
+
+
+def _one_worker(value: object) -> int:
+    if value != 1 or isinstance(value, bool):
+        raise ValueError(f"{values.shown(value)}: more than one worker comes in a later version; write 1")
+    return 1
+
+
+def _service(value: object) -> object:
+    if value == "submissions":
+        raise ValueError("TLS from the first byte comes in a later version; write submission")
+    return value
+
+
+def own_hostname() -> str:
+    """The machine's name, as far as it can stand in a greeting."""
+    try:
+        return values.parse_hostname(socket.gethostname())
+    except ValueError:
+        return "localhost"
+
+
+def _never(parse: Callable[[object], float]) -> Callable[[object], float | None]:
+    return lambda value: None if value in (None, "never") else parse(value)
+
+
+def _show_maybe(value: object) -> str:
+    return "never" if value is None else values.show_duration(float(str(value)))
+
+
+Duration = Annotated[
+    float, PlainValidator(values.parse_duration), Form("duration", lambda s: values.show_duration(float(str(s))))
+]
+DurationOrNever = Annotated[
+    float | None, PlainValidator(_never(values.parse_duration)), Form("duration, or `never`", _show_maybe)
+]
+Size = Annotated[int, PlainValidator(values.parse_size), Form("size", lambda n: values.show_size(int(str(n))))]
+Flag = Annotated[bool, Strict(), Form("true or false", lambda told: str(told).lower())]
+Count = Annotated[int, Strict(), Field(ge=1), Form("number from 1")]
+Factor = Annotated[float, Field(ge=1, le=100), Form("number from 1 to 100", lambda x: f"{x:g}")]
+Hostname = Annotated[str, PlainValidator(values.parse_hostname), Form("host name")]
+Domain = Annotated[str, PlainValidator(values.parse_domain), Form("domain")]
+Pattern = Annotated[str, PlainValidator(_pattern), Form("address, domain, `.domain` or `*`")]
+SenderPattern = Annotated[str, PlainValidator(_sender), Form("address, domain, `.domain`, `<>` or `*`")]
+MailAddress = Annotated[Address, PlainValidator(values.parse_address), Form("address")]
+Network = Annotated[values.Network, PlainValidator(values.parse_network), Form("network")]
+Endpoint = Annotated[str, PlainValidator(values.parse_endpoint), Form("endpoint")]
+DnsServer = Annotated[values.Server, PlainValidator(values.parse_server), Form("address of a server")]
+ForwardKey = Annotated[str, PlainValidator(values.parse_forward_key), Form("address")]
+Person = Annotated[str, PlainValidator(values.parse_person), Form("`Full Name <address>`")]
+Via = Annotated[Way, PlainValidator(_via), Form("way, or a list of hosts")]
+FolderPath = Annotated[Path, PlainValidator(_path), Form("folder")]
+LogPath = Annotated[Path, PlainValidator(_path), Form("file")]
+RecipientsPath = Annotated[Path, PlainValidator(_recipients), Form("file")]
+Addresses = Annotated[tuple[MailAddress, ...], Field(min_length=1), BeforeValidator(_one_or_more), Form("addresses")]
+Exposure = Literal["trusted", "anybody", "nobody"]
+Workers = Annotated[int, PlainValidator(_one_worker), Form("number")]
+ServiceName = Annotated[Literal["relay", "submission", "lmtp"], BeforeValidator(_service)]
