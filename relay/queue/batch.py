@@ -74,9 +74,9 @@ CREATE TEMP TRIGGER batch_written INSTEAD OF INSERT ON batch BEGIN
         SELECT value->>4, value->>5, value->>6, value->>7, value->>8,
                substr(NEW.blobs, value->>0, value->>1), substr(NEW.blobs, value->>2, value->>3)
         FROM json_each(NEW.messages);
-    INSERT INTO recipients(message, number, local, domain, wishes, lane, due_at, attempts, state, note)
+    INSERT INTO recipients(message, number, local, domain, wishes, lane, due_at, attempts, state, note, final)
         SELECT value->>0, value->>1, value->>2, value->>3, value->>4,
-               value->>5, value->>6, value->>7, value->>8, value->>9
+               value->>5, value->>6, value->>7, value->>8, value->>9, value->>10
         FROM json_each(NEW.recipients);
 
     UPDATE tally SET (messages, octets) = (

@@ -43,6 +43,17 @@ UPDATE recipients SET due_at = ?1 WHERE state = 3 AND (message, number) IN (
 
 EARLIEST_OWING: Final = "SELECT due_at FROM recipients WHERE state = 3 ORDER BY due_at LIMIT 1"
 
+# Of these keys those that still wait and are due: [lane, message, number].
+STILL_DUE: Final = """
+SELECT json_group_array(json_array(lane, message, number)) FROM recipients
+WHERE (message, number) IN (SELECT value->>0, value->>1 FROM json_each(?1)) AND state < 2 AND due_at <= ?2
+"""
+
+TAKE_UNCOUNTED: Final = """
+UPDATE recipients SET due_at = ?1, state = 1
+WHERE (message, number) IN (SELECT value->>1, value->>2 FROM json_each(?2))
+"""
+
 # ?1 message, ?2 numbers, ?3 due_at
 GIVE_BACK: Final = """
 UPDATE recipients SET
@@ -66,6 +77,14 @@ class Taken:
     numbers: tuple[int, ...]
 
 
+_ByLane = dict[tuple[str | None, int], list[int]]
+"""(lane, or None for what is owing; message) -> numbers."""
+
+
+def _as_taken(taken: _ByLane) -> list[Taken]:
+    return [Taken(message, tuple(sorted(numbers))) for (_, message), numbers in taken.items()]
+
+
 @dataclass(frozen=True, slots=True)
 class Lease:
     """The task of ``Store.lease``."""
@@ -79,7 +98,7 @@ class Lease:
     def __call__(self, writer: Writer) -> list[Taken]:
         if self.until <= self.now:
             raise ValueError(f"a lease from {self.now} until {self.until} is none")
-        taken: dict[tuple[str | None, int], list[int]] = {}
+        taken: _ByLane = {}
         if self.lane is None:
             self._take_owing(writer, taken)
         elif self.lane in self.resting:
@@ -93,17 +112,15 @@ class Lease:
             writer.lanes.served(lanes, self.now)
             if self.lane is not None and not found:
                 break
-        return [Taken(message, tuple(sorted(numbers))) for (_, message), numbers in taken.items()]
+        return _as_taken(taken)
 
-    def _take_owing(self, writer: Writer, taken: dict[tuple[str | None, int], list[int]]) -> None:
+    def _take_owing(self, writer: Writer, taken: _ByLane) -> None:
         found = json_text(writer.db, OWING, (self.now, self.limit))
         writer.db.execute(TAKE_OWING, (self.until, found)).fetchall()
         for message, number in json.loads(found):
             taken.setdefault((None, message), []).append(number)
 
-    def _take(
-        self, writer: Writer, lanes: list[str], of_each: int, taken: dict[tuple[str | None, int], list[int]]
-    ) -> int:
+    def _take(self, writer: Writer, lanes: list[str], of_each: int, taken: _ByLane) -> int:
         """Takes so many messages of each lane, and gives how many recipients that were."""
         first = [one for due in writer.lanes.first_due(lanes, self.now, of_each) for one in due]
         found = json_text(writer.db, DUE, (dumps(first),))
@@ -112,6 +129,23 @@ class Lease:
         for lane, message, number in keys:
             taken.setdefault((lane, message), []).append(number)
         return len(keys)
+
+
+@dataclass(frozen=True, slots=True)
+class TakeOverdue:
+    """The task of ``Store.overdue``, for keys that the reading thread has found."""
+
+    keys: Sequence[tuple[int, int]]
+    now: float
+    until: float
+
+    def __call__(self, writer: Writer) -> list[Taken]:
+        found = json_text(writer.db, STILL_DUE, (dumps(self.keys), self.now))
+        writer.db.execute(TAKE_UNCOUNTED, (self.until, found)).fetchall()
+        taken: _ByLane = {}
+        for lane, message, number in json.loads(found):
+            taken.setdefault((lane, message), []).append(number)
+        return _as_taken(taken)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,12 @@ T = TypeVar("T")
 
 PORTION_ROWS: Final = 500
 
+FIRST_KEY: Final = (-1, -1)
+LAST_KEY: Final = (1 << 62, 1 << 62)
+"""Before and after all keys of recipients (message, number)."""
+
+OVERDUE_WINDOW: Final = 5000  # recipients looked at for each ``overdue``: some milliseconds
+
 _RECIPIENT: Final = "json_array(number, local, domain, wishes, lane, due_at, attempts, state, note, warned, final)"
 
 # ?1 is [[message, [number, ...]], ...]
@@ -62,6 +68,19 @@ _KEYS: Final = """
 SELECT json_group_array(json_array(message, number)) FROM (
     SELECT message, number FROM recipients JOIN messages ON id = message
     WHERE (message, number) > (?, ?) {conditions} ORDER BY message, number LIMIT ?)
+"""
+
+_WINDOW_END: Final = """
+SELECT message, number FROM recipients WHERE (message, number) > (?, ?) ORDER BY message, number LIMIT 1 OFFSET ?
+"""
+
+# ?1, ?2 after this key; ?3, ?4 up to this key; ?5 now; ?6 warn_before; ?7 expire_before
+_OVERDUE: Final = """
+SELECT json_group_array(json_array(message, number)) FROM (
+    SELECT message, number FROM recipients JOIN messages ON id = message
+    WHERE (message, number) > (?1, ?2) AND (message, number) <= (?3, ?4) AND state < 2 AND due_at <= ?5
+      AND (accepted_at < ?7 OR (accepted_at < ?6 AND NOT warned))
+    ORDER BY message, number)
 """
 
 # SQLite's lower() knows ASCII only; what is more than that goes through Python.
@@ -179,6 +198,27 @@ class Listing:
         query = _KEYS.format(conditions=sql)
         found = json.loads(self._asked(lambda db: json_text(db, query, (*after, *bindings, limit))))
         return [(message, number) for message, number in found]
+
+    def overdue(
+        self, after: tuple[int, int], now: float, limit: int, warn_before: float, expire_before: float
+    ) -> tuple[list[tuple[int, int]], tuple[int, int]]:
+        """Keys of what is due and too old, of so many messages, within the next few thousand recipients after a key.
+
+        Also gives the key after which to look the next time: the whole queue is gone through, again and
+        again, and no call is long however large it is.
+        """
+
+        def ask(db: apsw.Connection) -> tuple[list[tuple[int, int]], tuple[int, int]]:
+            rows = db.execute(_WINDOW_END, (*after, OVERDUE_WINDOW - 1)).fetchall()
+            end = (int(str(rows[0][0])), int(str(rows[0][1]))) if rows else FIRST_KEY
+            bounds = (*after, *(end if rows else LAST_KEY), now, warn_before, expire_before)
+            return [(message, number) for message, number in json.loads(json_text(db, _OVERDUE, bounds))], end
+
+        keys, end = self._asked(ask)
+        messages = list(dict.fromkeys(message for message, _ in keys))
+        if len(messages) <= limit:
+            return keys, end
+        return [key for key in keys if key[0] < messages[limit]], (messages[limit - 1], LAST_KEY[1])
 
     def lanes(self, limit: int) -> Mapping[str, int]:
         return dict(json.loads(self._asked(lambda db: json_text(db, _LANES, (limit,)))))

@@ -74,7 +74,7 @@ def message_of(
 
 
 def recipient_row(message: int, number: int, new: NewRecipient) -> str:
-    """A new recipient as a JSON array, in the order of ``RECIPIENT_COLUMNS``."""
+    """A new recipient as a JSON array, in the order in which batch.py takes it."""
     recipient = new.recipient
     address = recipient.address
     _must_be_text(address.local, address.domain, new.lane)
@@ -84,17 +84,26 @@ def recipient_row(message: int, number: int, new: NewRecipient) -> str:
     state = CODES[new.state]
     if new.attempts and state == WAITING:
         state = IN_HAND
-    note = printable(new.note) if new.note else ""
     return dumps(
-        (message, number, address.local, address.domain, wishes, new.lane, new.due_at, new.attempts, state, note)
+        (
+            message,
+            number,
+            address.local,
+            address.domain,
+            wishes,
+            new.lane,
+            new.due_at,
+            new.attempts,
+            state,
+            printable(new.note),
+            _told(new.final),
+        )
     )
 
 
 def change_row(message: int, one: QueuedRecipient) -> str:
-    """What has become of a recipient, as a JSON array, in the order of ``CHANGED_COLUMNS``."""
+    """What has become of a recipient, as a JSON array, in the order in which batch.py takes it."""
     _must_be_text(one.lane)
-    final = one.final
-    told = None if final is None else (final.action.value, final.status, final.reply, final.hop, final.at)
     return dumps(
         (
             message,
@@ -105,7 +114,7 @@ def change_row(message: int, one: QueuedRecipient) -> str:
             CODES[one.state],
             printable(one.note),
             int(one.warned),
-            told,
+            _told(one.final),
         )
     )
 
@@ -137,9 +146,15 @@ def recipient_of(row: list[Any]) -> QueuedRecipient:
 def queued(recipients: tuple[NewRecipient, ...]) -> tuple[QueuedRecipient, ...]:
     """New recipients as they are once they are in the queue."""
     return tuple(
-        QueuedRecipient(number, new.recipient, new.lane, new.due_at, new.attempts, new.state, new.note)
+        QueuedRecipient(
+            number, new.recipient, new.lane, new.due_at, new.attempts, new.state, new.note, False, new.final
+        )
         for number, new in enumerate(recipients)
     )
+
+
+def _told(final: Final | None) -> tuple[str | float, ...] | None:
+    return None if final is None else (final.action.value, final.status, final.reply, final.hop, final.at)
 
 
 def _must_be_text(*texts: str) -> None:

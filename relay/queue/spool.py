@@ -50,7 +50,7 @@ class Spool:
         self.bodies = directory / BODIES
         self.reserve = directory / RESERVE
         self._files = files
-        directory.mkdir(0o700, parents=True, exist_ok=True)
+        make(directory, files)
         make_ours(directory)
         self._lock = lock(directory)
 
@@ -68,6 +68,7 @@ class Spool:
             os.fchmod(fd, 0o600)
         finally:
             os.close(fd)
+        self._files.sync_directory(path.parent)  # SQLite does this for its log, and takes this file as it finds it
 
     def set_aside_database(self, name: str) -> Path:
         """Moves the database and all bodies away, together, and gives the place where they are now."""
@@ -94,6 +95,13 @@ class Spool:
         place = self.directory / SET_ASIDE
         self._files.make_directory(place)
         return place
+
+
+def make(directory: Path, files: Files) -> None:
+    """Makes the directory and its parents, each with its name synced."""
+    if not directory.parent.exists():
+        make(directory.parent, files)
+    files.make_directory(directory)
 
 
 def make_ours(directory: Path) -> None:

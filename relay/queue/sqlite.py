@@ -32,8 +32,8 @@ from relay.queue.bodies import Bodies, BodyDraft
 from relay.queue.committer import Committer
 from relay.queue.files import DiskFiles, Files
 from relay.queue.ids import IdSource, to_number, to_text
-from relay.queue.leasing import GiveBack, Lease, NextDue, Taken
-from relay.queue.listing import PORTION_ROWS, Broken, Found, Listing, row_of
+from relay.queue.leasing import GiveBack, Lease, NextDue, Taken, TakeOverdue
+from relay.queue.listing import FIRST_KEY, LAST_KEY, PORTION_ROWS, Broken, Found, Listing, row_of
 from relay.queue.opening import Opening
 from relay.queue.operating import Hold, Keys, Release, Remove, Retry
 from relay.queue.rows import change_row, message_row, queued, recipient_row
@@ -97,6 +97,7 @@ class SqliteStore:
         self._tell = tell
         self._is_closed = False
         self._looked_at = clock.seconds()
+        self._overdue_after = FIRST_KEY
         self._spool = Spool(directory, files)
         self._reserve = Reserve(self._spool.reserve, reserve_octets, files)
         self._writer = Writer(self._spool.database, self._reserve, clock, vfs)
@@ -183,6 +184,18 @@ class SqliteStore:
         task = Task(SetAside(broken.message, broken.why, self._clock.seconds()))
         self.committer.add(task).addErrback(lambda _: None)  # told by the committer; met again after its lease
 
+    def overdue(
+        self, now: float, until: float, limit: int, warn_before: float, expire_before: float
+    ) -> Deferred[Sequence[Leased]]:
+        def found(found: tuple[Keys, tuple[int, int]]) -> Deferred[Sequence[Leased]] | Sequence[Leased]:
+            keys, self._overdue_after = found
+            if not keys:
+                return ()
+            return self.committer.add(Task(TakeOverdue(keys, now, until))).addCallback(self._read_taken)
+
+        look = partial(self._listing.overdue, self._overdue_after, now, limit, warn_before, expire_before)
+        return self._read(look).addCallback(found)
+
     def record(self, settlement: Settlement) -> Deferred[Reported]:
         number = to_number(settlement.message_id)
         change = Change(finished=[f"[{number},{place}]" for place in settlement.finished])
@@ -239,7 +252,7 @@ class SqliteStore:
     # -- for operators --------------------------------------------------------------------------
 
     async def list(self, selection: Selection = EVERYTHING, after: str = "") -> AsyncIterator[QueueRow]:
-        key = (to_number(after), 1 << 62) if after else (-1, -1)
+        key = (to_number(after), LAST_KEY[1]) if after else FIRST_KEY
         while True:
             rows = await self._read(partial(self._listing.rows, selection, key))
             for row in rows:
@@ -274,7 +287,7 @@ class SqliteStore:
     ) -> Deferred[int]:
         async def steps() -> int:
             changed = 0
-            key = (-1, -1)
+            key = FIRST_KEY
             while True:
                 keys = await self._read(partial(self._listing.keys, selection, states, key, STEP_RECIPIENTS))
                 if keys:

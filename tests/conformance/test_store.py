@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 
 from relay.message.address import Address, parse_mailbox
 from relay.message.envelope import Body, Envelope, Message, Notify, Origin, Recipient, Ret
@@ -62,7 +63,7 @@ def store(request: pytest.FixtureRequest, clock: Clock, tmp_path: Path) -> Itera
 def now(fired: Deferred[T]) -> T:
     """What a Deferred that has fired fired with."""
     results: list[T] = []
-    failures = []
+    failures: list[Failure] = []
     fired.addCallbacks(results.append, failures.append)
     if failures:
         failures[0].raiseException()
@@ -348,6 +349,53 @@ def test_giving_back_what_is_gone_is_no_error(store: Store) -> None:
     assert whole(store, message.id)[1][0].attempts == 0
 
 
+# -- what is too old --------------------------------------------------------------------------------
+
+
+def overdue(store: Store, limit: int = 100) -> list[tuple[str, tuple[int, ...]]]:
+    """With a warning after 100 seconds and giving up after 1000."""
+    leased = now(store.overdue(NOW, NOW + 50, limit, NOW - 100, NOW - 1000))
+    return sorted((one.message.id, tuple(each.number for each in one.recipients)) for one in leased)
+
+
+def test_what_is_due_and_too_old_is_given_though_nobody_serves_its_lane(store: Store) -> None:
+    """Expiry and the delay warning hold while a destination rests, too."""
+    queue(store, accepted_at=NOW - 100)
+    old = queue(store, to("a@one.example"), to("b@two.example", state=State.HELD), accepted_at=NOW - 101)
+    queue(store, to("a@one.example", due_at=NOW + 1), accepted_at=NOW - 5000)
+    expired = queue(store, accepted_at=NOW - 1001)
+    (one, _) = whole(store, old.id)[1]
+    (two,) = whole(store, expired.id)[1]
+    assert overdue(store) == [(old.id, (0,)), (expired.id, (0,))]
+    assert whole(store, old.id)[1][0] == replace(one, due_at=NOW + 50)
+    assert overdue(store) == []
+    warned = (replace(one, warned=True),)
+    now(store.record(Settlement(old.id, changed=warned)))
+    now(store.record(Settlement(expired.id, changed=(replace(two, warned=True),))))
+    assert overdue(store) == [(expired.id, (0,))]
+
+
+def test_overdue_gives_the_recipients_of_a_message_by_lane_and_so_many_messages(store: Store) -> None:
+    messages = [
+        queue(store, to("a@one.example"), to("b@two.example"), to("c@one.example"), accepted_at=NOW - 2000)
+        for _ in range(5)
+    ]
+    found = []
+    for _ in range(10):
+        portion = overdue(store, limit=2)
+        assert len(portion) in (0, 2, 4)
+        found += portion
+    assert found == [(message.id, numbers) for message in messages for numbers in ((0, 2), (1,))]
+
+
+def test_what_is_overdue_is_due_again_when_its_lease_is_over(store: Store) -> None:
+    queue(store, accepted_at=NOW - 2000)
+    overdue(store)
+    assert not lease(store)
+    assert now(store.next_due()) == NOW + 50
+    assert lease(store, NOW + 50)[0].recipients[0].attempts == 1
+
+
 # -- results ----------------------------------------------------------------------------------------
 
 
@@ -431,6 +479,13 @@ def test_what_is_owing_is_given_once_it_is_due_whatever_its_lane(store: Store) -
     assert leased.recipients == tuple(replace(each, due_at=NOW + 50) for each in owing)
     assert not lease(store, NOW + 6)
     assert len(lease(store, NOW + 50)) == 1
+
+
+def test_a_recipient_may_owe_from_the_beginning(store: Store) -> None:
+    final = Final(Action.EXPANDED, "2.1.5", "250 2.1.5 became several", "", NOW)
+    message = queue(store, to("a@one.example", state=State.OWING, final=final), to("b@one.example"))
+    assert whole(store, message.id)[1][0].final == final
+    assert {one.final for each in lease(store) for one in each.recipients} == {final, None}
 
 
 def test_only_so_many_messages_that_owe_are_given(store: Store) -> None:
