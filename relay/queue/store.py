@@ -250,6 +250,8 @@ class Store(Protocol):
         Waiting recipients with ``due_at`` not after ``now``, of at most ``limit`` messages, whose message was accepted
         before ``expire_before``, or before ``warn_before`` while the recipient is not ``warned``.  Moves each one's
         ``due_at`` to ``until`` as ``lease`` does, but counts no attempt: they are warned of or given up, not tried.
+
+        Each call may look at a part of the queue only, and the next goes on from there.
         """
         ...
 

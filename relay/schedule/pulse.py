@@ -23,6 +23,8 @@ from relay.schedule.settings import ScheduleSettings
 PULSE_S = 60.0
 LEAP_S = 600.0
 """More than this beyond the expected, and the clock was set, or the machine slept."""
+LOOKS = 10
+"""A store may look at a part of a large queue at a time: so many parts each minute."""
 
 
 class Pulse:
@@ -82,7 +84,7 @@ class Pulse:
         self._call = self._clock.callLater(PULSE_S, self._beat)
         self._destinations.forget_idle()
         if self._fetch.wants_room or self._destinations.any_left_behind():
-            self._sweep()
+            self._sweep(LOOKS)
         if self._destinations.catch_up(self._hand.free()):
             self._fetch.due(now)
 
@@ -96,8 +98,8 @@ class Pulse:
         self._destinations.clock_leapt_back()
         self._store.retry(EVERYTHING, now).addCallbacks(lambda _: self._fetch.due(now), self._refused)
 
-    def _sweep(self) -> None:
-        """Takes what is due and has waited longer than a warning or giving up allows."""
+    def _sweep(self, looks: int) -> None:
+        """Takes what is due and has waited longer than a warning or giving up allows; looks so often."""
         now = self._clock.seconds()
         if self._sweeping or self._call is None or now < self._not_before:
             return
@@ -106,13 +108,15 @@ class Pulse:
         warn_before = 0.0 if retry.warn_after_s is None else now - retry.warn_after_s
         self._store.overdue(
             now, now + self.settings.lease_s, self.settings.per_lease, warn_before, now - retry.give_up_after_s
-        ).addCallbacks(self._swept, self._refused)
+        ).addCallbacks(self._swept, self._refused, (looks,))
 
-    def _swept(self, leased: Sequence[Leased]) -> None:
+    def _swept(self, leased: Sequence[Leased], looks: int) -> None:
         self._sweeping = False
         self._taken(leased)
-        if len(leased) >= self.settings.per_lease:
-            self._clock.callLater(0, self._sweep)
+        if len(leased) < self.settings.per_lease:
+            looks -= 1
+        if looks > 0:  # when memory is full, no faster than what was taken is settled
+            self._clock.callLater(0.0 if self._hand.free() else 1.0, self._sweep, looks)
 
     def _refused(self, failure: Failure) -> None:
         self._sweeping = False
