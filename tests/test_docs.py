@@ -27,7 +27,7 @@ def test_every_rfc_cited_in_the_code_is_in_the_table() -> None:
 def test_every_path_that_a_document_names_is_there(document: Path) -> None:
     text = document.read_text("utf-8")
     named = re.findall(r"`((?:relay|tests|docs|etc|twisted|bench)/[\w./-]*)`", text)
-    named += [target for target in re.findall(r"\]\(([\w./-]+)\)", text)]
+    named += re.findall(r"\]\(([\w./-]+)\)", text)
     for name in named:
         # What users say is `relay/…` from the root; links are from the document.
         assert (ROOT / name).exists() or (document.parent / name).exists(), f"{document.name} names {name}"

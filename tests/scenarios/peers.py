@@ -112,7 +112,8 @@ def start_relay(folder: Path, config: str, port: int, spool: Path | None = None)
     path = folder / "relay.yaml"
     listen = f"listen:\n  - endpoint: tcp:{port}:interface=127.0.0.1\n"
     path.write_text(
-        ("" if "hostname:" in config else "hostname: relay.test\n") + f"spool: {spool}\n{listen}{config}", encoding="utf-8"
+        ("" if "hostname:" in config else "hostname: relay.test\n") + f"spool: {spool}\n{listen}{config}",
+        encoding="utf-8",
     )
     log = folder / "relay.log"
     with log.open("ab") as stream:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import smtplib
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -68,42 +68,44 @@ def small_disk(place: Path, octets: int) -> Iterator[Path]:
 
 def test_a_full_disk_is_452_and_passes_by_itself(tmp_path: Path) -> None:
     """Our own trouble is never 5yz: the sender keeps the mail and comes back (RFC 5321 §4.2.3)."""
-    with small_disk(tmp_path / "disk", 16 * MIB) as disk, destination(data_size_limit=60 * MIB) as hop:
-        with running_relay(tmp_path / "r", via(hop.port), spool=disk / "spool") as relay:
-            filler = disk / "filler"
-            with filler.open("wb") as stream:
+    with ExitStack() as stack:
+        disk = stack.enter_context(small_disk(tmp_path / "disk", 64 * MIB))
+        hop = stack.enter_context(destination(data_size_limit=60 * MIB))
+        relay = stack.enter_context(running_relay(tmp_path / "r", via(hop.port), spool=disk / "spool"))
+        filler = disk / "filler"
+        with filler.open("wb") as stream:
+            try:
+                while True:
+                    stream.write(bytes(64 * 1024))
+                    stream.flush()
+            except OSError:
+                pass
+        answers: list[int] = []
+        kept: list[str] = []
+        with smtplib.SMTP("127.0.0.1", relay.port) as client:
+            for number in range(40):
+                name = f"full{number}"
                 try:
-                    while True:
-                        stream.write(bytes(64 * 1024))
-                        stream.flush()
-                except OSError:
-                    pass
-            answers: list[int] = []
-            kept: list[str] = []
+                    client.sendmail("ann@client.example", [f"{name}@elsewhere.example"], letter(MIB, name))
+                    kept.append(name)
+                except smtplib.SMTPDataError as refused:
+                    answers.append(refused.smtp_code)
+                except smtplib.SMTPSenderRefused as refused:
+                    answers.append(refused.smtp_code)
+        assert answers
+        assert set(answers) <= {452, 451}
+        filler.unlink()
+
+        def accepted() -> bool:
             with smtplib.SMTP("127.0.0.1", relay.port) as client:
-                for number in range(40):
-                    name = f"full{number}"
-                    try:
-                        client.sendmail("ann@client.example", [f"{name}@elsewhere.example"], letter(MIB, name))
-                        kept.append(name)
-                    except smtplib.SMTPDataError as refused:
-                        answers.append(refused.smtp_code)
-                    except smtplib.SMTPSenderRefused as refused:
-                        answers.append(refused.smtp_code)
-            assert answers
-            assert set(answers) <= {452, 451}
-            filler.unlink()
+                try:
+                    client.sendmail("ann@client.example", ["after@elsewhere.example"], letter(MIB, "after"))
+                except smtplib.SMTPException:
+                    return False
+            return True
 
-            def accepted() -> bool:
-                with smtplib.SMTP("127.0.0.1", relay.port) as client:
-                    try:
-                        client.sendmail("ann@client.example", ["after@elsewhere.example"], letter(MIB, "after"))
-                    except smtplib.SMTPException:
-                        return False
-                return True
-
-            wait_until(accepted, "mail is taken again when there is room")
-            wait_until(
-                lambda: {*kept, "after"} <= {a.recipients[0].split("@")[0] for a in hop.arrived},
-                "all that was accepted",
-            )
+        wait_until(accepted, "mail is taken again when there is room")
+        wait_until(
+            lambda: {*kept, "after"} <= {a.recipients[0].split("@")[0] for a in hop.arrived},
+            "all that was accepted",
+        )
