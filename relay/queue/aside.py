@@ -28,11 +28,7 @@ FROM (SELECT 1) LEFT JOIN messages ON id = ?1
 
 _LEAVE_TALLY: Final = """
 UPDATE tally SET
-    (waiting, held, owing) = (
-        SELECT tally.waiting - count(*) FILTER (WHERE state < 2),
-               tally.held - count(*) FILTER (WHERE state = 2),
-               tally.owing - count(*) FILTER (WHERE state = 3)
-        FROM recipients WHERE message = ?1),
+    recipients = recipients - (SELECT count(*) FROM recipients WHERE message = ?1),
     (messages, octets) = (
         SELECT tally.messages - count(*), tally.octets - coalesce(sum(size), 0) FROM messages WHERE id = ?1),
     set_aside = set_aside + 1

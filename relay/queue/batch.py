@@ -32,17 +32,9 @@ CREATE TEMP VIEW batch(messages, blobs, octets, recipients, finished, changed, i
 CREATE TEMP TRIGGER batch_written INSTEAD OF INSERT ON batch BEGIN
     DELETE FROM gone;
 
-    -- Who is finished or changed leaves the tally as what he was ...
-    UPDATE tally SET (waiting, held, owing) = (
-        SELECT tally.waiting - count(*) FILTER (WHERE state < 2),
-               tally.held - count(*) FILTER (WHERE state = 2),
-               tally.owing - count(*) FILTER (WHERE state = 3)
-        FROM recipients WHERE (message, number) IN (
-            SELECT value->>0, value->>1 FROM json_each(NEW.finished) UNION
-            SELECT value->>0, value->>1 FROM json_each(NEW.changed)));
-
     DELETE FROM recipients
         WHERE (message, number) IN (SELECT value->>0, value->>1 FROM json_each(NEW.finished));
+    UPDATE tally SET recipients = recipients - changes() + json_array_length(NEW.recipients);
 
     -- (an operator's hold outlives a deferral, with its note)
     UPDATE recipients SET
@@ -54,15 +46,6 @@ CREATE TEMP TRIGGER batch_written INSTEAD OF INSERT ON batch BEGIN
                      value->>8 AS final
               FROM json_each(NEW.changed)) AS new
         WHERE recipients.message = new.message AND recipients.number = new.number;
-
-    -- ... and comes back as what he is.
-    UPDATE tally SET (waiting, held, owing) = (
-        SELECT tally.waiting + count(*) FILTER (WHERE state < 2),
-               tally.held + count(*) FILTER (WHERE state = 2),
-               tally.owing + count(*) FILTER (WHERE state = 3)
-        FROM (SELECT state FROM recipients
-                  WHERE (message, number) IN (SELECT value->>0, value->>1 FROM json_each(NEW.changed))
-              UNION ALL SELECT value->>8 FROM json_each(NEW.recipients)));
 
     INSERT INTO gone
         SELECT id, size, content IS NULL FROM messages
@@ -85,10 +68,23 @@ CREATE TEMP TRIGGER batch_written INSTEAD OF INSERT ON batch BEGIN
             FROM gone),
         ids_below = max(ids_below, NEW.ids_below);
 END;
+
+-- Held and owing are rare: these count them whatever statement makes or ends them, and cost nothing else.
+CREATE TEMP TRIGGER rare_begun AFTER INSERT ON recipients WHEN NEW.state >= 2 BEGIN
+    UPDATE tally SET held = held + (NEW.state = 2), owing = owing + (NEW.state = 3);
+END;
+CREATE TEMP TRIGGER rare_ended AFTER DELETE ON recipients WHEN OLD.state >= 2 BEGIN
+    UPDATE tally SET held = held - (OLD.state = 2), owing = owing - (OLD.state = 3);
+END;
+CREATE TEMP TRIGGER rare_changed AFTER UPDATE OF state ON recipients
+WHEN NEW.state <> OLD.state AND (NEW.state >= 2 OR OLD.state >= 2) BEGIN
+    UPDATE tally SET held = held + (NEW.state = 2) - (OLD.state = 2),
+                     owing = owing + (NEW.state = 3) - (OLD.state = 3);
+END;
 """
 
 TALLY: Final = """
-SELECT json_array(messages, octets, waiting, held, owing, set_aside, ids_below,
+SELECT json_array(messages, octets, recipients, held, owing, set_aside, ids_below,
                   (SELECT accepted_at FROM messages ORDER BY id LIMIT 1)) FROM tally
 """
 
@@ -140,7 +136,7 @@ class Tally:
 
     messages: int = 0
     octets: int = 0
-    waiting: int = 0
+    recipients: int = 0
     held: int = 0
     owing: int = 0
     set_aside: int = 0

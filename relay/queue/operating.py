@@ -26,7 +26,6 @@ _RETRY: Final = (
     f"UPDATE recipients SET state = 0, due_at = ?2 WHERE {_THESE} AND (state = 0 OR state = 1 AND due_at <= ?2)"
 )
 _COUNT: Final = f"SELECT count(*) FROM recipients WHERE {_THESE}"
-_HELD: Final = "UPDATE tally SET waiting = waiting - ?1, held = held + ?1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +35,7 @@ class Hold:
 
     def __call__(self, writer: Writer) -> int:
         writer.db.execute(_HOLD, (dumps(self.keys), self.why)).fetchall()
-        changed = writer.db.changes()
-        writer.db.execute(_HELD, (changed,)).fetchall()
-        return changed
+        return writer.db.changes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +44,7 @@ class Release:
     now: float
 
     def __call__(self, writer: Writer) -> int:
-        changed = _made_due(writer, _RELEASE, self.keys, self.now)
-        writer.db.execute(_HELD, (-changed,)).fetchall()
-        return changed
+        return _made_due(writer, _RELEASE, self.keys, self.now)
 
 
 @dataclass(frozen=True, slots=True)

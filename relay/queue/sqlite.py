@@ -303,7 +303,11 @@ class SqliteStore:
         return Counts(
             messages=tally.messages,
             octets=tally.octets,
-            recipients={State.WAITING: tally.waiting, State.HELD: tally.held, State.OWING: tally.owing},
+            recipients={
+                State.WAITING: tally.recipients - tally.held - tally.owing,
+                State.HELD: tally.held,
+                State.OWING: tally.owing,
+            },
             oldest_at=tally.oldest_at,
             set_aside=tally.set_aside + self._files_aside,
         )
