@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from twisted.internet import reactor
 
-from relay.message.address import parse_mailbox
+from relay.message.address import Address, parse_mailbox
 from relay.operate.config import load
 from relay.operate.logfile import LogFile
 from relay.operate.service import RelayService
@@ -30,7 +30,7 @@ SCRIPTED = frozenset({"lmtp", "remote-queue"})
 
 def configuration(dialogue: Dialogue, folder: Path, port: int) -> dict[str, Any] | None:
     """The configuration that sets a relay up as the dialogue wants it; None when there is no such."""
-    if dialogue.name in SCRIPTED or NOT_BY_CONFIGURATION.intersection(key for key, _ in dialogue.settings):
+    if NOT_BY_CONFIGURATION.intersection(key for key, _ in dialogue.settings):
         return None
     hostname = next(iter(dialogue.setting("hostname")), "foo.com")
     users = [user for line in dialogue.setting("users") for user in line.split()]
@@ -60,7 +60,7 @@ def configuration(dialogue: Dialogue, folder: Path, port: int) -> dict[str, Any]
 
 
 def _mailboxes(dialogue: Dialogue) -> list[str]:
-    return [person.partition("<")[2].rstrip(">") for person in _directory(dialogue).values()]
+    return [str(_mailbox(person)) for person in _directory(dialogue).values()]
 
 
 def _forwards(dialogue: Dialogue) -> dict[str, Any]:
@@ -75,17 +75,14 @@ def _forwards(dialogue: Dialogue) -> dict[str, Any]:
 
 
 def _directory(dialogue: Dialogue) -> dict[str, str]:
-    directory: dict[str, str] = {}
-    for line in dialogue.setting("directory"):
-        user, _, person = line.partition(": ")
-        if user in directory:  # two of that name: each has a user name of his own, and the name is ambiguous
-            user = parse_mailbox(person.partition("<")[2].rstrip(">")).local
-        directory[user] = person
-    names = [line.partition(": ")[0] for line in dialogue.setting("directory")]
-    for user in [user for user in directory if names.count(user) > 1]:
-        person = directory.pop(user)
-        directory[parse_mailbox(person.partition("<")[2].rstrip(">")).local] = person
-    return directory
+    """Two of one name have each a user name of their own, and the name they share is ambiguous."""
+    entries = [line.split(": ", 1) for line in dialogue.setting("directory")]
+    names = [user for user, _ in entries]
+    return {user if names.count(user) == 1 else _mailbox(person).local: person for user, person in entries}
+
+
+def _mailbox(person: str) -> Address:
+    return parse_mailbox(person.partition("<")[2].rstrip(">"))
 
 
 def main() -> None:

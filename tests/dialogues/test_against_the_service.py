@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.dialogues.hosting import configuration
+from tests.dialogues.hosting import SCRIPTED, configuration
 from tests.dialogues.player import dialogues, play, read
 from tests.scenarios.peers import free_port
 
@@ -27,6 +27,8 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]]:
     by_settings: dict[object, int] = {}
     for path in dialogues():
         dialogue = read(path)
+        if dialogue.name in SCRIPTED:
+            continue
         if dialogue.settings not in by_settings:
             folder = place / dialogue.name
             folder.mkdir()

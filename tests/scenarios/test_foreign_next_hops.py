@@ -130,7 +130,8 @@ def test_a_real_postfix_takes_it(tmp_path: Path) -> None:
     open_to_all(tmp_path)
     mail.chmod(0o777)
     (config / "main.cf").write_text(
-        f"queue_directory = {queue}\ndata_directory = {tmp_path}/data\ncompatibility_level = 3.6\nmaillog_file = /dev/stdout\n"
+        f"queue_directory = {queue}\ndata_directory = {tmp_path}/data\n"
+        "compatibility_level = 3.6\nmaillog_file = /dev/stdout\n"
         "inet_interfaces = 127.0.0.1\ninet_protocols = ipv4\nmyhostname = postfix.test\nmydestination =\n"
         f"mynetworks = 127.0.0.0/8\nvirtual_mailbox_domains = elsewhere.example\nvirtual_mailbox_base = {mail}\n"
         "virtual_mailbox_maps = static:box/\nvirtual_uid_maps = static:65534\nvirtual_gid_maps = static:65534\n"
