@@ -66,17 +66,21 @@ class RunningRelay(RelayService):
 
     def __init__(self, config: Config, reactor: IReactorTime, load_again: partial[Config]) -> None:
         try:
-            log = StepLog(reactor, LogFile(reactor, config.log.file), config.log.format, config.log.level)
+            file = LogFile(reactor, config.log.file)
         except OSError as error:
-            raise usage.UsageError(f"{config.place('log.file')}: {config.log.file}: {error.strerror}") from None
+            raise SystemExit(f"relay: {config.place('log.file')}: {config.log.file}: {error.strerror}") from None
+        log = StepLog(reactor, file, config.log.format, config.log.level)
         super().__init__(config, real_surroundings(reactor, config), log, load_again)
         self._reactor: Any = reactor
+        self._file = file
 
     def privilegedStartService(self) -> None:
         try:
             super().privilegedStartService()
         except CannotStart as why:
             raise SystemExit(f"relay: {why}") from None
+        if self.identity is not None:
+            self._file.give_to(self.identity.uid, self.identity.gid)
 
     def startService(self) -> None:
         if self.config.log.file is not None:  # else twistd's own log, on the same terminal, shows them
@@ -85,7 +89,17 @@ class RunningRelay(RelayService):
             super().startService()
         except CannotStart as why:
             raise SystemExit(f"relay: {why}") from None
-        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
+        self._reactor.callWhenRunning(self._mind_signals)
+
+    def _mind_signals(self) -> None:
+        reactor = self._reactor
+        signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(self.reload))
+        # The reactor's own answer to SIGTERM ends the process by that signal, as if it had not been minded.
+        signal.signal(signal.SIGTERM, lambda *_: reactor.callFromThread(self._end))
+
+    def _end(self) -> None:
+        if self._reactor.running:
+            self._reactor.stop()
 
 
 def make_service(options: Options) -> IService:

@@ -32,6 +32,7 @@ from relay.policy.policy import Policy
 from relay.policy.policy import Service as Kind
 from relay.policy.recipients import RecipientList
 from relay.queue.store import Selection, StoreUnavailable
+from relay.receive.attendance import Attendance
 from relay.receive.factory import SmtpServerFactory
 from relay.receive.recipients import RecipientFile
 from relay.route.reverse import ReverseNames
@@ -61,9 +62,10 @@ class Doorway(Factory):
 class RelayService(Service):
     """A whole relay.
 
-    config  as it is in force
-    load    reads the configuration again, for a reload; raises ConfigFaults
-    log     where steps are told
+    config    as it is in force
+    load      reads the configuration again, for a reload; raises ConfigFaults
+    log       where steps are told
+    identity  the user to become, once the ports are bound; None: stay who we are
     """
 
     def __init__(
@@ -73,7 +75,7 @@ class RelayService(Service):
         self.tell = log
         self._load = load
         self._around = surroundings
-        self._identity: privileges.Identity | None = None
+        self.identity: privileges.Identity | None = None
         self._doors: list[tuple[Doorway, Kind]] = []
         self._ports: list[IListeningPort] = []
         self._factories: list[SmtpServerFactory] = []
@@ -86,8 +88,8 @@ class RelayService(Service):
         config = self.config
         try:
             if config.user is not None:
-                self._identity = privileges.identity(config.user, config.group)
-            privileges.prepare_spool(config.spool, self._identity)
+                self.identity = privileges.identity(config.user, config.group)
+            privileges.prepare_spool(config.spool, self.identity)
         except privileges.PrivilegesFault as fault:
             raise CannotStart(str(fault)) from None
         for number, listen in enumerate(config.listen):
@@ -109,8 +111,8 @@ class RelayService(Service):
         if not self._doors:
             self.privilegedStartService()
         try:
-            if self._identity is not None:
-                privileges.drop(self._identity)
+            if self.identity is not None:
+                privileges.drop(self.identity)
             self.store = self._around.open_store(self.config.spool, self.tell)
         except (privileges.PrivilegesFault, StoreUnavailable) as fault:
             raise CannotStart(str(fault)) from None
@@ -163,7 +165,7 @@ class RelayService(Service):
         """Everything is there: work begins, and clients are let in."""
         self.runner.start()
         self._watch_recipients()
-        settings = rules.receive_settings(self.config)
+        settings, attendance = rules.receive_settings(self.config), Attendance()
         for door, kind in self._doors:
             factory = SmtpServerFactory(
                 clock=self._around.reactor,
@@ -176,6 +178,7 @@ class RelayService(Service):
                 tell=self.tell,
                 reverse_name=self._reverse.name_now,
                 has_room=self._disk.has_room,
+                attendance=attendance,
             )
             self._factories.append(factory)
             door.inner = factory

@@ -28,10 +28,13 @@ SCRIPTED = frozenset({"lmtp", "remote-queue"})
 """Dialogues whose server has full mailboxes and queues that only the script of the bare session gives it."""
 
 
-def configuration(dialogue: Dialogue, folder: Path, port: int) -> dict[str, Any] | None:
-    """The configuration that sets a relay up as the dialogue wants it; None when there is no such."""
-    if NOT_BY_CONFIGURATION.intersection(key for key, _ in dialogue.settings):
-        return None
+def is_for_the_service(dialogue: Dialogue) -> bool:
+    """Whether a configuration can set a relay up as the dialogue wants it."""
+    return dialogue.name not in SCRIPTED and NOT_BY_CONFIGURATION.isdisjoint(key for key, _ in dialogue.settings)
+
+
+def configuration(dialogue: Dialogue, folder: Path, port: int) -> dict[str, Any]:
+    """The configuration that sets a relay up as the dialogue wants it."""
     hostname = next(iter(dialogue.setting("hostname")), "foo.com")
     users = [user for line in dialogue.setting("users") for user in line.split()]
     (folder / "recipients").write_text("\n".join([*users, *_mailboxes(dialogue)]) + "\n", encoding="utf-8")

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.dialogues.hosting import SCRIPTED, configuration
+from tests.dialogues.hosting import configuration, is_for_the_service
 from tests.dialogues.player import dialogues, play, read
 from tests.scenarios.peers import free_port
 
 pytestmark = pytest.mark.endtoend
+
+PATHS = [path for path in dialogues() if is_for_the_service(read(path))]
 
 
 @pytest.fixture(scope="module")
@@ -25,19 +27,12 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]]:
     place = tmp_path_factory.mktemp("dialogues")
     found: dict[str, int] = {}
     by_settings: dict[object, int] = {}
-    for path in dialogues():
-        dialogue = read(path)
-        if dialogue.name in SCRIPTED:
-            continue
+    for dialogue in map(read, PATHS):
         if dialogue.settings not in by_settings:
             folder = place / dialogue.name
             folder.mkdir()
             port = free_port()
             config = configuration(dialogue, folder, port)
-            if config is None:
-                (folder / "recipients").unlink(missing_ok=True)
-                folder.rmdir()
-                continue
             (folder / "relay.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
             by_settings[dialogue.settings] = port
         found[dialogue.name] = by_settings[dialogue.settings]
@@ -54,11 +49,9 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]]:
 
 
 @pytest.mark.parametrize("cut", [None, 5], ids=["whole", "by-five"])
-@pytest.mark.parametrize("path", dialogues(), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_dialogue(path: Path, cut: int | None, ports: dict[str, int]) -> None:
     dialogue = read(path)
-    if dialogue.name not in ports:
-        pytest.skip("set up in a way that only the bare session can be")
     with socket.create_connection(("127.0.0.1", ports[dialogue.name]), timeout=10) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
