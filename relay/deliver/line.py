@@ -88,6 +88,7 @@ class Line:
             self._pool.count -= 1
             opening.cancel()
         self._turn_away(Deferred(SHUTTING_DOWN))
+        self._pool.changed(self)
 
     # -- openings ----------------------------------------------------------------------------
 

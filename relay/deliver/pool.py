@@ -56,6 +56,7 @@ class Pool:
     def stop(self) -> defer.Deferred[None]:
         """Takes leave of idle hops and turns away those who wait; fires when what is under way has ended."""
         self.is_stopping = True
+        self._starved.clear()
         for line in list(self._lines.values()):
             line.stop()
         done: defer.Deferred[None] = defer.Deferred()

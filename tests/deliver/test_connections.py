@@ -6,6 +6,8 @@ import pytest
 from twisted.internet import error
 
 from relay.deliver.settings import DeliverySettings
+from relay.message.address import parse_mailbox
+from relay.message.envelope import Recipient
 from tests.deliver.way_out import WayOut, message, shown
 from tests.fakes.next_hop import EVERYTHING, HANG_UP, SILENCE, NextHop
 
@@ -141,10 +143,24 @@ def test_no_more_connections_in_all_than_allowed() -> None:
     assert way_out.deliverer.pool.count <= 2
 
 
+def test_a_long_line_for_one_hop_leaves_room_for_another() -> None:
+    busy, other = NextHop(("8BITMIME",)), NextHop()
+    way_out = WayOut(busy, other, settings=DeliverySettings(connections=2))
+    first, second = way_out.routes.known_hops["example.net"]  # type: ignore[misc]
+    way_out.routes.known_hops = {"busy.example": (first,), "other.example": (second,)}
+    line = [way_out.start(message(), "a@busy.example") for _ in range(100)]
+    wanted = [Recipient(parse_mailbox("a@other.example"))]
+    before: list[int] = []
+    way_out.deliverer.deliver(message(), wanted, "").addCallback(lambda _: before.append(len(busy.taken)))
+    way_out.run()
+    assert before[0] < 10
+    assert [shown(sending.outcomes) for sending in line] == [DELIVERED] * 100
+
+
 def test_a_hop_that_refuses_one_more_connection_is_served_by_those_it_has() -> None:
     """ "Too many connections" is no trouble of the messages."""
     hop = NextHop()
-    way_out = WayOut(hop)
+    way_out = WayOut(hop, settings=DeliverySettings(idle_s=1000))
     first = way_out.start(message())
     way_out.run()
     hop.replies = {"GREETING": "421 4.7.0 too many connections"}
@@ -153,6 +169,12 @@ def test_a_hop_that_refuses_one_more_connection_is_served_by_those_it_has() -> N
     assert shown(first.outcomes) == DELIVERED
     assert [shown(sending.outcomes) for sending in sendings] == [DELIVERED] * 8
     assert 1 < hop.sessions <= 10
+    asked = hop.sessions
+    for still in (True, False):  # for a minute it is not asked for more
+        sendings = [way_out.start(message()) for _ in range(8)]
+        way_out.run(70)
+        assert [shown(sending.outcomes) for sending in sendings] == [DELIVERED] * 8
+        assert (hop.sessions == asked) is still
 
 
 def test_all_who_wait_hear_that_a_host_cannot_be_reached() -> None:

@@ -78,6 +78,15 @@ def test_binary_content_goes_by_bdat_where_it_can() -> None:
     assert hop.taken[0].sender.endswith(" BODY=BINARYMIME")
 
 
+@pytest.mark.parametrize("binary", [b"a: b\r\n\r\n\0\r\n", b"a: b\r\n\r\n" + b"x" * 999 + b"\r\n"])
+def test_nul_and_long_lines_are_binary_too(binary: bytes) -> None:
+    """RFC 2045 §2.9: they would pass DATA unharmed here, but not at every hop."""
+    hop = NextHop()
+    assert shown(WayOut(hop).send(message(binary, body=Body.BINARY))) == DELIVERED
+    assert hop.taken[0].sender.endswith(" BODY=BINARYMIME")
+    assert "DATA" not in hop.commands
+
+
 @pytest.mark.parametrize("extensions", [PIPELINING, ("CHUNKING", "8BITMIME"), ("BINARYMIME", "8BITMIME")])
 def test_binary_content_is_converted_for_a_hop_without_binarymime(extensions: tuple[str, ...]) -> None:
     """RFC 3030 §3; BINARYMIME without CHUNKING is no use, and the other way round."""

@@ -313,6 +313,16 @@ def test_the_next_envelope_may_follow_the_final_dot(lmtp: bool, cut: int) -> Non
     assert len(followed) == 2
 
 
+@pytest.mark.parametrize(
+    "replies", [b"", b"250 ok\r\n", b"250 ok\r\n250 ok\r\n", b"250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n"]
+)
+def test_nothing_follows_before_the_content_has_gone_out(replies: bytes) -> None:
+    session = opened()
+    session.begin(transaction("a@x.example", "b@x.example"))
+    session.receive_data(replies)
+    assert not session.may_begin
+
+
 def test_at_most_one_message_follows() -> None:
     talk = Conversation(NextHop(replies={"END": SILENCE}), [transaction(), transaction()], ahead=True).run()
     assert not talk.session.may_begin
