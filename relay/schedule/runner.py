@@ -224,8 +224,6 @@ class Runner:
 
     def _free(self) -> int:
         """Room for fresh mail.  While due mail waits for room, fresh mail leaves it a portion."""
-        if self._ledger.is_blocked:
-            return 0
         free = self._hand.free()
         return max(0, free - self._fetch.portion) if self._fetch.wants_room else free
 

@@ -468,7 +468,7 @@ def test_an_old_attempt_that_outlasts_the_rest_is_followed_by_the_probe() -> Non
     for number in range(20):
         house.send(f"u{number}@dead.example")
     house.answer(DEAD, how_many=4)
-    house.pass_time(3 * MINUTE - 1, step=1)
+    house.pass_time(2.5 * MINUTE, step=1)
     assert len(house.tried) == 5  # one of them is still under way
     house.answer(Deferred(LOCAL_ERROR))
     house.pass_time(1, step=0.1)
@@ -485,3 +485,34 @@ def test_a_failure_is_reported_at_once_when_the_others_go_back_to_the_store() ->
     assert house.reporter.told == []
     house.answer(DEAD)
     assert house.reporter.actions() == [[("a@one.example", Action.FAILED)]]
+
+
+def test_mail_comes_from_the_store_in_portions() -> None:
+    """Not for each recipient that goes one question to the store."""
+    house = House(SMALL)
+    house.answers["slow.example"] = HANG
+    for number in range(300):
+        house.send(f"u{number}@slow.example")
+        house.send(f"u{number}@d{number}.example")
+        house.answers[f"d{number + 1}.example"] = HANG
+    asked: list[object] = []
+    lease = house.store.lease
+    house.store.lease = lambda *args: (asked.append(args), lease(*args))[1]  # type: ignore
+    while house.deliverer.hanging:
+        house.answer(DELIVERED, how_many=1)
+        house.pass_time(1, step=1)
+    assert house.store.messages == {}
+    assert len(asked) < 150
+
+
+def test_the_back_off_of_a_destination_is_remembered_between_rare_attempts() -> None:
+    house = House(settings(initial=1))
+    house.answers["dead.example"] = DEAD
+    house.send("bob@dead.example")
+    lengths = []
+    for _ in range(24 * 60):
+        before = len(house.told("rested"))
+        house.pass_time(MINUTE)
+        lengths += [float(str(one["next_at"])) - house.clock.seconds() for one in house.told("rested")[before:]]
+    assert all(length > 2800 for length in lengths[7:])
+    assert len(lengths) > 20
