@@ -99,6 +99,11 @@ class Deliverer:
             return self._attempt(message, recipients, route)
         return defer.Deferred.fromCoroutine(self._each_way(message, recipients, ways))
 
+    def reconfigure(self, settings: DeliverySettings) -> None:
+        """Other limits hold from now on; what is under way goes on."""
+        self.settings = settings
+        self.pool.reconfigure(settings)
+
     def stop(self) -> defer.Deferred[None]:
         """Takes leave of idle hops; fires when what is under way has ended."""
         return self.pool.stop()

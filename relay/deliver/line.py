@@ -37,7 +37,6 @@ class Line:
         self.hop = hop
         self.idle: list[Connection] = []
         self._pool = pool
-        self._settings = pool.settings
         self._addresses: tuple[str, ...] = ()
         self._members: set[Connection] = set()
         self._openings: set[Opening] = set()
@@ -57,13 +56,14 @@ class Line:
                 connection.give(holder)
                 return
             self._part_from(connection)
-        self._addresses = tuple(addresses[: self._settings.addresses_per_host]) if self.hop.path is None else ("",)
+        most = self._pool.settings.addresses_per_host
+        self._addresses = tuple(addresses[:most]) if self.hop.path is None else ("",)
         (self._want_fresh if fresh else self._waiting).append(holder)
         self.fill()
 
     def fill(self) -> None:
         """Opens a connection for each one that waits, within the limits."""
-        settings = self._settings
+        settings = self._pool.settings
         while len(self._openings) < len(self._waiting) + len(self._want_fresh):
             if len(self._members) + len(self._openings) >= settings.connections_per_hop:
                 self._settle_for_kept()
@@ -99,7 +99,7 @@ class Line:
             self._addresses,
             clock=pool.clock,
             dial=pool.dial,
-            settings=self._settings,
+            settings=self._pool.settings,
             build=lambda opening, label: pool.build(opening, self.hop, label),
             succeeded=self._succeeded,
             failed=self._failed,
@@ -188,7 +188,7 @@ class Line:
 
     def _is_fit(self, connection: Connection) -> bool:
         """Whether it may carry one more message."""
-        settings = self._settings
+        settings = self._pool.settings
         offer = connection.session.offer
         limit = offer.mail_max if offer is not None and offer.mail_max else settings.messages_per_connection
         return (

@@ -53,6 +53,12 @@ class Pool:
             line = self._lines[hop] = Line(self, hop)
         line.lease(addresses, holder, fresh=fresh)
 
+    def reconfigure(self, settings: DeliverySettings) -> None:
+        """Other limits hold from now on."""
+        self.settings = settings
+        for line in list(self._lines.values()):
+            line.fill()
+
     def stop(self) -> defer.Deferred[None]:
         """Takes leave of idle hops and turns away those who wait; fires when what is under way has ended."""
         self.is_stopping = True
