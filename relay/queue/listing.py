@@ -7,6 +7,7 @@ since every row by itself would cost the thread a turn (see batch.py).
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,8 +58,9 @@ SELECT json_group_array(json_array(lane, waiting)) FROM (
 
 # Broken text must not keep an operator from seeing the rest: the octets are decoded here, leniently.
 _ROWS: Final = """
-SELECT CAST(json_group_array(json_array(message, number, sender, local, domain, state, lane, accepted_at,
-                                        due_at, attempts, size, note)) AS BLOB) FROM (
+SELECT CAST(json_group_array(json_array(message, number, CAST(sender AS TEXT), CAST(local AS TEXT),
+                                        CAST(domain AS TEXT), state, CAST(lane AS TEXT), accepted_at,
+                                        due_at, attempts, size, CAST(note AS TEXT))) AS BLOB) FROM (
     SELECT message, number, sender, local, domain, state, lane, accepted_at, due_at, attempts, size, note
     FROM recipients JOIN messages ON id = message
     WHERE (message, number) > (?, ?) {conditions} ORDER BY message, number LIMIT ?)
@@ -139,7 +141,8 @@ class Listing:
     def close(self) -> None:
         db, self._db = self._db, None
         if db is not None:
-            db.close()
+            with contextlib.suppress(apsw.Error):
+                db.close()
 
     def _asked(self, ask: Callable[[apsw.Connection], T]) -> T:
         """Raises StoreUnavailable."""
