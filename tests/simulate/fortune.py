@@ -1,0 +1,111 @@
+"""What befalls the world, and when: clients come, machines crash, disks fail, operators do things.
+
+Each kind of event has its own rate, from the climate, and its own stream of chance.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from random import Random
+from typing import TYPE_CHECKING
+
+from tests.simulate import clients
+from tests.simulate.climate import DAY_S
+from tests.simulate.clock import Call
+
+if TYPE_CHECKING:
+    from tests.simulate.world import World
+
+
+class Fortune:
+    """Plans the next event of each kind when the last has happened."""
+
+    def __init__(self, world: World, chance: Random) -> None:
+        self._world = world
+        self._chance = chance
+        self._calls: dict[str, Call] = {}
+
+    def begin(self, lasting_s: float) -> None:
+        climate = self._world.climate
+        for name, rate, event in (
+            ("letter", climate.letters, self._visit),
+            ("burst", climate.bursts, self._burst),
+            ("power", climate.power_cuts, lambda: self._crash("power")),
+            ("kill", climate.kills, lambda: self._crash("kill")),
+            ("restart", climate.restarts, self._restart),
+            ("fault", climate.disk_faults, self._disk_fault),
+            ("full", climate.full_hours, self._disk_full),
+            ("flush", climate.flushes, self._flush),
+            ("reload", climate.reloads, self._reload),
+        ):
+            if rate:
+                self._plan(name, rate / DAY_S, event, self._world.chance(f"fortune of {name}"))
+
+    def end(self) -> None:
+        """From now on nothing happens by itself."""
+        for call in self._calls.values():
+            if call.active():
+                call.cancel()
+        self._room_again()
+        self._world.disk.fail_at.clear()
+        self._world.disk.crash_at = None
+
+    def _plan(self, name: str, per_s: float, event: Callable[[], None], chance: Random) -> None:
+        def happen() -> None:
+            self._plan(name, per_s, event, chance)
+            event()
+
+        self._calls[name] = self._world.clock.callLater(chance.expovariate(per_s), happen)
+
+    # -- clients --------------------------------------------------------------------------------
+
+    def _visit(self) -> None:
+        chance, world = self._chance, self._world
+        bad = chance.random() < world.climate.bad_clients
+        way = chance.choice(clients.BAD if bad else clients.GOOD)
+        letters = [world.land.letter() for _ in range(chance.choice((1, 1, 1, 2, 4)))]
+        world.network.call_in(f"192.0.2.{chance.randint(100, 110)}", clients.Visit(world, letters, way, chance))
+
+    def _burst(self) -> None:
+        """Many at once, to one domain."""
+        chance, world = self._chance, self._world
+        domain = chance.choice(world.land.domains)
+        for _ in range(chance.randint(5, 25)):
+            letters = [world.land.letter(domain) for _ in range(2)]
+            visit = clients.Visit(world, letters, chance.choice(clients.GOOD), chance)
+            world.clock.callLater(chance.random(), world.network.call_in, "192.0.2.99", visit)
+
+    # -- the machine ----------------------------------------------------------------------------
+
+    def _crash(self, kind: str) -> None:
+        if self._chance.random() < 0.3:
+            self._world.crash(kind)
+        else:
+            self._world.crash_in_disk_operation(kind, self._chance.randint(1, 60))
+
+    def _disk_fault(self) -> None:
+        disk = self._world.disk
+        disk.fail_at[disk.operations + self._chance.randint(1, 40)] = self._chance.choice((errno.EIO, errno.ENOSPC))
+
+    def _disk_full(self) -> None:
+        disk = self._world.disk
+        disk.capacity = disk.used + self._chance.randint(0, 300_000)
+        self._world.note(f"the disk is full, but for {disk.free()} octets")
+        self._world.clock.callLater(self._chance.expovariate(1 / 1800), self._room_again)
+
+    def _room_again(self) -> None:
+        self._world.disk.capacity = None
+
+    # -- the operator ---------------------------------------------------------------------------
+
+    def _restart(self) -> None:
+        self._world.stop_life()
+
+    def _flush(self) -> None:
+        if self._world.life is not None:
+            self._world.life.flush()
+
+    def _reload(self) -> None:
+        if self._world.life is not None:
+            self._world.life.reload()

@@ -1,0 +1,296 @@
+"""Next hops: hosts that take mail, each by its mood of the hour, and write down what they really took.
+
+A mood holds for a while and then changes.  Whatever a hop does, the world's ledger is told the truth: when the
+message was taken, whatever was said about it afterwards.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.error import ConnectionRefusedError
+
+from tests.simulate.ledger import key_of
+from tests.simulate.network import End
+
+if TYPE_CHECKING:
+    from tests.simulate.world import World
+
+MOODS = (
+    "kind",  # takes everything
+    "down",  # refuses connections
+    "away",  # nothing ever answers
+    "greylist",  # 451 to whom it does not know
+    "busy",  # 421, anywhere
+    "strict",  # 5yz to some recipients, and to some contents
+    "unsure",  # 4yz to some recipients, and to some contents
+    "drop",  # hangs up somewhere
+    "drop after the dot",  # takes the message and hangs up
+    "tarpit",  # answers after half a minute or so
+    "silent",  # stops answering somewhere
+    "garbage",  # says what is no reply, somewhere
+    "half a reply",  # hangs up in the middle of a reply
+)
+_SAYINGS = (b"\x00\xff garbage\r\n", b"250\x01\r\n", b"hello\r\n", b"999 no\r\n", b"2" * 5000 + b"\r\n")
+
+
+class Host:
+    """A next hop.
+
+    lane        the destination it serves
+    extensions  what it offers; None: it knows only HELO
+    is_kind     it never has a mood
+    """
+
+    def __init__(
+        self, world: World, name: str, address: str, lane: str, chance: Random, *, lmtp: bool = False, is_kind: bool
+    ) -> None:
+        self.world = world
+        self.name = name
+        self.address = address
+        self.lane = lane
+        self.chance = chance
+        self.lmtp = lmtp
+        self.is_kind = is_kind
+        self.mood = "kind"
+        self.extensions = self._some_extensions()
+        self._seen: dict[tuple[str, str], float] = {}
+        self._mood_until = 0.0
+
+    def answer(self) -> Any:
+        """What happens to one who dials; see Network."""
+        self._consider()
+        if self.mood == "down":
+            return ConnectionRefusedError()
+        if self.mood == "away":
+            return None
+        return HopSession(self)
+
+    def knows(self, sender: str, recipient: str) -> bool:
+        """Whether a greylist lets this pair pass by now."""
+        now = self.world.clock.now
+        return now >= self._seen.setdefault((sender, recipient), now) + 240
+
+    def _some_extensions(self) -> list[str] | None:
+        chance = self.chance
+        if self.is_kind:
+            return ["PIPELINING", "SIZE 1000000", "8BITMIME", "DSN", "ENHANCEDSTATUSCODES"]
+        if not self.lmtp and chance.random() < 0.1:
+            return None
+        possible = ["PIPELINING", "SIZE 1000000", "8BITMIME", "DSN", "ENHANCEDSTATUSCODES", "CHUNKING"]
+        return [one for one in possible if chance.random() < 0.7]
+
+    def _consider(self) -> None:
+        now = self.world.clock.now
+        if now < self._mood_until and not self.world.is_kind:
+            return
+        self._mood_until = now + self.chance.expovariate(1 / 2400)
+        bad = not (self.is_kind or self.world.is_kind) and self.chance.random() < self.world.climate.bad_hours
+        self.mood = self.chance.choice(MOODS[1:]) if bad else "kind"
+
+
+class HopSession:
+    """One conversation with a host; reads as it is sent to, and answers by the host's mood."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.mood = host.mood
+        self.chance = host.chance
+        self.sender = ""
+        self.recipients: list[str] = []
+        self._buffer = b""
+        self._is_content = False
+        self._chunk_left: int | None = None
+        self._is_last_chunk = False
+        self._chunks: list[bytes] = []
+        self._deaf = False
+        self._replies = 0
+        # Where a mood that strikes once strikes: at the so-manieth reply of the session.
+        self._strikes_at = host.chance.randint(0, 7)
+        self._end: End | None = None
+        self._late = 0.0
+
+    # -- what the network calls -----------------------------------------------------------------
+
+    def makeConnection(self, end: End) -> None:
+        self._end = end
+        self._idle = self.host.world.clock.callLater(1800, self._hang_up)
+        self.say("220 hop.example ESMTP")
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._deaf:
+            return
+        self._idle.reset(1800)
+        self._buffer += data
+        while not self._deaf and self._step():
+            pass
+
+    def connectionLost(self, reason: object) -> None:
+        self._deaf = True
+        self._end = None
+        if self._idle.active():
+            self._idle.cancel()
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def _step(self) -> bool:
+        if self._chunk_left is not None:
+            return self._read_chunk()
+        if self._is_content:
+            return self._read_content()
+        line, found, rest = self._buffer.partition(b"\r\n")
+        if not found:
+            return False
+        self._buffer = rest
+        verb, _, argument = line.decode("utf-8", "replace").partition(" ")
+        self._command(verb.upper(), argument)
+        return True
+
+    def _command(self, verb: str, argument: str) -> None:
+        match verb:
+            case "EHLO" | "LHLO" | "HELO":
+                self._hello(verb)
+            case "MAIL":
+                self.sender, self.recipients = argument[6 : argument.index(">")], []
+                self.say("250 2.1.0 ok")
+            case "RCPT":
+                self._recipient(argument[4 : argument.index(">")])
+            case "DATA":
+                self._is_content = bool(self.recipients)
+                self.say("354 go ahead" if self.recipients else "554 5.5.1 nobody to send it to")
+            case "BDAT":
+                size, _, last = argument.partition(" ")
+                self._chunk_left, self._is_last_chunk = int(size), bool(last)
+            case "QUIT":
+                self.say("221 2.0.0 bye")
+                self._hang_up()
+            case "RSET":
+                self.recipients, self._chunks = [], []
+                self.say("250 2.0.0 ok")
+            case _:
+                self.say("250 2.0.0 ok")
+
+    def _hello(self, verb: str) -> None:
+        extensions = self.host.extensions
+        if extensions is None and verb == "EHLO":
+            self.say("500 5.5.1 what?")
+        elif verb == "HELO" or not extensions:
+            self.say("250 hop.example")
+        else:
+            lines = ["hop.example", *extensions]
+            self.say("\r\n".join([f"250-{one}" for one in lines[:-1]] + [f"250 {lines[-1]}"]))
+
+    def _recipient(self, address: str) -> None:
+        world, mood = self.host.world, self.mood
+        key = key_of(address)
+        world.offered(self.host, self.sender, address)
+        reply = "250 2.1.5 ok"
+        if mood == "greylist" and not self.host.knows(self.sender, address):
+            reply = "451 4.7.1 greylisted, come again"
+        elif mood == "strict" and self.chance.random() < 0.3:
+            reply = self.chance.choice(("550 5.1.1 no such user", "553 5.1.3 bad address", "551 5.7.1 not here"))
+        elif mood == "unsure" and self.chance.random() < 0.3:
+            reply = self.chance.choice(("450 4.2.0 mailbox busy", "452 4.5.3 too many", "451 4.3.0 local error"))
+        if self.say(reply) and reply.startswith("2"):
+            self.recipients.append(address)
+        elif key is not None and reply.startswith("5"):
+            world.ledger.fate(key).refused = True
+
+    def _read_content(self) -> bool:
+        start = b"\r\n" + self._buffer
+        end = start.find(b"\r\n.\r\n")
+        if end < 0:
+            return False
+        self._buffer = start[end + 5 :]
+        self._is_content = False
+        self._taken(start[: end + 2].replace(b"\r\n.", b"\r\n")[2:])
+        return True
+
+    def _read_chunk(self) -> bool:
+        assert self._chunk_left is not None
+        piece, self._buffer = self._buffer[: self._chunk_left], self._buffer[self._chunk_left :]
+        self._chunks.append(piece)
+        self._chunk_left -= len(piece)
+        if self._chunk_left:
+            return False
+        self._chunk_left = None
+        if self._is_last_chunk:
+            content = b"".join(self._chunks)
+            self._chunks.clear()
+            if self.recipients:
+                self._taken(content)
+            else:
+                self.say("554 5.5.1 nobody to send it to")
+        else:
+            self.say("250 2.0.0 go on" if self.recipients else "554 5.5.1 nobody to send it to")
+        return True
+
+    def _taken(self, content: bytes) -> None:
+        """The content is whole: it is taken or refused, for all or (LMTP) one by one, and then it is said, or not."""
+        recipients, self.recipients = self.recipients, []
+        for group in [[one] for one in recipients] if self.host.lmtp else [recipients]:
+            reply = "250 2.0.0 taken"
+            if self.mood == "strict" and self.chance.random() < 0.2:
+                reply = "554 5.6.0 not this content"
+            elif self.mood == "unsure" and self.chance.random() < 0.3:
+                reply = "451 4.3.0 cannot store it now"
+            elif self.mood == "busy" and self._replies >= self._strikes_at:
+                reply = "421 4.3.2 busy, come later"  # not taken, and that is what it will say
+            if reply.startswith("2"):
+                self.host.world.took(self.host, self.sender, group, content)
+            elif reply.startswith("5"):
+                for key in filter(None, map(key_of, group)):
+                    self.host.world.ledger.fate(key).refused = True
+            if self.mood == "drop after the dot" and self.chance.random() < 0.7:
+                self._hang_up()
+                return
+            self.say(reply)
+
+    # -- answering ------------------------------------------------------------------------------
+
+    def say(self, reply: str) -> bool:
+        """Answers, as far as the mood lets it; whether what was to be said was said."""
+        if self._end is None or self._deaf:
+            return False
+        data = reply.encode() + b"\r\n"
+        self._replies += 1
+        if self._replies > self._strikes_at and not self._strike(data):
+            return False
+        if self.mood == "tarpit":
+            # Each reply waits behind the one before.
+            now = self.host.world.clock.now
+            self._late = max(self._late, now) + self.chance.random() * 60
+            self.host.world.clock.callLater(self._late - now, self._write, data)
+        else:
+            self._write(data)
+        return True
+
+    def _strike(self, data: bytes) -> bool:
+        """What a mood does that strikes once in a session; whether the reply is still given."""
+        match self.mood:
+            case "busy":
+                self._write(b"421 4.3.2 busy, come later\r\n")
+                self._hang_up()
+            case "drop":
+                self._hang_up()
+            case "silent":
+                self._deaf = True
+            case "garbage":
+                self._write(self.chance.choice(_SAYINGS))
+                self._deaf = self.chance.random() < 0.5
+            case "half a reply":
+                self._write(data[: len(data) // 2])
+                self._hang_up()
+            case _:
+                return True
+        return False
+
+    def _write(self, data: bytes) -> None:
+        if self._end is not None:
+            self._end.write(data)
+
+    def _hang_up(self) -> None:
+        self._deaf = True
+        if self._end is not None:
+            self._end.loseConnection()

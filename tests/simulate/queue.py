@@ -1,0 +1,89 @@
+"""The queue as another program reads it, out of the database itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import apsw
+
+from relay.queue.ids import to_text
+from tests.simulate.ledger import Key, key_of
+
+_STATES = ("waiting", "waiting", "held", "owing")
+_ROWS = """
+SELECT message, local, domain, lane, due_at, attempts, recipients.state, warned, accepted_at, sender
+FROM recipients JOIN messages ON messages.id = message
+"""
+
+
+@dataclass(slots=True)
+class Row:
+    """One recipient in the queue."""
+
+    message_id: str
+    lane: str
+    due_at: float
+    attempts: int
+    state: str
+    warned: bool
+    accepted_at: float
+
+
+@dataclass(slots=True)
+class Queue:
+    """What is in it.
+
+    rows     recipients of letters
+    reports  those reports that were not seen before: (message id, reader, content)
+    report_ids  all reports in it
+    waiting  recipients that are neither finished nor held
+    faults   what is wrong with it in itself
+    """
+
+    rows: dict[Key, Row]
+    reports: list[tuple[str, str, bytes]]
+    report_ids: set[str]
+    waiting: int
+    faults: list[str]
+
+
+def read(folder: Path, seen: set[str]) -> Queue:
+    """Reads it; ``seen`` learns the reports that are in it."""
+    db = apsw.Connection(str(folder / "queue.db"), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        return _read(db, seen, folder)
+    finally:
+        db.close()
+
+
+def _read(db: apsw.Connection, seen: set[str], folder: Path) -> Queue:
+    rows: dict[Key, Row] = {}
+    reports: list[tuple[str, str, bytes]] = []
+    report_ids: set[str] = set()
+    waiting = 0
+    counted = [0, 0, 0]
+    for message, local, domain, lane, due_at, attempts, state, warned, accepted_at, _ in db.execute(_ROWS).fetchall():
+        message_id = to_text(message)
+        row = Row(message_id, lane, due_at, attempts, _STATES[state], bool(warned), accepted_at)
+        waiting += row.state != "held"
+        counted[max(0, state - 1)] += 1
+        key = key_of(f"{local}@{domain}")
+        if key is not None:
+            rows[key] = row
+            continue
+        report_ids.add(message_id)
+        if message_id not in seen:
+            seen.add(message_id)
+            content = db.execute("SELECT head, content FROM messages WHERE id = ?", (message,)).fetchall()[0]
+            body = content[1] if content[1] is not None else _body(folder, message_id, message)
+            reports.append((message_id, f"{local}@{domain}", content[0] + body))
+    tally = db.execute("SELECT messages, recipients, held, owing, set_aside FROM tally").fetchall()[0]
+    messages = db.execute("SELECT count(*) FROM messages").fetchall()[0][0]
+    there = (messages, sum(counted), counted[1], counted[2], 0)
+    faults = [] if tally == there else [f"the tally says {tally}, and there are {there}"]
+    return Queue(rows, reports, report_ids, waiting, faults)
+
+
+def _body(folder: Path, message_id: str, number: int) -> bytes:
+    return (folder / "bodies" / f"{number >> 8 & 0xFF:02x}" / message_id).read_bytes()
