@@ -127,11 +127,12 @@ class BodyDraft:
 
     def _sealed(self, _: None) -> None:
         self._busy = False
-        finished, self._finished = self._finished, None
-        if finished is not None and not self._aborted:
-            finished.callback(None)
-        else:
+        if self._aborted:
             self._carry_on()
+            return
+        finished, self._finished = self._finished, None
+        if finished is not None:
+            finished.callback(None)
 
     def _discarded(self, _: None) -> None:
         self._fail(StoreUnavailable("the draft was aborted"))  # it stays busy: nothing is to be done any more

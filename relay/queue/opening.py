@@ -29,10 +29,14 @@ from relay.queue.spool import Spool
 from relay.queue.store import StoreUnavailable
 from relay.queue.writer import Performed, Task, Writer
 
-_NOT_IN_HAND = """
-UPDATE recipients SET state = 0 WHERE (message, number) IN (
+# ?1 now, ?2 the wait for each attempt begun so far
+_RECLAIM = """
+UPDATE recipients SET state = 0, due_at = min(due_at, ?1 + ?2 * max(attempts, 1)) WHERE (message, number) IN (
     SELECT message, number FROM recipients WHERE state < 2 AND state = 1)
+RETURNING lane, due_at
 """
+
+_RECLAIM_OWING = "UPDATE recipients SET due_at = min(due_at, ?1) WHERE state = 3"
 
 _KNOWN = """
 SELECT json_group_array(value) FROM json_each(?1)
@@ -46,7 +50,14 @@ class Opening:
     """The steps from a directory to a queue, each of which may find something broken."""
 
     def __init__(
-        self, spool: Spool, writer: Writer, bodies: Bodies, files: Files, clock: IReactorTime, tell: Tell
+        self,
+        spool: Spool,
+        writer: Writer,
+        bodies: Bodies,
+        files: Files,
+        clock: IReactorTime,
+        tell: Tell,
+        reclaim_s: float,
     ) -> None:
         self._spool = spool
         self._writer = writer
@@ -54,12 +65,13 @@ class Opening:
         self._files = files
         self._clock = clock
         self._tell = tell
+        self._reclaim_s = reclaim_s
 
     def open(self) -> Tally:
         """The queue in numbers, everything in order.  Raises StoreUnavailable, SchemaTooNew, OSError."""
         try:
             tally = self._open_database()
-            self._forget_leases()
+            self._reclaim()
             self._sweep(tally.ids_below)
             self._look_for_bodies()
         except schema.DatabaseError as error:
@@ -87,9 +99,17 @@ class Opening:
         schema.check(self._writer.db, self._files.size(self._spool.database) or 0)
         return tally
 
-    def _forget_leases(self) -> None:
-        """Nobody is being tried now; the leases stand, so that a crash does not hammer a peer."""
-        self._do(Task(lambda writer: writer.db.execute(_NOT_IN_HAND).fetchall()))
+    def _reclaim(self) -> None:
+        """What was in hand when we died is tried again before its lease has run out, but not at once: the wait grows
+        with the attempts, so that a message that kills us again and again cannot hammer a peer."""
+        now = self._clock.seconds()
+
+        def reclaim(writer: Writer) -> None:
+            due = writer.db.execute(_RECLAIM, (now, self._reclaim_s)).fetchall()
+            writer.lanes.note((str(lane), float(str(due_at))) for lane, due_at in due)
+            writer.db.execute(_RECLAIM_OWING, (now,)).fetchall()
+
+        self._do(Task(reclaim))
 
     def _sweep(self, ids_below: int) -> None:
         root = self._bodies.directory

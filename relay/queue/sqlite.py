@@ -58,6 +58,7 @@ from relay.queue.threads import Executors, run_in
 from relay.queue.writer import Reserve, Task, Writer
 
 RESERVE_OCTETS: Final = 16 * 1024 * 1024
+RECLAIM_S: Final = 60.0
 LOOK_FOR_ROOM_EVERY_S: Final = 5.0
 STEP_RECIPIENTS: Final = 1000  # of an operator's change: some milliseconds
 
@@ -75,6 +76,7 @@ class SqliteStore:
     shard           0..255, the shard's number among those of one relay
     reserve_octets  room kept for the day when the disk is full; 0 for none
     vfs             the name of an apsw VFS, for the database
+    reclaim_s       what was in hand in a former life is due so long after the start, for each attempt it had
 
     Raises SpoolInUse, SpoolNotOurs, SchemaTooNew, StoreUnavailable, OSError.
     """
@@ -90,6 +92,7 @@ class SqliteStore:
         shard: int = 0,
         reserve_octets: int = RESERVE_OCTETS,
         vfs: str | None = None,
+        reclaim_s: float = RECLAIM_S,
     ) -> None:
         files = files or DiskFiles()
         self._clock = clock
@@ -104,7 +107,7 @@ class SqliteStore:
         self._listing = Listing(self._spool.database, vfs)
         self.bodies = Bodies(self._spool.bodies, files, executors.files)
         try:
-            tally = Opening(self._spool, self._writer, self.bodies, files, clock, tell).open()
+            tally = Opening(self._spool, self._writer, self.bodies, files, clock, tell, reclaim_s).open()
         except BaseException:
             self._writer.close()
             self._spool.close()

@@ -10,7 +10,8 @@ Within Q each recipient is in exactly one state:
 
     waiting    to be tried at ``due_at``.  While it is being tried it is still waiting, with ``due_at`` already
                moved ahead (the *lease*) before the network is touched: a crash or a defect cannot
-               hammer a peer, and needs no clean-up.
+               hammer a peer.  A store that outlives a crash shortens at its start the leases of what was in
+               hand when it died.
     held       by an operator or a rule; is not tried, and does not expire, until released.
     owing      its outcome is final and recorded, but the report to the sender is not yet in Q.
                Never tried again; the report is made after a crash too.

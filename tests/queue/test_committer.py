@@ -1,0 +1,186 @@
+"""Group commit: one transaction for all that waits, and nobody pays for another's fault."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from relay.message.address import Address
+from relay.message.envelope import Envelope, Message, Recipient
+from relay.queue import committer
+from relay.queue.sqlite import SqliteStore
+from relay.queue.store import NewRecipient, Settlement, StoreUnavailable
+from relay.queue.threads import Executors
+from relay.queue.writer import Task
+from tests.conformance.mail import FULL_ENVELOPE, NOW, ORIGIN, clock_at, now, to
+from tests.fakes.executors import ByHand, Inline
+
+
+@pytest.fixture
+def storage() -> ByHand:
+    return ByHand()
+
+
+@pytest.fixture
+def steps() -> list[tuple[str, dict[str, object]]]:
+    return []
+
+
+@pytest.fixture
+def store(tmp_path: Path, storage: ByHand, steps: list[Any]) -> Iterator[SqliteStore]:
+    store = SqliteStore(
+        tmp_path,
+        clock=clock_at(),
+        executors=Executors(storage, Inline(), Inline()),
+        reserve_octets=0,
+        tell=lambda step, **fields: steps.append((step, fields)),
+    )
+    yield store
+    closed = store.close()
+    storage.run_all()
+    now(closed)
+
+
+def commit(store: SqliteStore, content: bytes = b"x", address: str = "bob@example.org") -> Deferred[Message]:
+    draft = store.begin()
+    draft.write(content)
+    return draft.commit(FULL_ENVELOPE, ORIGIN, b"", (to(address),), NOW)
+
+
+def transactions(store: SqliteStore) -> Callable[[], int]:
+    """Counts commits from now on."""
+    count = [0]
+    db = store.committer._writer.db
+
+    def committed() -> int:
+        count[0] += 1
+        return 0
+
+    db.set_commit_hook(lambda: bool(committed()))
+    return lambda: count[0]
+
+
+def test_all_that_arrives_while_one_is_written_is_one_transaction(store: SqliteStore, storage: ByHand) -> None:
+    committed = transactions(store)
+    first = commit(store)
+    later = [commit(store) for _ in range(200)]
+    assert not first.called
+    storage.run_one()
+    assert first.called
+    assert not any(one.called for one in later)
+    storage.run_one()
+    assert all(one.called for one in later)
+    assert not storage.queue
+    assert committed() == 2
+
+
+def test_results_ride_in_the_same_transaction_as_new_mail_and_leases(store: SqliteStore, storage: ByHand) -> None:
+    done = commit(store)
+    storage.run_all()
+    committed = transactions(store)
+    commit(store)
+    together = [
+        commit(store),
+        store.record(Settlement(now(done).id, finished=(0,))),
+        store.lease(NOW, NOW + 9, 10),
+        store.next_due(),
+    ]
+    storage.run_one()
+    storage.run_one()
+    assert all(one.called for one in together)
+    assert committed() == 2
+    assert store.counts().messages == 2
+
+
+def test_what_comes_due_in_a_batch_is_known_to_the_question_behind_it(store: SqliteStore, storage: ByHand) -> None:
+    """Else the scheduler would sleep over it."""
+    commit(store)
+    waiting = commit(store)
+    due = store.next_due()
+    storage.run_all()
+    assert waiting.called
+    assert now(due) == NOW
+
+
+def test_the_next_batch_is_on_its_way_before_anybody_hears_of_the_last(store: SqliteStore, storage: ByHand) -> None:
+    """The disk works while the reactor does."""
+    under_way = []
+    commit(store).addCallback(lambda _: under_way.append(len(storage.queue)))
+    commit(store)
+    storage.run_one()
+    assert under_way == [1]
+
+
+def test_a_batch_is_bounded(store: SqliteStore, storage: ByHand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transaction is not to grow until memory is short, and nobody is to wait for thousands."""
+    monkeypatch.setattr(committer, "BATCH_OCTETS", 100_000)
+    monkeypatch.setattr(committer, "BATCH_JOBS", 5)
+    large = [commit(store, b"x" * 60_000) for _ in range(5)]
+    small = [commit(store) for _ in range(7)]
+    fired = []
+    while storage.queue:
+        storage.run_one()
+        fired.append(sum(one.called for one in large + small))
+    assert fired == [1, 3, 5, 10, 12]
+
+
+def test_one_that_cannot_be_written_fails_alone(store: SqliteStore, storage: ByHand, steps: list[Any]) -> None:
+    """A poison message blocks nothing else."""
+    first = commit(store)
+    before = commit(store)
+    poison = store.committer.add(Task(lambda writer: writer.db.execute("INSERT INTO tally(id) VALUES (1)").fetchall()))
+    bug = store.committer.add(Task(lambda writer: 1 // 0))
+    after = commit(store)
+    storage.run_all()
+    for one in (first, before, after):
+        assert now(one).size == 1
+    for failing in (poison, bug):
+        with pytest.raises(StoreUnavailable):
+            now(failing)
+    assert store.counts().messages == 3
+    assert [step for step, _ in steps] == ["trouble", "trouble"]
+
+
+def test_two_messages_with_one_id_do_not_overwrite_each_other(store: SqliteStore, storage: ByHand) -> None:
+    ids = store._ids
+    first = commit(store, b"first")
+    ids._last -= 1
+    second = commit(store, b"second")
+    third = commit(store, b"third")
+    storage.run_all()
+    assert now(first).content == b"first"
+    with pytest.raises(StoreUnavailable):
+        now(second)
+    assert now(third).content == b"third"
+
+
+def test_an_address_that_is_no_text_fails_alone(store: SqliteStore, storage: ByHand) -> None:
+    draft = store.begin()
+    bad = NewRecipient(Recipient(Address("b\udc80b", "example.org")), "lane", NOW)
+    with pytest.raises(StoreUnavailable):
+        now(draft.commit(FULL_ENVELOPE, ORIGIN, b"", (bad,), NOW))
+    draft = store.begin()
+    sender = Envelope(Address("b\udc80b", "example.org"))
+    with pytest.raises(StoreUnavailable):
+        now(draft.commit(sender, ORIGIN, b"", (to("bob@example.org"),), NOW))
+    assert not storage.queue
+
+
+def test_a_message_without_recipients_is_refused(store: SqliteStore) -> None:
+    """Nobody would ever finish it."""
+    with pytest.raises(StoreUnavailable):
+        now(store.begin().commit(FULL_ENVELOPE, ORIGIN, b"", (), NOW))
+
+
+def test_closing_commits_what_is_under_way(store: SqliteStore, storage: ByHand) -> None:
+    waiting = [commit(store) for _ in range(3)]
+    closed = store.close()
+    with pytest.raises(StoreUnavailable):
+        store.begin()
+    storage.run_all()
+    assert all(one.called for one in waiting)
+    now(closed)
