@@ -126,7 +126,8 @@ class Attempt:
             self._deliverer.router.addresses(hop).addCallback(self._found).addErrback(self.broke)
 
     def _leave_hop(self) -> None:
-        self._left, self._again = self._again, []
+        # Sorted: a batch of all recipients is taken to be in their order.
+        self._left, self._again = sorted(self._again), []
         self._try_hop()
 
     def _found(self, addresses: Addresses) -> None:

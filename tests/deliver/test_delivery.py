@@ -322,3 +322,11 @@ def test_the_dialogue_of_an_attempt_can_be_shown() -> None:
         "< 550 5.1.1 b",
         "< 554 5.5.1 no valid recipients",
     ]
+
+
+def test_outcomes_stay_with_their_recipients_over_several_rounds() -> None:
+    """One that was "too many" at the first host comes last there; its outcome must not become another's."""
+    first = NextHop(replies={"RCPT": ["", "452 4.5.3 too many", ""], "END": "451 4.7.1 later"})
+    second = NextHop(recipients={"r1@example.net": "550 5.1.1 no"})
+    outcomes = WayOut(first, second).send(message(), *many(3))
+    assert shown(outcomes) == ["Delivered 250 2.0.0", "Failed 550 5.1.1", "Delivered 250 2.0.0"]
