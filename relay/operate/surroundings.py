@@ -68,15 +68,15 @@ def real_surroundings(reactor: IReactorTime, settings: Settings) -> Surroundings
         hosts=HostsFile(reactor),
         dial=dial_by(reactor),
         listen=lambda endpoint, factory: serverFromString(real, endpoint).listen(factory),
-        open_store=lambda folder, tell: _open_store(folder, tell, real),
+        open_store=lambda folder, tell: _open_store(folder, tell, real, settings.retry.first_s),
         free=_free,
         in_thread=lambda read: deferToThreadPool(real, real.getThreadPool(), read),
     )
 
 
-def _open_store(folder: Path, tell: Tell, reactor: Any) -> Store:
+def _open_store(folder: Path, tell: Tell, reactor: Any, reclaim_s: float) -> Store:
     try:
-        return SqliteStore(folder, clock=reactor, executors=threads(reactor), tell=tell)
+        return SqliteStore(folder, clock=reactor, executors=threads(reactor), tell=tell, reclaim_s=reclaim_s)
     except (SpoolInUse, SpoolNotOurs, SchemaTooNew, OSError) as error:
         raise StoreUnavailable(str(error)) from error
 
