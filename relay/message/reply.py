@@ -93,6 +93,8 @@ CHUNK_OK = reply(250, "2.0.0", "OK")  # said with the octet count (RFC 3030 §2)
 QUEUED = reply(250, "2.0.0", "OK")  # said with the queue id
 WILL_FORWARD = reply(251, "2.1.5", "User not local; will forward")
 CANNOT_VERIFY = reply(252, "2.1.5", "Cannot VRFY user, but will accept message and attempt delivery")
+READY_FOR_TLS = reply(220, "2.0.0", "Ready to start TLS")
+LOGGED_IN = reply(235, "2.7.0", "Authentication successful")
 START_INPUT = reply(354, "", "Start mail input; end with <CRLF>.<CRLF>")
 
 
@@ -123,10 +125,14 @@ def too_many_errors(hostname: str) -> Reply:
     return reply(421, "4.7.0", f"{hostname} Too many errors, closing transmission channel")
 
 
+PASSWORD_TRANSITION = reply(432, "4.7.12", "A password transition is needed: log in with another mechanism")
 MAILBOX_BUSY = reply(450, "4.2.1", "Requested mail action not taken: mailbox unavailable")
 LOCAL_ERROR = reply(451, "4.3.0", "Requested action aborted: local error in processing")
 NO_SPACE = reply(452, "4.3.1", "Requested action not taken: insufficient system storage")
 TOO_MANY_RECIPIENTS = reply(452, "4.5.3", "Too many recipients")
+TLS_UNAVAILABLE = reply(454, "4.7.0", "TLS not available due to a temporary reason")
+LOGIN_UNAVAILABLE = reply(454, "4.7.0", "Temporary authentication failure")
+TOO_MANY_FAILED_LOGINS = reply(454, "4.7.0", "Too many failed logins; try again later")
 
 # -- 5yz: syntax and sequence -------------------------------------------------------------------
 
@@ -137,13 +143,23 @@ BAD_OCTET = reply(500, "5.5.2", "Syntax error, NUL or 8-bit octet in a command")
 BAD_ARGUMENTS = reply(501, "5.5.4", "Syntax error in parameters or arguments")
 BAD_SENDER_SYNTAX = reply(501, "5.1.7", "Syntax error in the sender's address")
 BAD_RECIPIENT_SYNTAX = reply(501, "5.1.3", "Syntax error in the recipient's address")
+BAD_BASE64 = reply(501, "5.5.2", "Syntax error: this is not base64")
+BAD_RESPONSE = reply(501, "5.5.2", "Syntax error in the response for this mechanism")
+LOGIN_CANCELLED = reply(501, "5.7.0", "Authentication cancelled")
 NOT_IMPLEMENTED = reply(502, "5.5.1", "Command not implemented")
 BAD_SEQUENCE = reply(503, "5.5.1", "Bad sequence of commands")
+BEHIND_STARTTLS = reply(503, "5.5.1", "Nothing may follow STARTTLS before TLS has begun; closing the channel")
+MECHANISM_UNKNOWN = reply(504, "5.5.4", "Unrecognized authentication mechanism")
 PARAMETER_NOT_IMPLEMENTED = reply(504, "5.5.4", "Command parameter not implemented")
 UNKNOWN_PARAMETER = reply(555, "5.5.4", "MAIL FROM/RCPT TO parameters not recognized or not implemented")
 
 # -- 5yz: refusals ------------------------------------------------------------------------------
 
+LOGIN_REQUIRED = reply(530, "5.7.0", "Authentication required")
+TLS_REQUIRED = reply(530, "5.7.0", "Must issue a STARTTLS command first")  # RFC 3207 §4
+MECHANISM_TOO_WEAK = reply(534, "5.7.9", "Authentication mechanism is too weak")
+LOGIN_REFUSED = reply(535, "5.7.8", "Authentication credentials invalid")
+ENCRYPTION_REQUIRED = reply(538, "5.7.11", "Encryption required for requested authentication mechanism")
 NO_SUCH_USER = reply(550, "5.1.1", "No such user here")
 RELAY_DENIED = reply(
     550, "5.7.1", "Relaying denied: your network is not in accept.networks, the domain not in accept.domains"
@@ -153,6 +169,7 @@ FORWARDING_LOOP = reply(550, "5.4.6", "The forwarding of this address goes round
 TRY_ELSEWHERE = reply(551, "5.1.6", "User not local; please try")
 TOO_BIG = reply(552, "5.3.4", "Requested mail action aborted: exceeded storage allocation")
 HEADER_TOO_BIG = reply(552, "5.3.4", "The header section is too big")
+SENDER_NOT_YOURS = reply(553, "5.7.1", "You may not send as this sender")
 AMBIGUOUS = reply(553, "5.1.4", "User ambiguous")
 MAILBOX_NAME_NOT_ALLOWED = reply(553, "5.1.3", "Requested action not taken: mailbox name not allowed")
 NEEDS_SMTPUTF8 = reply(553, "5.6.7", "This address needs the SMTPUTF8 parameter")  # RFC 6531 §3.5

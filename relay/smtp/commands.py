@@ -70,7 +70,8 @@ class Command:
     """One row of the table.
 
     idle         it does not bring a message nearer; only so many of them are answered
-    implemented  when not, the answer is 502 in every phase (RFC 5321 §4.2.4)
+    refusal      the answer in every phase: 502 when it is not implemented (RFC 5321 §4.2.4), 530 when TLS or a login
+                 must come first; or None
     usage        how to say it, for HELP and for 501
     meaning      what it does, for HELP
     """
@@ -81,7 +82,12 @@ class Command:
     usage: str
     meaning: str
     idle: bool = False
-    implemented: bool = True
+    refusal: Reply | None = None
+
+    @property
+    def implemented(self) -> bool:
+        """Whether there is such a command here."""
+        return self.refusal is not reply.NOT_IMPLEMENTED
 
 
 _READY = (Phase.READY,)
@@ -110,10 +116,10 @@ COMMANDS: Mapping[str, Command] = {
         Command("EXPN", ANYTIME, _REQUIRED, "EXPN list [SMTPUTF8]", "Asks who is on a list", idle=True),
         Command("HELP", ANYTIME, _OPTIONAL, "HELP [command or STATUS]", "What you are reading", idle=True),
         Command("ETRN", _READY, _REQUIRED, "ETRN host.example", "Asks us to send what waits for a host", idle=True),
-        Command("STARTTLS", _READY, _NONE, "STARTTLS", "Begins TLS", implemented=False),
-        Command("AUTH", _READY, _REQUIRED, "AUTH mechanism [response]", "Logs in", implemented=False),
+        Command("STARTTLS", _READY, _NONE, "STARTTLS", "Begins TLS"),
+        Command("AUTH", _READY, _REQUIRED, "AUTH mechanism [response]", "Logs in"),
         # RFC 5321 F.1: there is no safe way to turn a connection round without knowing who is at the other end.
-        Command("TURN", _READY, _NONE, "TURN", "Turns the connection round", implemented=False),
+        Command("TURN", _READY, _NONE, "TURN", "Turns the connection round", refusal=reply.NOT_IMPLEMENTED),
     )
 }
 

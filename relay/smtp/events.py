@@ -7,7 +7,7 @@ The others are news, and need no answer; each class says which it is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from relay.message.address import Address
 from relay.message.envelope import Body, Notify, Ret
@@ -123,6 +123,55 @@ class EtrnReceived:
     node: str
 
 
+@dataclass(frozen=True, slots=True)
+class TlsRequested:
+    """Question: STARTTLS (RFC 3207).  After 220 the carrier sends what is due, begins TLS and calls
+    ``session.tls_started``; 454 when it cannot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Password:
+    """Evidence: a password in the clear, to be compared with what is kept of it."""
+
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Evidence: an OAuth 2.0 bearer token (RFC 6750), to be shown to who gave it."""
+
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Evidence: the client has proven that it knows the password, or failed to."""
+
+    is_valid: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SecretWanted:
+    """Question within AUTH: what is kept of this user's password?  Answer with ``session.answer_secret``, for an
+    unknown user with one made up: who exists is not told.  Or answer 454."""
+
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoginAttempted:
+    """Question: is the client who it says?  235, 535 or 454; on 235 it is logged in.
+
+    user    empty when only the token tells it
+    act_as  the identity it wants to act as (RFC 4422 §2); empty for its own
+    """
+
+    mechanism: str
+    user: str
+    evidence: Password | Token | Proof
+    act_as: str = ""
+
+
 Event = (
     SessionOpened
     | HelloReceived
@@ -136,4 +185,7 @@ Event = (
     | ExpandReceived
     | HelpReceived
     | EtrnReceived
+    | TlsRequested
+    | SecretWanted
+    | LoginAttempted
 )

@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from relay.message import reply
+from relay.message.address import parse_mailbox
 from relay.message.envelope import Body, Notify, Ret
 from relay.message.reply import Reply
 from relay.smtp.commands import COMMANDS, Command, CommandRefused
@@ -59,6 +60,8 @@ EXTENSIONS = (
     Extension("BINARYMIME", mail_octets=16, needs=("CHUNKING", "8BITMIME")),  # RFC 3030 §3
     Extension("SMTPUTF8", mail_parameters=("SMTPUTF8",), mail_octets=10, needs=("8BITMIME",)),  # RFC 6531 §3.1
     Extension("LIMITS"),  # RFC 9422
+    Extension("STARTTLS", verbs=("STARTTLS",)),  # RFC 3207
+    Extension("AUTH", verbs=("AUTH",), mail_parameters=("AUTH",), mail_octets=500),  # RFC 4954 §3
     Extension("VRFY"),  # has no verbs here: where it is off the answer is 252, not 502 (RFC 5321 §7.3)
     Extension("EXPN", verbs=("EXPN",)),
     Extension("ETRN", verbs=("ETRN",), in_lmtp=False),  # RFC 1985
@@ -66,6 +69,14 @@ EXTENSIONS = (
     Extension("SOML", verbs=("SOML",), in_lmtp=False),
     Extension("SAML", verbs=("SAML",), in_lmtp=False),
     Extension("HELP", verbs=("HELP",)),
+)
+
+AUTH_LINE_LIMIT_OCTETS = 12288
+"""The longest line of an exchange within AUTH, and of an AUTH command with an initial response (RFC 4954 §4)."""
+
+_BEFORE_TLS = frozenset({"EHLO", "LHLO", "NOOP", "STARTTLS", "QUIT"})  # RFC 3207 §4
+_BEFORE_LOGIN = frozenset(  # RFC 4954 §6; HELP too may be refused, and helps
+    {"EHLO", "HELO", "LHLO", "NOOP", "RSET", "QUIT", "AUTH", "STARTTLS", "HELP"}
 )
 
 _UTF8_VERBS = frozenset({b"MAIL", b"SEND", b"SOML", b"SAML", b"RCPT", b"VRFY", b"EXPN"})
@@ -82,6 +93,12 @@ class ServerOffer:
     mails_limit           messages in one session (MAILMAX of RFC 9422); 0 for none
     bare_line_ends        what becomes of content with a bare CR or LF
     off                   keywords of extensions that are not offered, as ``ETRN`` or ``CHUNKING``
+    starttls              TLS can be begun
+    encrypted             this is within TLS
+    mechanisms            those by which a client can log in now, the best first; for none AUTH is not offered
+    login_needs_tls       a client could log in within TLS, and this is not
+    must_encrypt          nothing goes before TLS (RFC 3207 §4)
+    must_log_in           nothing of use goes before a login (RFC 4954 §6)
     errors_limit          5yz replies, those counted as refusals apart
     refusals_limit        5yz replies within a transaction: to RCPT, and to chunks of a refused message
     idle_commands_limit   commands that bring no message nearer, as NOOP, RSET, VRFY
@@ -97,6 +114,12 @@ class ServerOffer:
     mails_limit: int = 0
     bare_line_ends: BareLineEnds = BareLineEnds.REFUSE
     off: frozenset[str] = frozenset()
+    starttls: bool = False
+    encrypted: bool = False
+    mechanisms: tuple[str, ...] = ()
+    login_needs_tls: bool = False
+    must_encrypt: bool = False
+    must_log_in: bool = False
     errors_limit: int = 20
     refusals_limit: int = 1000
     idle_commands_limit: int = 100
@@ -105,10 +128,11 @@ class ServerOffer:
     @cached_property
     def extensions(self) -> Mapping[str, Extension]:
         """Those that are offered, by keyword."""
+        off = {*self.off, *([] if self.starttls else ["STARTTLS"]), *([] if self.mechanisms else ["AUTH"])}
         offered: dict[str, Extension] = {}
         for extension in EXTENSIONS:
             if (
-                extension.keyword not in self.off
+                extension.keyword not in off
                 and all(needed in offered for needed in extension.needs)
                 and (extension.in_lmtp or not self.lmtp)
             ):
@@ -121,7 +145,8 @@ class ServerOffer:
         limits = f"LIMITS RCPTMAX={self.recipients_limit}"
         if self.mails_limit:
             limits += f" MAILMAX={self.mails_limit}"
-        said = {"SIZE": f"SIZE {self.message_size_limit}", "LIMITS": limits}
+        auth = f"AUTH {' '.join(self.mechanisms)}"
+        said = {"SIZE": f"SIZE {self.message_size_limit}", "LIMITS": limits, "AUTH": auth}
         return tuple(said.get(keyword, keyword) for keyword in self.extensions)
 
     @cached_property
@@ -131,15 +156,27 @@ class ServerOffer:
 
     @cached_property
     def commands(self) -> Mapping[str, Command]:
-        """The commands that are known here; those of extensions not offered are marked as not implemented."""
+        """The commands that are known here; those that cannot be used have the reply that says why."""
         verbs = {verb for extension in EXTENSIONS for verb in extension.verbs}
-        offered = {verb for extension in self.extensions.values() for verb in extension.verbs}
+        not_offered = verbs - {verb for extension in self.extensions.values() for verb in extension.verbs}
         unknown = {"EHLO", "HELO"} if self.lmtp else {"LHLO"}  # RFC 2033 §4.1
-        return {
-            verb: replace(command, implemented=False) if verb in verbs - offered else command
-            for verb, command in COMMANDS.items()
-            if verb not in unknown
-        }
+        known = {verb: command for verb, command in COMMANDS.items() if verb not in unknown}
+        for verb, command in known.items():
+            refusal = self._refusal(verb, verb in not_offered)
+            if refusal is not None:
+                known[verb] = replace(command, refusal=refusal)
+        return known
+
+    def _refusal(self, verb: str, not_offered: bool) -> Reply | None:
+        if self.encrypted and verb == "STARTTLS":
+            return reply.BAD_SEQUENCE.saying("TLS is active already")
+        if self.must_encrypt and verb not in _BEFORE_TLS:
+            return reply.TLS_REQUIRED
+        if self.must_log_in and verb not in _BEFORE_LOGIN:
+            return reply.LOGIN_REQUIRED
+        if verb == "AUTH" and self.login_needs_tls:
+            return None  # known, and refused with the code that RFC 4954 §6 has for it
+        return reply.NOT_IMPLEMENTED if not_offered else None
 
     @cached_property
     def line_limits(self) -> Mapping[bytes, int]:
@@ -147,7 +184,7 @@ class ServerOffer:
         mail = sum(extension.mail_octets for extension in self.extensions.values())
         rcpt = sum(extension.rcpt_octets for extension in self.extensions.values())
         limits = dict.fromkeys((b"MAIL", b"SEND", b"SOML", b"SAML"), COMMAND_LINE_LIMIT_OCTETS + mail)
-        return {**limits, b"RCPT": COMMAND_LINE_LIMIT_OCTETS + rcpt}
+        return {**limits, b"RCPT": COMMAND_LINE_LIMIT_OCTETS + rcpt, b"AUTH": AUTH_LINE_LIMIT_OCTETS}
 
     def line_limit(self, line: bytes) -> int:
         """How long this command line may be, octets with its CRLF (RFC 5321 §4.5.3.1.4)."""
@@ -246,6 +283,14 @@ def _orcpt(value: str) -> str:
     return f"{kind};{decode_utf8_address(address) if kind.lower() == 'utf-8' else decode_xtext(address)}"
 
 
+def _auth(value: str) -> str:
+    """``<>`` or a mailbox as xtext (RFC 4954 §5)."""
+    decoded = decode_xtext(value)
+    if decoded != "<>":
+        parse_mailbox(decoded)  # AddressFault is a ValueError
+    return decoded
+
+
 # keyword -> the event's field, and what makes its value; SMTPUTF8 has none
 _READERS: Mapping[str, tuple[str, Callable[[str], object]]] = {
     "SIZE": ("declared_size", _size),
@@ -254,6 +299,7 @@ _READERS: Mapping[str, tuple[str, Callable[[str], object]]] = {
     "ENVID": ("envid", _envid),
     "NOTIFY": ("notify", _notify),
     "ORCPT": ("orcpt", _orcpt),
+    "AUTH": ("auth", _auth),
 }
 
 

@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from relay.message import reply as replies
 from relay.message.reply import REPLY_LINE_LIMIT_OCTETS, Reply
+from relay.smtp.auth import AUTH_LINES, Channel, Exchange, Step, challenge_line, chosen_mechanism
 from relay.smtp.commands import Argument, Command, CommandRefused, Phase, chunk_size, hello_name
 from relay.smtp.data import Chunk, DotStuffed
 from relay.smtp.events import (
@@ -35,7 +36,9 @@ from relay.smtp.events import (
     HelloReceived,
     HelpReceived,
     MailReceived,
+    SecretWanted,
     SessionOpened,
+    TlsRequested,
     TransactionAborted,
     VerifyReceived,
 )
@@ -43,6 +46,7 @@ from relay.smtp.extensions import ServerOffer, without_smtputf8
 from relay.smtp.lines import LineEndless, LineRefused, Unread
 from relay.smtp.patience import Patience
 from relay.smtp.reception import Reception, sender_named
+from relay.smtp.scram import ScramSecret
 
 UNREAD_LIMIT_OCTETS = 64 * 1024
 """More unread octets than this while a question is open, and the carrier is asked to read no more."""
@@ -66,14 +70,18 @@ class Awaiting(enum.Enum):
 class ServerSession:
     """One client's conversation.
 
-    offer    may be set to another ServerOffer at any time; counts from the next command on
-    phase    how far the session has come
-    closing  send what is to be sent, then close; nothing more will be read
+    offer         may be set to another ServerOffer at any time; counts from the next command on
+    phase         how far the session has come
+    closing       send what is to be sent, then close; nothing more will be read
+    switching     send what is to be sent, then begin TLS and say ``tls_started``
+    is_logged_in  AUTH was answered 235
     """
 
     __slots__ = (
         "_asked",
+        "_bindings",
         "_events",
+        "_exchange",
         "_framing",
         "_mails",
         "_out",
@@ -83,8 +91,10 @@ class ServerSession:
         "_transaction",
         "_unread",
         "closing",
+        "is_logged_in",
         "offer",
         "phase",
+        "switching",
     )
 
     def __init__(self, offer: ServerOffer) -> None:
@@ -101,6 +111,10 @@ class ServerSession:
         self._patience = Patience()
         self._mails = 0
         self._shutting_down = False
+        self._exchange: Exchange | None = None  # an AUTH command that has not come to its end
+        self._bindings: Mapping[str, bytes] = {}
+        self.switching = False
+        self.is_logged_in = False
         self._ask(SessionOpened(), self._greeted)
 
     # -- what the carrier calls ---------------------------------------------------------------------
@@ -109,6 +123,18 @@ class ServerSession:
         """Takes what came from the client, cut anywhere."""
         if not self.closing:
             self._unread.add(data)
+
+    def tls_started(self) -> None:
+        """TLS has begun in answer to STARTTLS.  What was said before is forgotten (RFC 3207 §4.2); what the client
+        is offered now, the carrier sets in ``offer``."""
+        self.switching = False
+        self.is_logged_in = False
+        self.phase = Phase.CONNECTED
+        self._unread.clear()
+
+    def bind(self, bindings: Mapping[str, bytes]) -> None:
+        """The channel is this one, as far as a login can be bound to it (RFC 5929, RFC 9266)."""
+        self._bindings = bindings
 
     def next_event(self) -> Event | None:
         """The next question or piece of news; None when a question is open or more octets are needed."""
@@ -130,6 +156,18 @@ class ServerSession:
             self._respond(reply)
         else:
             then(reply)
+
+    def answer_secret(self, secret: ScramSecret, nonce: str) -> None:
+        """Answers SecretWanted.
+
+        nonce  random, printable, without comma, for this exchange alone
+        """
+        if self._then is None and self.closing:
+            return
+        if self._then is None or self._exchange is None or not isinstance(self._asked, SecretWanted):
+            raise RuntimeError("SecretWanted is not the open question")
+        self._then = None
+        self._step(self._exchange.answer((secret, nonce)))
 
     def answer_each(self, answers: Sequence[Reply]) -> None:
         """Answers LMTP's ContentEnded: one reply for each accepted recipient, in their order (RFC 2033 §4.2)."""
@@ -184,15 +222,16 @@ class ServerSession:
         """Goes one step on; False when nothing can be done without more octets."""
         if self._framing is not None:
             return self._read_content(self._framing)
-        if self.closing:
+        if self.closing or self.switching:
             return False
         if self._shutting_down and (self._transaction is None or not self._transaction.told):
             self._say(replies.shutting_down(self.offer.hostname))
             self._close("shutting down")
             return False
         try:
-            line = self._unread.command_line(self.offer)
+            line = self._unread.command_line(self.offer if self._exchange is None else AUTH_LINES)
         except LineRefused as refused:
+            self._exchange = None
             self._respond(refused.reply)
             if refused.line[:4].upper() == b"BDAT":
                 self._lose_framing()
@@ -202,7 +241,10 @@ class ServerSession:
             return False
         if line is None:
             return False
-        self._read_command(line)
+        if self._exchange is None:
+            self._read_command(line)
+        else:
+            self._step(self._exchange.respond(line))
         return True
 
     def _read_command(self, line: str) -> None:
@@ -227,8 +269,8 @@ class ServerSession:
             return replies.BAD_SEQUENCE  # RFC 5321 §3.1
         if command is None:
             return replies.UNRECOGNIZED
-        if not command.implemented:
-            return replies.NOT_IMPLEMENTED
+        if command.refusal is not None:
+            return command.refusal
         if self.phase not in command.phases:
             return replies.BAD_SEQUENCE
         if command.argument is not Argument.OPTIONAL and bool(argument) is not (command.argument is Argument.REQUIRED):
@@ -300,6 +342,53 @@ class ServerSession:
 
     def _etrn(self, verb: str, argument: str) -> None:
         self._ask(EtrnReceived(argument), self._respond)
+
+    # -- TLS and logging in -----------------------------------------------------------------------------
+
+    def _starttls(self, verb: str, argument: str) -> None:
+        if self._is_followed():
+            return
+        self._ask(TlsRequested(), self._tls_answered)
+
+    def _tls_answered(self, reply: Reply) -> None:
+        if not reply.is_positive:
+            self._respond(reply)
+        elif not self._is_followed():
+            self._say(reply)
+            self.switching = True
+
+    def _is_followed(self) -> bool:
+        """RFC 3207 §4.2, CVE-2011-0411: what came in the clear behind STARTTLS was put there by who knows whom.  It is
+        neither done nor kept."""
+        followed = len(self._unread) > 0
+        if followed:
+            self._say(replies.BEHIND_STARTTLS)
+            self._close("octets behind STARTTLS")
+        return followed
+
+    def _auth(self, verb: str, argument: str) -> None:
+        if self.is_logged_in:  # RFC 4954 §4
+            raise CommandRefused(replies.BAD_SEQUENCE.saying("You are logged in already"))
+        name, space, initial = argument.partition(" ")
+        mechanism = chosen_mechanism(name, self.offer.mechanisms, self.offer.encrypted)
+        bindings = self._bindings if "SCRAM-SHA-256-PLUS" in self.offer.mechanisms else {}
+        self._exchange = Exchange(mechanism, Channel(bindings))
+        self._step(self._exchange.begin(initial.strip(" ") if space else None))
+
+    def _step(self, step: Step | Reply) -> None:
+        """What comes next in an exchange: a challenge, a question, or its end."""
+        if isinstance(step, Reply):
+            self._exchange = None
+            self.is_logged_in = step.code == replies.LOGGED_IN.code
+            self._respond(step)
+        elif isinstance(step, bytes):
+            self._out.append(challenge_line(step))
+        else:
+            self._ask(step, self._step_answered)
+
+    def _step_answered(self, reply: Reply) -> None:
+        assert self._exchange is not None
+        self._step(self._exchange.answer(reply))
 
     # -- the envelope -----------------------------------------------------------------------------------
 
@@ -488,6 +577,7 @@ class ServerSession:
         self.closing = True
         self._then = None
         self._framing = None
+        self._exchange = None
         self._unread.clear()
 
 
@@ -508,4 +598,6 @@ _DO: Mapping[str, Callable[[ServerSession, str, str], None]] = {
     "EXPN": ServerSession._vrfy,
     "HELP": ServerSession._help,
     "ETRN": ServerSession._etrn,
+    "STARTTLS": ServerSession._starttls,
+    "AUTH": ServerSession._auth,
 }

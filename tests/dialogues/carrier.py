@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from relay.message import reply
 from relay.message.address import Address
@@ -17,9 +18,12 @@ from relay.smtp.events import (
     ExpandReceived,
     HelloReceived,
     HelpReceived,
+    LoginAttempted,
     MailReceived,
+    Password,
     RecipientReceived,
     SessionOpened,
+    TlsRequested,
     TransactionAborted,
     VerifyReceived,
 )
@@ -51,13 +55,15 @@ class ScriptedCarrier:
         self.forwards = _arrows(self._set("forward"))
         self.referrals = _arrows(self._set("refer"))
         self.troubles = {step: _reply(text) for step, _, text in (v.partition(" ") for v in self._set("answer"))}
-        self.session = ServerSession(self._offer())
+        self.logins = [tuple(value.split()) for value in self._set("login")]
+        self.session = ServerSession(self._offer(bool(self._set("encrypted"))))
         self.accepted: list[tuple[MailReceived, list[RecipientReceived], bytes]] = []
         self._mail = MailReceived(None)
         self._recipients: list[RecipientReceived] = []
         self._content = b""
 
-    def _offer(self) -> ServerOffer:
+    def _offer(self, encrypted: bool) -> ServerOffer:
+        may_log_in = self.logins and (encrypted or self._set("in-the-clear"))
         return ServerOffer(
             self.hostname,
             lmtp=bool(self._set("lmtp")),
@@ -65,6 +71,12 @@ class ScriptedCarrier:
             recipients_limit=int((self._set("recipients") or ["100"])[0]),
             bare_line_ends=BareLineEnds((self._set("bare-line-ends") or ["refuse"])[0]),
             off=frozenset(word for value in self._set("off") for word in value.split()),
+            starttls=bool(self._set("starttls")) and not encrypted,
+            encrypted=encrypted,
+            mechanisms=("PLAIN", "LOGIN") if may_log_in else (),
+            login_needs_tls=bool(self.logins) and not may_log_in,
+            must_encrypt=bool(self._set("must-encrypt")) and not encrypted,
+            must_log_in=bool(self._set("must-log-in")),
         )
 
     def send(self, data: bytes) -> None:
@@ -78,10 +90,21 @@ class ScriptedCarrier:
                 self.session.answer(answer)
             elif answer is not None:
                 self.session.answer_each(answer)
+        if self.session.switching:
+            self.session.tls_started()
+            self.session.offer = self._offer(True)
 
     def receive(self) -> bytes:
         self.run()
         return self.session.data_to_send()
+
+    def _log_in(self, event: LoginAttempted) -> Reply:
+        password = event.evidence.text if isinstance(event.evidence, Password) else ""
+        if (event.user, password) not in self.logins or event.act_as not in ("", event.user):
+            return reply.LOGIN_REFUSED
+        self.trusted = True
+        self.session.offer = replace(self.session.offer, must_log_in=False)
+        return reply.LOGGED_IN
 
     def _answer(self, event: Event) -> Reply | list[Reply] | None:
         trouble = self.troubles.get(_STEPS.get(type(event), ""))
@@ -111,6 +134,10 @@ class ScriptedCarrier:
                 return (
                     reply.reply(211, "2.0.0", "0 messages queued") if self.trusted else reply.PARAMETER_NOT_IMPLEMENTED
                 )
+            case TlsRequested():
+                return reply.READY_FOR_TLS
+            case LoginAttempted():
+                return self._log_in(event)
             case EtrnReceived():
                 return reply.reply(250, "2.0.0", f"Queuing for node {event.node} started")
             case VerifyReceived():

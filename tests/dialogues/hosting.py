@@ -22,7 +22,7 @@ from relay.operate.steps import StepLog
 from relay.operate.surroundings import real_surroundings
 from tests.dialogues.player import Dialogue
 
-NOT_BY_CONFIGURATION = frozenset({"off", "answer"})
+NOT_BY_CONFIGURATION = frozenset({"off", "answer", "starttls", "login"})
 """Settings that only the bare session has: an operator cannot turn PIPELINING off, nor order a full disk."""
 SCRIPTED = frozenset({"lmtp", "remote-queue"})
 """Dialogues whose server has full mailboxes and queues that only the script of the bare session gives it."""

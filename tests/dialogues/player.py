@@ -28,6 +28,11 @@ Settings (without any, the server is foo.com, has no users and relays for everyb
     size N                message size limit in octets
     recipients N          recipients limit
     lmtp                  the server speaks LMTP
+    login USER PASSWORD   who may log in, and only then relay; the client must, where the setting must-log-in is
+    in-the-clear          they may do so without TLS
+    starttls              TLS can be begun; what the client says after it is taken as said within TLS
+    must-encrypt          it must be begun
+    encrypted             the whole dialogue is within TLS
     bare-line-ends normalise
     off KEYWORD …         extensions that are not offered
     answer STEP REPLY     the server's own trouble: STEP is connect, hello, mail, rcpt, data, content

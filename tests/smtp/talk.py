@@ -18,6 +18,7 @@ from relay.smtp.events import (
     MailReceived,
     RecipientReceived,
     SessionOpened,
+    TlsRequested,
     TransactionAborted,
     VerifyReceived,
 )
@@ -39,6 +40,7 @@ USUAL: dict[type, Answer] = {
     ExpandReceived: reply.NO_SUCH_USER,
     HelpReceived: reply.reply(211, "2.0.0", "all is well"),
     EtrnReceived: reply.NOTHING_DONE,
+    TlsRequested: reply.READY_FOR_TLS,
 }
 
 TRANSACTION = b"MAIL FROM:<a@bar.com>\r\nRCPT TO:<b@xyz.com>\r\n"

@@ -38,7 +38,7 @@ SAID = {
 @pytest.mark.parametrize("verb", OFFER.commands)
 def test_a_command_may_come_when_the_table_says_so(verb: str, phase: Phase) -> None:
     """RFC 5321 §4.1.4: everywhere else it is 503 and changes nothing; 502 for what is not done."""
-    talk = Talk()
+    talk = Talk(ServerOffer("foo.com", starttls=True, mechanisms=("PLAIN",)))
     talk.say(TO_REACH[phase])
     assert talk.session.phase is phase
     code = codes(talk.say(SAID.get(verb, verb.encode()) + b"\r\n"))[-1]

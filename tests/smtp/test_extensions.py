@@ -52,6 +52,8 @@ def test_ehlo_lists_what_is_offered() -> None:
 def test_starttls_and_auth_are_not_offered_while_they_are_not_there() -> None:
     """RFC 5321 §4.2.4: what is answered with 502 must not be listed."""
     assert not {"STARTTLS", "AUTH", "TURN"} & set(OFFER.extensions)
+    assert set(ServerOffer("foo.com", starttls=True).extensions) - set(OFFER.extensions) == {"STARTTLS"}
+    assert set(ServerOffer("foo.com", mechanisms=("PLAIN",)).extensions) - set(OFFER.extensions) == {"AUTH"}
 
 
 @pytest.mark.parametrize("extension", EXTENSIONS, ids=lambda extension: extension.keyword)
