@@ -99,10 +99,12 @@ def schedule_settings(config: Config) -> ScheduleSettings:
 def delivery_settings(config: Config) -> DeliverySettings:
     """Limits of the way out."""
     delivery = config.delivery
+    # Two attempts to a connection: the second message's commands go out behind the first one's final dot.
+    per_hop = max(1, delivery.connections_per_destination // 2)
     return DeliverySettings(
         connect_timeout_s=config.timeouts.connect_s,
         connections=delivery.connections,
-        connections_per_hop=delivery.connections_per_destination,
+        connections_per_hop=per_hop,
         messages_per_connection=delivery.messages_per_connection,
         idle_s=delivery.idle_s,
         recipients_per_transaction=delivery.recipients,

@@ -88,6 +88,23 @@ def test_a_lease_of_a_former_life_stands_but_may_be_retried(life: Life) -> None:
     now(store.close())
 
 
+def test_what_was_in_hand_at_a_crash_is_due_again_soon_and_later_each_time(life: Life) -> None:
+    """A lease is long; after a crash nobody should wait for its end, and a message that kills us not hammer a peer."""
+    store = life.begin()
+    queue(store)
+    at = life.at
+    for attempts in (1, 2, 3):
+        assert len(lease(store, at)) == 1
+        assert now(store.next_due()) == at + 900
+        now(store.close())
+        life.at = at + 10 - 3600
+        store = life.begin()
+        at = life.at + 60 * attempts
+        assert now(store.next_due()) == at
+        assert not lease(store, at - 1)
+    now(store.close())
+
+
 def test_drafts_of_a_former_life_are_swept(life: Life) -> None:
     """Nobody was told 250."""
     store = life.begin()
