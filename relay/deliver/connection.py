@@ -192,6 +192,8 @@ class Connection(protocol.Protocol):
 
     def quit(self) -> None:
         """Takes leave, politely when there is nothing under way."""
+        if self.session.step is Step.QUIT:
+            return  # it does already
         if self.session.is_idle:
             self.session.quit()
             self._turn()

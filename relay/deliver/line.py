@@ -192,7 +192,8 @@ class Line:
         offer = connection.session.offer
         limit = offer.mail_max if offer is not None and offer.mail_max else settings.messages_per_connection
         return (
-            connection.served < min(limit, settings.messages_per_connection)
+            connection.session.may_begin  # it may be taking leave
+            and connection.served < min(limit, settings.messages_per_connection)
             and self._pool.clock.seconds() - connection.opened_at < settings.connection_age_s
             and not self._pool.is_stopping
         )

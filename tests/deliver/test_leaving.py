@@ -1,0 +1,18 @@
+"""A connection that takes leave carries nothing more."""
+
+from __future__ import annotations
+
+from tests.deliver.way_out import WayOut, message, shown
+from tests.fakes.next_hop import SILENCE, NextHop
+
+
+def test_mail_that_comes_while_a_connection_takes_leave_gets_another() -> None:
+    """Scar: until the reply to QUIT came, the connection was given away again and again, without end
+    (simulation, seed 7)."""
+    hop = NextHop(replies={"QUIT": SILENCE})
+    way_out = WayOut(hop)
+    way_out.send(message())
+    while "QUIT" not in hop.commands:
+        way_out.run(0.5)
+    assert shown(way_out.send(message())) == ["Delivered 250 2.0.0"]
+    assert hop.sessions == 2
