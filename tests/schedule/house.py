@@ -8,6 +8,7 @@ house.pass_time(5 * DAY)                      in steps of a minute, as a real cl
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -22,9 +23,10 @@ from relay.message.envelope import Composed, Envelope, Message, Notify, Origin, 
 from relay.message.notify import is_undeliverable_report, wants
 from relay.message.outcome import Action, Deferred, Delivered, Failed, Final, Outcome
 from relay.message.reply import reply
-from relay.queue.store import QueuedRecipient, State
+from relay.queue.store import QueuedRecipient, State, StoreUnavailable
 from relay.schedule.runner import Runner
 from relay.schedule.settings import ScheduleSettings
+from relay.schedule.window import WindowSettings
 from tests.fakes.memory_store import MemoryStore
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
@@ -35,6 +37,8 @@ DELIVERED = Delivered(reply(250, "2.0.0", "OK"), HOP)
 DEAD = Deferred(reply(451, "4.4.1", "Connection refused"), HOP, whole_destination=True)
 BUSY = Deferred(reply(450, "4.2.1", "Mailbox busy"), HOP)
 UNKNOWN = Failed(reply(550, "5.1.1", "No such user"), HOP)
+
+BROKEN_DISK = StoreUnavailable("Input/output error")
 
 Finals = Sequence[tuple[Recipient, Final]]
 Answer = Outcome | Callable[[Message, Recipient], Outcome]
@@ -121,6 +125,18 @@ class FakeReporter:
 
 def lane_of(sender: Address | None, recipient: Address) -> str:
     return recipient.domain
+
+
+def settings(initial: int = 5, maximum: int = 20, in_flight: int = 200, active: int = 4000) -> ScheduleSettings:
+    window = WindowSettings(initial=initial, maximum=maximum)
+    return ScheduleSettings(window=window, in_flight=in_flight, active_recipients=active)
+
+
+SMALL = ScheduleSettings(active_recipients=40, per_lease=10)
+
+
+def times_tried(house: House) -> Counter[str]:
+    return Counter(address for one in house.tried for address in one.to)
 
 
 class House:

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 
 from twisted.internet.defer import Deferred as Later
-from twisted.internet.defer import succeed
 
 from relay.message.address import parse_mailbox
 from relay.message.envelope import Notify, Recipient
 from relay.message.outcome import Action
-from relay.queue.store import State, StoreFull, StoreUnavailable
+from relay.queue.store import State, StoreFull
 from relay.schedule.settings import ScheduleSettings
 from relay.schedule.window import WindowSettings
-from tests.schedule.house import BUSY, DAY, DEAD, DELIVERED, HANG, HOUR, MINUTE, UNKNOWN, House, lane_of
-
-BROKEN_DISK = StoreUnavailable("Input/output error")
-
-
-def times_tried(house: House) -> Counter[str]:
-    return Counter(address for one in house.tried for address in one.to)
-
+from tests.schedule.house import (
+    BROKEN_DISK,
+    BUSY,
+    DAY,
+    DEAD,
+    DELIVERED,
+    HANG,
+    HOUR,
+    MINUTE,
+    UNKNOWN,
+    House,
+    lane_of,
+    times_tried,
+)
 
 # -- the store ----------------------------------------------------------------------------------------
 
@@ -235,179 +239,6 @@ def test_crashes_in_the_middle_of_everything_lose_nothing() -> None:
     assert sent <= set(times_tried(house))
 
 
-# -- the clock -------------------------------------------------------------------------------------------
-
-
-def test_a_clock_set_ahead_by_a_week_expires_nothing() -> None:
-    """It was a week for the clock and a minute for the mail."""
-    house = House()
-    house.answers["example.org"] = BUSY
-    house.answers["dead.example"] = DEAD
-    for number in range(10):
-        house.send(f"u{number}@example.org")
-        house.send(f"u{number}@dead.example")
-    tried = len(house.tried)
-    house.clock.advance(7 * DAY)
-    house.pass_time(10 * MINUTE)
-    assert house.reporter.told == []
-    assert len(house.tried) - tried < 100  # nor is anybody hammered
-    assert len(house.rows()) == 20
-    house.answers.clear()
-    house.pass_time(3 * HOUR)
-    assert house.store.messages == {}
-    assert house.reporter.told == []
-
-
-def test_after_a_leap_of_the_clock_mail_still_expires_in_the_end() -> None:
-    house = House()
-    house.answers["example.org"] = BUSY
-    house.send("bob@example.org")
-    house.clock.advance(7 * DAY)
-    house.pass_time(4 * HOUR)
-    assert house.reporter.actions()[-1] == [("bob@example.org", Action.FAILED)]
-    assert house.store.messages == {}
-
-
-def test_a_clock_set_back_by_a_year_does_not_keep_mail_for_a_year() -> None:
-    house = House()
-    house.answers["example.org"] = BUSY
-    house.answers["dead.example"] = DEAD
-    house.send("bob@example.org")
-    for number in range(10):
-        house.send(f"u{number}@dead.example")
-    # The clock alone goes back; timers go on, as they do in a reactor that counts seconds since its start.
-    seconds = house.clock.seconds
-    house.runner._clock.seconds = lambda: seconds() - 365 * DAY  # type: ignore[method-assign]  # the fault itself
-    house.answers.clear()
-    for _ in range(180):
-        house.clock.rightNow += MINUTE
-        due = [call for call in house.clock.calls if call.time <= house.clock.rightNow]
-        for call in due:
-            house.clock.calls.remove(call)
-            call.called = 1
-            call.func(*call.args, **call.kw)
-    assert house.store.messages == {}
-
-
-def test_when_nothing_is_due_the_store_is_not_asked() -> None:
-    """A queue that sleeps until tomorrow must not keep a laptop awake."""
-    house = House()
-    house.answers["example.org"] = BUSY
-    house.send("bob@example.org")
-    house.pass_time(4 * HOUR)
-    asked = []
-    lease, next_due = house.store.lease, house.store.next_due
-    house.store.lease = lambda *args: (asked.append(args), lease(*args))[1]  # type: ignore[method-assign]  # spies
-    house.store.next_due = lambda *args: (asked.append(args), next_due(*args))[1]  # type: ignore[method-assign]
-    house.pass_time(20 * MINUTE, step=1)
-    assert len(asked) <= 2
-    house.answers.clear()
-    house.pass_time(HOUR)
-    asked.clear()
-    house.pass_time(DAY)
-    assert asked == []
-
-
-# -- the end of the day --------------------------------------------------------------------------------------
-
-
-def test_stop_waits_for_what_is_under_way_and_records_it() -> None:
-    house = House(replace(ScheduleSettings(), window=WindowSettings(initial=1)))
-    house.answers["example.org"] = HANG
-    for number in range(3):
-        house.send(f"u{number}@example.org")
-    stopped = house.runner.stop(30)
-    assert not stopped.called
-    assert sorted(row.attempts for row in house.rows()) == [0, 0, 1]  # what was not begun is given back
-    house.answer(DELIVERED)
-    assert stopped.called
-    assert len(house.tried) == 1
-    assert len(house.rows()) == 2
-    assert house.clock.getDelayedCalls() == []
-
-
-def test_stop_does_not_wait_longer_than_its_bound() -> None:
-    house = House()
-    house.answers["example.org"] = HANG
-    house.send("bob@example.org")
-    stopped = house.runner.stop(30)
-    house.pass_time(29, step=1)
-    assert not stopped.called
-    house.pass_time(2, step=1)
-    assert stopped.called
-    assert house.clock.getDelayedCalls() == []
-    house.answer(DELIVERED)  # it comes after all: nothing is offended
-
-
-def test_stop_is_at_once_when_nothing_is_under_way() -> None:
-    house = House()
-    house.send("bob@example.org")
-    assert house.runner.stop(30).called
-    assert house.clock.getDelayedCalls() == []
-
-
-def test_stop_waits_until_results_are_written() -> None:
-    house = House()
-    house.answers["example.org"] = HANG
-    house.send("bob@example.org")
-    stopped = house.runner.stop(30)
-    house.store.trouble["record"] = BROKEN_DISK
-    house.answer(DELIVERED)
-    assert not stopped.called
-    del house.store.trouble["record"]
-    house.pass_time(6, step=1)
-    assert stopped.called
-    assert house.store.messages == {}
-
-
-def test_mail_that_comes_while_we_stop_is_queued_for_the_next_day() -> None:
-    house = House()
-    house.answers["example.org"] = HANG
-    house.send("bob@example.org")
-    house.store.slow_commits = True
-    house.send("early@example.org")
-    house.runner.stop(30)
-    house.send("late@example.org")
-    house.store.commit_now()
-    house.answer(DELIVERED)
-    assert len(house.tried) == 1
-    assert [(row.recipient.address.local, row.attempts) for row in house.rows()] == [("early", 0), ("late", 0)]
-    house.store.slow_commits = False
-    house.answers.clear()
-    house.start()
-    house.pass_time(1)
-    assert house.store.messages == {}
-
-
-def test_failures_while_we_stop_are_reported_or_stay_owing() -> None:
-    house = House()
-    house.answers["example.org"] = HANG
-    house.send("bob@example.org")
-    stopped = house.runner.stop(30)
-    house.answer(UNKNOWN)
-    assert stopped.called
-    assert [str(row.recipient.address) for row in house.rows()] == ["ann@client.example"]
-    house.start()
-    house.pass_time(1)
-    assert house.store.messages == {}
-
-
-def test_stop_waits_for_mail_that_is_being_leased_and_gives_it_back() -> None:
-    """Else it would lie for a quarter of an hour after the restart."""
-    house = House()
-    house.answers["example.org"] = BUSY
-    house.send("bob@example.org")
-    lease, slow = house.store.lease, Later[object]()
-    house.store.lease = lambda *args: lease(*args).addCallback(lambda got: slow.addCallback(lambda _: got))  # type: ignore
-    house.pass_time(2 * MINUTE)
-    stopped = house.runner.stop(30)
-    assert not stopped.called
-    slow.callback(None)
-    assert stopped.called
-    (row,) = house.rows()
-    assert (row.attempts, row.due_at) == (1, house.clock.seconds())
-
-
 def test_while_results_are_offered_again_nothing_new_is_tried() -> None:
     """A disk that answers late and then no: the pause holds from offer to offer."""
     house = House(replace(ScheduleSettings(), unwritten=5))
@@ -421,7 +252,7 @@ def test_while_results_are_offered_again_nothing_new_is_tried() -> None:
         return asked[-1]
 
     record = house.store.record
-    house.store.record = slow_record  # type: ignore
+    house.store.record = slow_record
     house.answer(DELIVERED, how_many=5)
     while asked:
         asked.pop().errback(BROKEN_DISK)
@@ -433,7 +264,7 @@ def test_while_results_are_offered_again_nothing_new_is_tried() -> None:
         while asked:
             asked.pop().errback(BROKEN_DISK)
     assert len(house.tried) == tried
-    house.store.record = record  # type: ignore
+    house.store.record = record
     house.answers.clear()
     house.pass_time(HOUR)
     assert house.store.messages == {}
@@ -486,17 +317,6 @@ def test_after_a_crash_an_expansion_is_still_reported() -> None:
     assert house.store.messages == {}
 
 
-def test_a_store_that_says_due_and_gives_nothing_is_not_asked_in_a_loop() -> None:
-    house = House()
-    asked: list[float] = []
-    lease = house.store.lease
-    house.store.lease = lambda *args: (asked.append(args[0]), lease(*args))[1]  # type: ignore
-    house.store.next_due = lambda *args: succeed(0.0)  # type: ignore
-    house.runner.look()
-    house.pass_time(10, step=0.01)
-    assert 5 <= len(asked) <= 12
-
-
 def test_a_report_that_takes_long_is_made_once() -> None:
     """A slow disk, and another recipient that fails meanwhile: one report tells of both."""
     house = House()
@@ -511,7 +331,7 @@ def test_a_report_that_takes_long_is_made_once() -> None:
 
         def close(self) -> None: ...
 
-    house.store.open = lambda message_id: SlowContent()  # type: ignore
+    house.store.open = lambda message_id: SlowContent()
     house.send("a@one.example", "b@slow.example", content=b"x" * 200_000)
     house.pass_time(2 * MINUTE)
     assert len(opened) == 1
@@ -536,7 +356,7 @@ def test_not_many_large_contents_are_read_at_once() -> None:
 
         def close(self) -> None: ...
 
-    house.store.open = lambda message_id: SlowContent()  # type: ignore
+    house.store.open = lambda message_id: SlowContent()
     for number in range(30):
         house.send(f"u{number}@one.example", content=b"x" * 100_000)
     assert len(opened) == 8
