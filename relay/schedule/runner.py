@@ -54,7 +54,7 @@ class Runner:
     """Decides what is tried and when, from the commit of a message until nothing of it is left.
 
     clock     ``seconds()`` is the time since the epoch; when it jumps by more than some minutes between two beats
-              (relay.schedule.pulse), the clock was set, and nothing expires for a while: tests move theirs by the minute
+              (relay.schedule.pulse) it was set, and nothing expires for a while: tests move theirs by the minute
     random    for jitter
     lane_of   the lane of mail from a sender to a recipient, by the routes of now
     reporter  relay.bounce.notify.Reporter

@@ -264,7 +264,7 @@ def test_a_storm_to_many_dead_destinations_comes_to_rest() -> None:
     house.pass_time(HOUR)
     first_hour = len(house.tried)
     assert first_hour < 40 * 16
-    house.pass_time(5 * DAY + 10 * MINUTE, step=2 * MINUTE)
+    house.pass_time(5 * DAY + 20 * MINUTE, step=5 * MINUTE)
     failed = [action for told in house.reporter.actions() for _, action in told if action is Action.FAILED]
     assert len(failed) == 80
     assert house.store.messages == {}
