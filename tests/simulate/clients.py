@@ -203,6 +203,8 @@ def one_by_one(visit: Visit) -> Script:
             continue
         visit.say("DATA")
         if _is_no(visit, (yield), "DATA", 354):
+            visit.say("RSET")
+            yield
             continue
         visit.send(stuffed(letter.content))
         _ended(visit, letter, (yield))
@@ -233,6 +235,9 @@ def pipelined(visit: Visit) -> Script:
         if began:
             visit.send(stuffed(letter.content))
             _ended(visit, letter, (yield))
+        else:
+            visit.say("RSET")
+            yield
     visit.say("QUIT")
     yield
 

@@ -69,9 +69,9 @@ class Laws:
             if lane.probes > 1:
                 self._violated(f"{name} is being probed, and gets more than one attempt")
         for recipient in recipients:
-            self._is_offered(recipient, now)
+            self._is_offered(recipient, message.accepted_at, now)
 
-    def _is_offered(self, recipient: Recipient, now: float) -> None:
+    def _is_offered(self, recipient: Recipient, accepted_at: float, now: float) -> None:
         key = key_of(str(recipient.address))
         if key is None:
             return
@@ -82,6 +82,7 @@ class Laws:
             self._violated(f"m{key[0]}r{key[1]} is tried while it is being tried")
         fate.begun += 1
         fate.is_open = True
+        fate.accepted_at = accepted_at
 
     def attempt_ended(self, name: str, outcomes: Sequence[Outcome]) -> None:
         lane = self._lanes.setdefault(name, Lane())
@@ -113,7 +114,8 @@ class Laws:
         if fate.delivered and not fate.in_doubt:
             before = ", ".join(f"{where} at {at:.3f}" for at, where in fate.delivered)
             self._violated(f"m{key[0]}r{key[1]} was delivered again ({host}); before: {before}; no doubt was recorded")
-        fate.in_doubt = False
+        # What arrives when the relay is dead or has given it up, it never hears of: the doubt stays.
+        fate.in_doubt = fate.in_doubt and not fate.is_open
         fate.delivered.append((now, host))
         self.ledger.delivered += 1
 
@@ -264,15 +266,23 @@ class Laws:
         self._lanes.clear()
         for key, fate in self.ledger.fates.items():
             if fate.is_open:
-                letter = self.ledger.letters[key[0]]
-                begun_at = max(fate.not_before, letter.acknowledged_at or 0.0)
-                fate.not_before = begun_at + LEASE_S - 1
+                # It was leased after it was due, and the lease was on disk before the attempt began.
+                fate.not_before = max(fate.not_before, fate.accepted_at) + LEASE_S - 1
                 fate.is_open = False
-                fate.in_doubt = True
+                fate.was_open = fate.in_doubt = True
             elif now - self._told_at.get(key, 0.0) < 60 or now - self.trouble_at < 2 * SLACK_S:
                 # Told and perhaps not on disk yet: then its lease of before holds.
                 fate.in_doubt = True
                 fate.not_before = min(fate.not_before, now)
+
+    def life_began(self) -> None:
+        """What was under way is taken up again, but not at once."""
+        now = self._seconds()
+        self.up_since = now
+        for fate in self.ledger.fates.values():
+            if fate.was_open:
+                fate.was_open = False
+                fate.not_before = min(fate.not_before, now + self.climate.first_s * max(fate.begun, 1))
 
     def forgiven(self, only_rests: bool) -> None:
         """The operator wants everything tried now, or (a reload) the rests are over."""

@@ -57,10 +57,14 @@ class Fate:
 
     delivered    when and where a next hop took it
     refused      a hop said 5yz, or the DNS that there is no such domain
+    given_up     it has expired
+    heard        actions of which reports arrived
     reports      action -> the reports (message ids, or places) that told the sender
     begun        attempts, in all lives
+    accepted_at  by the relay, as far as an attempt has shown it
     not_before   no attempt may begin before this
     is_open      an attempt began and its end was not told
+    was_open     likewise, and then the relay's life ended
     in_doubt     the relay has recorded a doubt, or crashed, since the last delivery
     settled      nothing more is expected
     """
@@ -71,8 +75,10 @@ class Fate:
     reports: dict[str, set[str]] = field(default_factory=dict)
     heard: set[str] = field(default_factory=set)
     begun: int = 0
+    accepted_at: float = 0.0
     not_before: float = 0.0
     is_open: bool = False
+    was_open: bool = False
     in_doubt: bool = False
     settled: bool = False
 

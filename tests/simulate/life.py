@@ -94,6 +94,7 @@ class Life:
             tell=tell,
             files=self._files,
             reserve_octets=RESERVE_OCTETS,
+            reclaim_s=self.world.climate.first_s,
             vfs=self._vfs.name,
         )
         return self._store

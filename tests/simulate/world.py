@@ -169,7 +169,7 @@ class World:
             self.clock.callLater(BEGIN_AGAIN_S, self.begin_life)
             return
         self.life = life
-        self.laws.up_since = self.clock.now
+        self.laws.life_began()
         self.note(f"life {self.lives} begins")
         self.audit()
 
