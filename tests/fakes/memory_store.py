@@ -21,7 +21,7 @@ from twisted.internet.interfaces import IReactorTime
 from relay.message.address import domain_key
 from relay.message.envelope import Envelope, Message, Origin
 from relay.message.step import Tell, tell_nobody
-from relay.queue.selection import address_key
+from relay.queue.selection import address_key, below_or_same
 from relay.queue.store import (
     EVERYTHING,
     INLINE_LIMIT_OCTETS,
@@ -350,6 +350,7 @@ class MemoryStore:
                         continue
                     new = change(one)
                     changed += 1
+                    stored.in_hand.discard(number)
                     if new is None:
                         del stored.recipients[number]
                     else:
@@ -448,6 +449,10 @@ def matches(selection: Selection, message: Message, one: QueuedRecipient) -> boo
         and selection.state in (None, one.state)
         and (
             selection.recipient_domain is None
-            or domain_key(selection.recipient_domain) == one.recipient.address.domain_key
+            or _is_of(one.recipient.address.domain_key, *below_or_same(selection.recipient_domain))
         )
     )
+
+
+def _is_of(domain: str, below: bool, name: str) -> bool:
+    return domain.endswith(name) if below else domain == name
