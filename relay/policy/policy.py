@@ -12,7 +12,7 @@ from __future__ import annotations
 import enum
 import ipaddress
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from relay.message import reply, trace
 from relay.message.address import Address, domain_key
@@ -24,13 +24,14 @@ from relay.policy.directory import Directory, Entry
 from relay.policy.forward import Forward, Forwarding, ForwardingFault, TooManyTargets
 from relay.policy.inquiry import Inquiry
 from relay.policy.recipients import RecipientList
+from relay.policy.users import User
 from relay.policy.verdict import Accepted, Refused, Verdict
 
 LOOPBACK: tuple[IPNetwork, ...] = (ipaddress.IPv4Network("127.0.0.0/8"), ipaddress.IPv6Network("::1/128"))
 
 CLIENTS_REMEMBERED = 4096
 
-NOT_FOR_SUBMISSION = reply.reply(550, "5.7.1", "Submission is for the clients in accept.networks")
+NOT_FOR_SUBMISSION = reply.reply(550, "5.7.1", "Submission is for the clients in accept.networks")  # no user can log in
 ROUTED_LOCAL_PART = reply.reply(550, "5.7.1", "Relaying denied: this local part holds a route of its own")
 SENDER_NOT_QUALIFIED = reply.reply(554, "5.1.8", "The sender's domain is not fully qualified")
 RECIPIENT_NOT_QUALIFIED = reply.reply(554, "5.1.2", "The recipient's domain is not fully qualified")
@@ -135,6 +136,16 @@ class Policy:
             return Client(told, False, "not in accept.networks", self.place("accept.networks"))
         return Client(told, True, f"accept.networks: {network}", self.place("accept.networks"))
 
+    def logged_in(self, client: Client, user: User) -> Client:
+        """This client, once it has proven to be this user."""
+        place = user.place or self.place("accept.users")
+        return replace(client, trusted=True, rule=f"logged in as {user.name}", place=place, user=user)
+
+    def certified(self, client: Client, certificate: str) -> Client:
+        """This client, once it has shown a certificate that is trusted; which, in words."""
+        place = self.place("accept.certificates")
+        return replace(client, trusted=True, rule=f"accept.certificates: {certificate}", place=place, certified=True)
+
     def is_own(self, domain: str) -> bool:
         """Whether mail to this domain (in look-up form) is taken from anybody."""
         return self._own.containing(domain) is not None
@@ -148,6 +159,10 @@ class Policy:
                 return Refused(NOT_FOR_SUBMISSION, client.rule, client.place)
             if reverse_path is not None and not self._is_qualified(reverse_path):
                 return Refused(SENDER_NOT_QUALIFIED, "submission: RFC 6409 §4.2", self.place("listen"))
+        user = client.user
+        if user is not None and reverse_path is not None and not user.may_send_as(reverse_path, self._own):
+            may = "own domains" if user.senders is None else ", ".join(user.senders) or "none"
+            return Refused(reply.SENDER_NOT_YOURS, f"senders of {user.name}: {may}", client.place)
         return Accepted(reply.SENDER_OK, client.rule, client.place)
 
     def recipient(
