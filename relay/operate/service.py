@@ -204,15 +204,16 @@ class RelayService(Service):
         return self.router.route(sender, recipient).lane
 
     def _flush(self, domain: str, subdomains: bool) -> Deferred[int | None]:
-        """ETRN (RFC 1985): what waits for a domain is due now."""
-        key = f".{domain}" if subdomains else domain
-        flushed = self.store.retry(Selection(recipient_domain=key), self._around.reactor.seconds())
+        """ETRN (RFC 1985 §5): what waits for a domain, and for those below it if they are meant, is due now."""
+        now = self._around.reactor.seconds()
+        wanted = [domain, f".{domain}"] if subdomains else [domain]
+        flushed = [self.store.retry(Selection(recipient_domain=one), now) for one in wanted]
 
-        def woken(count: int) -> int | None:
-            self.runner.wake()
-            return count
+        def looked(counts: list[int]) -> int | None:
+            self.runner.look()
+            return sum(counts)
 
-        return flushed.addCallback(woken)
+        return gatherResults(flushed, consumeErrors=True).addCallback(looked)
 
     def _watch_recipients(self) -> None:
         if self._recipients is not None:

@@ -22,7 +22,7 @@ from relay.queue.ids import to_number, to_text
 from relay.queue.leasing import Taken
 from relay.queue.rows import CODES, STATES, dumps, message_of, recipient_of
 from relay.queue.schema import json_text, open_for_reading
-from relay.queue.selection import address_key
+from relay.queue.selection import address_key, below_or_same
 from relay.queue.store import QueuedRecipient, QueueRow, Selection, State, StoreUnavailable
 
 T = TypeVar("T")
@@ -113,12 +113,15 @@ def conditions(selection: Selection, states: Sequence[State] = ()) -> tuple[str,
     for column, wanted in (
         (_SENDER_KEY, None if selection.sender is None else address_key(selection.sender)),
         (_RECIPIENT_KEY, None if selection.recipient is None else address_key(selection.recipient)),
-        (_DOMAIN_KEY, None if selection.recipient_domain is None else domain_key(selection.recipient_domain)),
         ("lane", selection.lane),
     ):
         if wanted is not None:
             sql += f" AND {column} = ?"
             bindings.append(wanted)
+    if selection.recipient_domain is not None:
+        below, name = below_or_same(selection.recipient_domain)
+        sql += f" AND substr({_DOMAIN_KEY}, -length(?)) = ?" if below else f" AND {_DOMAIN_KEY} = ?"
+        bindings += [name, name] if below else [name]
     if selection.state is not None:
         sql += f" AND {_is_in(selection.state)}"
     if states:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from relay.message.address import AddressFault, parse_mailbox
+from relay.message.address import AddressFault, domain_key, parse_mailbox
 
 NULL_SENDER = "<>"
 
@@ -21,3 +21,9 @@ def address_key(text: str) -> str:
         return parse_mailbox(text).key
     except AddressFault:
         return text.lower()
+
+
+def below_or_same(domain: str) -> tuple[bool, str]:
+    """Whether a domain is wanted for what is below it, as in ``.example.org``, and its form for comparing."""
+    below = domain.startswith(".")
+    return below, "." + domain_key(domain[1:]) if below else domain_key(domain)

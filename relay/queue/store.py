@@ -157,6 +157,7 @@ class Selection:
     """Which rows an operator means.  All given conditions must hold; none given means every row.
 
     Addresses and domains are compared without case, domains in A-labels; ``<>`` is the null sender.
+    ``.example.org`` as recipient_domain means what is below that domain.
     """
 
     ids: tuple[str, ...] = ()

@@ -517,6 +517,8 @@ SELECTIONS = [
     (Selection(state=State.HELD), "e"),
     (Selection(state=State.WAITING), "abcd"),
     (Selection(recipient_domain="ONE.example"), "ab"),
+    (Selection(recipient_domain=".Example"), "abcde"),
+    (Selection(recipient_domain=".ONE.example"), ""),
     (Selection(recipient_domain="b\u00fccher.example"), "de"),
     (Selection(recipient_domain="XN--BCHER-kva.example"), "de"),
     (Selection(sender="<>", recipient_domain="xn--bcher-kva.example"), "d"),

@@ -18,7 +18,6 @@ from typing import TypeVar
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 
-from relay.message.address import domain_key
 from relay.message.envelope import Envelope, Message, Origin
 from relay.message.step import Tell, tell_nobody
 from relay.queue.selection import address_key, below_or_same
