@@ -6,8 +6,11 @@ for from there on nothing it says can be trusted.
 
     state      waits for                       on yes                            on no
     opening    GREETING                        EHLO (LHLO)                       session ends
-               HELLO                           ready, with an Offer              5yz: HELO, once; else session ends
-               (STARTTLS, then HELLO again; AUTH: their place is here, between HELLO and ready)
+               HELLO                           securing, logging in or ready     5yz: HELO, once; else session ends
+    securing   STARTTLS                        TlsWanted                         as HELLO without it, or session ends
+               HANDSHAKE                       ``secured``: EHLO again           the carrier closes
+    logging in CREDENTIALS                     ``log_in``: AUTH                  session ends
+               AUTH                            ready, with an Offer              session ends
     ready      nothing                         ``begin``: RSET if needed, MAIL, RCPT…, DATA in one group when the
                                                server offers PIPELINING, else one by one
     envelope   RESET MAIL RECIPIENT… DATA      ContentWanted                     transaction ends
@@ -19,8 +22,9 @@ While one transaction is ending the next may begin, where PIPELINING is offered:
 behind the final dot (RFC 2920 §3.1 allows the content as first of a group).  At most one follows so.  If the
 session ends before the server has answered any of its commands, ``Transaction.heard`` is 0.
 
-The rule that must not be broken: every recipient of a transaction that began gets exactly one Answer, whatever
-the server does, and it says END without a reply exactly when the content had gone out whole.
+The rules that must not be broken: every recipient of a transaction that began gets exactly one Answer, whatever
+the server does, and it says END without a reply exactly when the content had gone out whole.  Nothing that came before
+TLS counts within it, and no octet from before it is read within it (RFC 3207 §4.2).
 """
 
 from __future__ import annotations
@@ -30,7 +34,18 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from relay.message.reply import Reply, printable
-from relay.smtp.client_events import TIMEOUT_S, ContentWanted, Event, Opened, SessionEnded, TransactionEnded
+from relay.smtp.client_events import (
+    TIMEOUT_S,
+    ContentWanted,
+    CredentialsWanted,
+    Encryption,
+    Event,
+    Opened,
+    SessionEnded,
+    TlsWanted,
+    TransactionEnded,
+)
+from relay.smtp.login import Exchange, LoggingIn
 from relay.smtp.offer import NOTHING_OFFERED, Offer, offer_of
 from relay.smtp.replies import ReplyFault, ReplyReader
 from relay.smtp.stuffing import DotStuffing
@@ -40,11 +55,20 @@ from relay.smtp.transaction import Answer, Step, Transaction
 class ClientSession:
     """One session.  Feed ``receive_data``, take every ``next_event``, write ``data_to_send``; in this order, each time.
 
-    hostname  our name in ASCII, for EHLO
-    lmtp      speak LMTP (RFC 2033)
+    hostname    our name in ASCII, for EHLO
+    lmtp        speak LMTP (RFC 2033)
+    encryption  what to do about STARTTLS
+    login       whether to log in
     """
 
-    def __init__(self, hostname: str, *, lmtp: bool = False) -> None:
+    def __init__(
+        self,
+        hostname: str,
+        *,
+        lmtp: bool = False,
+        encryption: Encryption = Encryption.NEVER,
+        login: bool = False,
+    ) -> None:
         self._hostname = hostname.encode("ascii")
         self._lmtp = lmtp
         self._reader = ReplyReader()
@@ -58,6 +82,11 @@ class ClientSession:
         self._sending = False
         self._needs_reset = False
         self._said_helo = False
+        self._encryption = encryption
+        self._login = login
+        self._pausing: Step | None = None  # what the carrier owes us
+        self._greeted_with = NOTHING_OFFERED
+        self._logging_in: LoggingIn | None = None
         self._now = 0.0
         self.offer: Offer | None = None
         self.over = False
@@ -109,7 +138,7 @@ class ClientSession:
         """What the session waits for; None when for nothing."""
         if self._awaited:
             return self._awaited[0]
-        return Step.CONTENT if self._sending else None
+        return Step.CONTENT if self._sending else self._pausing
 
     @property
     def timeout_s(self) -> float | None:
@@ -203,6 +232,31 @@ class ClientSession:
             self._out.append(end)
         self._ended_with(current, end)
 
+    def secured(self) -> None:
+        """TLS has begun, with a server that is who it must be: all is said anew (RFC 3207 §4.2)."""
+        assert self._pausing is Step.HANDSHAKE
+        self._pausing = None
+        self._encryption = Encryption.NEVER
+        self._reader = ReplyReader()
+        self._say((b"LHLO " if self._lmtp else b"EHLO ") + self._hostname + b"\r\n", Step.HELLO)
+
+    def log_in(self, exchange: Exchange) -> None:
+        """Begins to log in (RFC 4954 §4)."""
+        assert self._pausing is Step.CREDENTIALS
+        self._pausing = None
+        self._logging_in = LoggingIn(exchange)
+        self._say(*self._logging_in.command())
+
+    def cannot_log_in(self, why: str) -> None:
+        """There are no credentials, or none that fit."""
+        if not self.over:
+            self._close(Step.AUTH, None, why)
+
+    def distrust(self, why: str) -> None:
+        """The handshake failed, or the server is not who it must be: nothing more is said to it."""
+        if not self.over:
+            self._close(Step.HANDSHAKE, None, why)
+
     def quit(self) -> None:
         """Takes leave (RFC 5321 §4.1.1.10); only when idle."""
         if self.is_idle:
@@ -227,10 +281,11 @@ class ClientSession:
         self._sending = False
         self._awaited.extend([Step.END] * (len(current.accepted) if self._lmtp else 1))
 
-    def _say(self, line: bytes, step: Step) -> None:
+    def _say(self, line: bytes, step: Step, shown: bytes = b"") -> None:
+        """``shown`` stands in the record in place of a line with credentials."""
         self._out.append(line)
         self._awaited.append(step)
-        (self._current.record if self._current else self.record).append((self._now, line))
+        (self._current.record if self._current else self.record).append((self._now, shown or line))
 
     def _next_command(self) -> None:
         """Without PIPELINING: the next command of the transaction, now that the one before was answered."""
@@ -246,7 +301,7 @@ class ClientSession:
         (self.record if current is None else current.record).append((self._now, reply))
         if reply.code == 421:
             self._turned_away(step, reply)
-        elif (reply.code // 100 == 3) != (step is Step.DATA) and reply.code < 400:
+        elif (reply.code // 100 == 3) != (step is Step.DATA) and reply.code < 400 and step is not Step.AUTH:
             self._awaited.appendleft(step)  # it is still unanswered
             self._fail(f"the server answered {reply.code} where that makes no sense")
         else:
@@ -262,13 +317,63 @@ class ClientSession:
 
     def _on_hello(self, reply: Reply) -> None:
         if reply.is_positive:
-            self.offer = NOTHING_OFFERED if self._said_helo else offer_of(reply)
-            self._events.append(Opened(self.offer))
+            self._greeted_with = NOTHING_OFFERED if self._said_helo else offer_of(reply)
+            self._secure()
         elif reply.is_permanent and not self._said_helo and not self._lmtp:
             self._said_helo = True  # RFC 5321 §3.2: a server of before 1993
             self._say(b"HELO " + self._hostname + b"\r\n", Step.HELLO)
         else:
             self._close(Step.HELLO, reply)
+
+    def _secure(self) -> None:
+        """STARTTLS, where there is something to be done about it."""
+        if self._encryption is Encryption.NEVER:
+            self._authenticate()
+        elif self._greeted_with.starttls:
+            self._say(b"STARTTLS\r\n", Step.STARTTLS)
+        elif self._encryption is Encryption.MUST:
+            self._close(Step.STARTTLS, None, "TLS is required, and the server does not offer STARTTLS")
+        else:
+            self._authenticate()
+
+    def _on_starttls(self, reply: Reply) -> None:
+        if reply.is_positive:
+            if not self._reader.is_empty:
+                # Whoever stands between us could have put it there, to be read as said within TLS (CVE-2011-0411).
+                self._fail("the server sent octets behind its reply to STARTTLS")
+                return
+            self._pausing = Step.HANDSHAKE
+            self._events.append(TlsWanted())
+        elif self._encryption is Encryption.MUST:
+            self._close(Step.STARTTLS, reply)
+        else:
+            self._authenticate()
+
+    def _authenticate(self) -> None:
+        """AUTH, where we are to log in."""
+        if self._login:
+            self._pausing = Step.CREDENTIALS
+            self._events.append(CredentialsWanted(self._greeted_with.auth))
+        else:
+            self._open()
+
+    def _on_auth(self, reply: Reply) -> None:
+        logging_in = self._logging_in
+        assert logging_in is not None
+        if reply.code // 100 == 3:
+            self._say(*logging_in.respond(reply.lines[0]))
+            return
+        if reply.is_positive:
+            logging_in.accepted()
+        if reply.is_positive and not logging_in.fault:
+            self._open()
+        else:
+            self._close(Step.AUTH, None if logging_in.fault else reply, logging_in.fault)
+
+    def _open(self) -> None:
+        self._logging_in = None
+        self.offer = self._greeted_with
+        self._events.append(Opened(self.offer))
 
     def _on_reset(self, reply: Reply) -> None:
         if reply.is_positive:
@@ -359,6 +464,8 @@ class ClientSession:
     _ON: ClassVar[dict[Step, Callable[[ClientSession, Reply], None]]] = {
         Step.GREETING: _on_greeting,
         Step.HELLO: _on_hello,
+        Step.STARTTLS: _on_starttls,
+        Step.AUTH: _on_auth,
         Step.RESET: _on_reset,
         Step.MAIL: _on_mail,
         Step.RECIPIENT: _on_recipient,
@@ -406,6 +513,7 @@ class ClientSession:
                 self._events.append(TransactionEnded(transaction))
         self._current = self._following = None
         self._sending = False
+        self._pausing = None
         self._awaited.clear()
         self._unsent.clear()
         self._out.clear()

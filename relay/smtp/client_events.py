@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 
 from relay.message.reply import Reply
@@ -11,6 +12,10 @@ from relay.smtp.transaction import Step, Transaction
 TIMEOUT_S: dict[Step, float] = {  # RFC 5321 §4.5.3.2
     Step.GREETING: 300.0,
     Step.HELLO: 300.0,
+    Step.STARTTLS: 120.0,
+    Step.HANDSHAKE: 60.0,
+    Step.CREDENTIALS: 60.0,
+    Step.AUTH: 180.0,
     Step.RESET: 300.0,
     Step.MAIL: 300.0,
     Step.RECIPIENT: 300.0,
@@ -22,9 +27,32 @@ TIMEOUT_S: dict[Step, float] = {  # RFC 5321 §4.5.3.2
 }
 
 
+class Encryption(enum.Enum):
+    """What a session does about STARTTLS (RFC 3207)."""
+
+    NEVER = "never"  # also where TLS was there from the first octet
+    IF_OFFERED = "if offered"
+    MUST = "must"
+
+
+@dataclass(frozen=True, slots=True)
+class TlsWanted:
+    """The server waits for the TLS handshake: begin it, then say ``secured``."""
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialsWanted:
+    """The server can be logged in to: say ``log_in`` with an Exchange, or ``cannot_log_in``.
+
+    mechanisms  what it offers, in upper case
+    """
+
+    mechanisms: frozenset[str]
+
+
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The server has greeted us and said what it offers: transactions may begin."""
+    """The server has greeted us, said what it offers and, if need be, let us log in: transactions may begin."""
 
     offer: Offer
 
@@ -57,4 +85,4 @@ class SessionEnded:
     why: str = ""
 
 
-Event = Opened | ContentWanted | TransactionEnded | SessionEnded
+Event = TlsWanted | CredentialsWanted | Opened | ContentWanted | TransactionEnded | SessionEnded

@@ -21,6 +21,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from relay.smtp.transaction import Step
+
 WITH_PASSWORD = ("SCRAM-SHA-256", "CRAM-MD5", "PLAIN", "LOGIN")
 """Mechanisms that use a password, the safest first."""
 WITH_TOKEN = ("OAUTHBEARER", "XOAUTH2")
@@ -30,6 +32,7 @@ ITERATIONS_LEAST = 4096
 ITERATIONS_LIMIT = 200_000
 """A server that asks for more wants to keep us busy: they are counted on our processor."""
 
+_COMMAND_LIMIT_OCTETS = 512  # RFC 5321 §4.5.3.1.4, with the CRLF
 # RFC 5802 §7; attributes behind the known ones may be ignored, "m" in front may not.
 _SERVER_FIRST = re.compile(rb"r=([!-+\--~]+),s=([A-Za-z0-9+/=]+),i=([1-9][0-9]{0,8})(?:,[A-Za-z]=[^,\0]*)*")
 
@@ -92,6 +95,50 @@ def exchange(mechanism: str, credentials: Credentials, host: str, port: int, non
     if mechanism == "LOGIN":
         return _Scripted("LOGIN", None, lambda _: credentials.user.encode(), lambda _: credentials.secret.encode())
     return _Scripted("CRAM-MD5", None, lambda challenge: _cram_md5(credentials, challenge))
+
+
+class LoggingIn:
+    """An Exchange on its way through AUTH (RFC 4954 §4).
+
+    Its lines come with what to write in a record in their place.  ``fault`` is what was wrong with the server's half.
+    """
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.fault = ""
+        self._exchange = exchange
+        self._postponed: bytes | None = None
+
+    def command(self) -> tuple[bytes, Step, bytes]:
+        """The line that begins it."""
+        command = b"AUTH " + self._exchange.mechanism.encode("ascii")
+        initial = self._exchange.initial()
+        if initial is None:
+            return command + b"\r\n", Step.AUTH, command + b"\r\n"
+        line = command + b" " + (b64encode(initial) or b"=") + b"\r\n"
+        if len(line) <= _COMMAND_LIMIT_OCTETS:
+            return line, Step.AUTH, command + b" ...\r\n"
+        self._postponed = initial  # until it is asked for, for a command is shorter
+        return command + b"\r\n", Step.AUTH, command + b"\r\n"
+
+    def respond(self, challenge: str) -> tuple[bytes, Step, bytes]:
+        """The answer to a challenge, in base64 both; or the cancellation, when there is none."""
+        response, self._postponed = self._postponed, None
+        try:
+            if self.fault:
+                raise LoginFault(self.fault)
+            if response is None:
+                response = self._exchange.answer(binascii.a2b_base64(challenge, strict_mode=True) if challenge else b"")
+        except (LoginFault, ValueError) as fault:
+            self.fault = str(fault)
+            return b"*\r\n", Step.AUTH, b"*\r\n"
+        return b64encode(response) + b"\r\n", Step.AUTH, b"...\r\n"
+
+    def accepted(self) -> None:
+        """The server says yes; ``fault`` is set when that must not be believed."""
+        try:
+            self._exchange.accepted()
+        except LoginFault as fault:
+            self.fault = self.fault or str(fault)
 
 
 class _Scripted:

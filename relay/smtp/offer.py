@@ -30,6 +30,7 @@ class Offer:
     smtputf8: bool = False
     dsn: bool = False
     starttls: bool = False
+    requiretls: bool = False
     auth: frozenset[str] = frozenset()
     rcpt_max: int | None = None
     mail_max: int | None = None
@@ -56,6 +57,7 @@ def offer_of(reply: Reply) -> Offer:
         smtputf8="SMTPUTF8" in said,
         dsn="DSN" in said,
         starttls="STARTTLS" in said,
+        requiretls="REQUIRETLS" in said,
         auth=frozenset(said.get("AUTH", ())),
         rcpt_max=_number(limits.get("RCPTMAX", "")) or None,
         mail_max=_number(limits.get("MAILMAX", "")) or None,

@@ -41,6 +41,11 @@ class ReplyReader:
         self._buffer = self._buffer[self._start :] + data if self._start < len(self._buffer) else data
         self._start = 0
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing has come behind the last reply."""
+        return self._start >= len(self._buffer) and not self._texts
+
     def next_reply(self) -> Reply | None:
         """The next whole reply, or None when more octets are needed.  Raises ReplyFault."""
         while True:

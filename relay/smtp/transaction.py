@@ -20,6 +20,10 @@ class Step(enum.Enum):
 
     GREETING = "the greeting"
     HELLO = "the reply to EHLO"
+    STARTTLS = "the reply to STARTTLS"
+    HANDSHAKE = "the TLS handshake"
+    CREDENTIALS = "the credentials to log in with"
+    AUTH = "the reply to AUTH"
     RESET = "the reply to RSET"
     MAIL = "the reply to MAIL"
     RECIPIENT = "the reply to RCPT"
@@ -52,6 +56,7 @@ class Transaction:
     body      what to declare with BODY=; 7BIT is not declared
     smtputf8  whether to say SMTPUTF8
     chunked   send by BDAT, not DATA
+    require_tls  say REQUIRETLS (RFC 8689)
     answers   one a recipient; all are there when the transaction has ended
     accepted  places of the recipients that the server took, in order
     heard     replies other than 421 that came to this transaction's commands; 0: the server has not looked at it
@@ -67,6 +72,7 @@ class Transaction:
         "heard",
         "recipients",
         "record",
+        "require_tls",
         "size",
         "smtputf8",
     )
@@ -80,6 +86,7 @@ class Transaction:
         body: Body = Body.SEVENBIT,
         smtputf8: bool = False,
         chunked: bool = False,
+        require_tls: bool = False,
     ) -> None:
         self.envelope = envelope
         self.recipients = recipients
@@ -87,6 +94,7 @@ class Transaction:
         self.body = body
         self.smtputf8 = smtputf8
         self.chunked = chunked
+        self.require_tls = require_tls
         self.answers: list[Answer | None] = [None] * len(recipients)
         self.accepted: list[int] = []
         self.heard = 0
@@ -115,6 +123,8 @@ class Transaction:
             said += f" BODY={self.body.value}"
         if self.smtputf8:
             said += " SMTPUTF8"
+        if self.require_tls:
+            said += " REQUIRETLS"
         if offer.dsn:
             if envelope.ret is not None:
                 said += f" RET={envelope.ret.value}"
