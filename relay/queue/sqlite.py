@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
@@ -140,7 +140,19 @@ class SqliteStore:
             body.abort()
             return failure
 
-        return body.finish().addCallback(lambda _: self.committer.add(change)).addErrback(discard)
+        marked = self._mark(change.newest_id)
+        return (
+            marked.addCallback(lambda _: body.finish())
+            .addCallback(lambda _: self.committer.add(change))
+            .addErrback(discard)
+        )
+
+    def _mark(self, number: int) -> Deferred[Any]:
+        """Moves the mark of the ids that were given beyond this one, before its body gets its name: by that a body
+        which a crash leaves without its row is known as ours, and swept."""
+        if number < self.committer.tally.ids_below:
+            return succeed(None)
+        return self.committer.add(Change(newest_id=number))
 
     def _take_reserve(self) -> None:
         try:
@@ -234,6 +246,7 @@ class SqliteStore:
 
     async def _record_with_bodies(self, change: Change, bodies: Sequence[tuple[BodyDraft, bytes]]) -> Reported:
         try:
+            await self._mark(change.newest_id)
             for body, content in bodies:
                 await _written(body, content)
             reported: Reported = await self.committer.add(change)
