@@ -47,7 +47,7 @@ class World:
     is_kind     the time of trials is over: nothing bad happens any more
     """
 
-    def __init__(self, seed: int, days: float = 1.0, *, log: bool = False) -> None:
+    def __init__(self, seed: int, days: float = 1.0, *, log: bool = False, print_log: bool = False) -> None:
         self.seed = seed
         self.days = days
         self.violations: list[str] = []
@@ -64,6 +64,7 @@ class World:
         self.life: Life | None = None
         self.events: deque[str] = deque(maxlen=None if log else 0)
         self._writes_log = log
+        self._prints_log = print_log
         self._weather_chance = self.chance("weather")
         self._seen_reports: set[str] = set()
         self._crash_kind = ""
@@ -207,6 +208,7 @@ class World:
             return
         self.life = None
         life.end(machine=False)
+        self.network.crash(told=True)  # the process ends, and the kernel closes what it left open
         self.note("the relay has stopped")
         self.laws.life_ended()
         if not self.is_kind:
@@ -216,7 +218,11 @@ class World:
 
     def note(self, what: str) -> None:
         if self._writes_log:
-            self.events.append(f"{self.clock.now - EPOCH:13.4f} {what}")
+            line = f"{self.clock.now - EPOCH:13.4f} {what}"
+            if self._prints_log:
+                print(line)
+            else:
+                self.events.append(line)
 
     def violated(self, what: str, error: BaseException | None = None) -> None:
         self.violations.append(f"{self.clock.now - EPOCH:.4f}: {what}")
