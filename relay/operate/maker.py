@@ -75,6 +75,8 @@ class RunningRelay(RelayService):
         self._file = file
 
     def privilegedStartService(self) -> None:
+        # From now on it means this; what comes before the reactor runs is done when it does.
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
         try:
             super().privilegedStartService()
         except CannotStart as why:
@@ -89,13 +91,11 @@ class RunningRelay(RelayService):
             super().startService()
         except CannotStart as why:
             raise SystemExit(f"relay: {why}") from None
-        self._reactor.callWhenRunning(self._mind_signals)
+        self._reactor.callWhenRunning(self._mind_sigterm)
 
-    def _mind_signals(self) -> None:
-        reactor = self._reactor
-        signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(self.reload))
+    def _mind_sigterm(self) -> None:
         # The reactor's own answer to SIGTERM ends the process by that signal, as if it had not been minded.
-        signal.signal(signal.SIGTERM, lambda *_: reactor.callFromThread(self._end))
+        signal.signal(signal.SIGTERM, lambda *_: self._reactor.callFromThread(self._end))
 
     def _end(self) -> None:
         if self._reactor.running:

@@ -6,6 +6,7 @@ done any more.  The rule that must not be broken: after ``drop`` there is no way
 
 from __future__ import annotations
 
+import codecs
 import grp
 import os
 import pwd
@@ -13,6 +14,8 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+import dns.rdata
 
 
 class PrivilegesFault(Exception):
@@ -91,6 +94,13 @@ def _make_private(fd: int, spool: Path, who: Identity | None) -> None:
         os.fchmod(fd, 0o700)
     if foreign and who is not None:
         os.fchown(fd, who.uid, who.gid)
+
+
+def load_what_is_loaded_late() -> None:
+    """Imports what Python and dnspython import on first use: the user may not be allowed to read where they live."""
+    for name in ("ascii", "latin-1", "utf-8", "unicode_escape", "idna"):
+        codecs.lookup(name)
+    dns.rdata.load_all_types(disable_dynamic_load=False)
 
 
 def drop(who: Identity, system: Privileges = os) -> None:

@@ -89,6 +89,7 @@ class RelayService(Service):
         try:
             if config.user is not None:
                 self.identity = privileges.identity(config.user, config.group)
+                privileges.load_what_is_loaded_late()
             privileges.prepare_spool(config.spool, self.identity)
         except privileges.PrivilegesFault as fault:
             raise CannotStart(str(fault)) from None

@@ -57,9 +57,10 @@ def wait_until(condition: Callable[[], object], what: str, limit_s: float = WAIT
         time.sleep(0.02)
 
 
-def accepts(port: int, host: str = "127.0.0.1") -> bool:
-    with suppress(OSError), socket.create_connection((host, port), timeout=1):
-        return True
+def greets(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether an SMTP server is at work there; a port may be open before anybody serves it."""
+    with suppress(OSError), socket.create_connection((host, port), timeout=1) as connection:
+        return connection.recv(3) == b"220"
     return False
 
 
@@ -125,7 +126,7 @@ def start_relay(folder: Path, config: str, port: int, spool: Path | None = None)
         )
     relay = Relay(port, spool, path, process, log)
     try:
-        wait_until(lambda: accepts(port) or process.poll() is not None, "the relay answers")
+        wait_until(lambda: greets(port) or process.poll() is not None, "the relay answers")
         assert process.poll() is None, f"the relay ended with {process.returncode}:\n{relay.said()}"
     except BaseException:
         process.kill()

@@ -14,9 +14,9 @@ import pytest
 from flufl.bounce import all_failures
 
 from tests.scenarios.peers import (
-    accepts,
     destination,
     free_port,
+    greets,
     needs_root,
     program,
     running_relay,
@@ -32,14 +32,6 @@ def via(port: int) -> str:
     return f'routes:\n  - to: "*"\n    via: smtp://127.0.0.1:{port}\n'
 
 
-def open_to_all(folder: Path) -> None:
-    """For programs that give up root: they write there as somebody else."""
-    folder.chmod(0o777)
-    for parent in folder.parents:
-        if parent.name.startswith("pytest-"):
-            parent.chmod(0o755)
-
-
 def send(port: int, sender: str, recipients: list[str], content: bytes = MESSAGE) -> None:
     with smtplib.SMTP("127.0.0.1", port) as client:
         assert client.sendmail(sender, recipients, content) == {}
@@ -51,7 +43,7 @@ def smtp_sink(*options: str) -> Iterator[int]:
     as_nobody = ("-u", "nobody") if os.geteuid() == 0 else ()
     process = subprocess.Popen([program("smtp-sink"), *as_nobody, *options, f"127.0.0.1:{port}", "100"])
     try:
-        wait_until(lambda: accepts(port), "smtp-sink")
+        wait_until(lambda: greets(port), "smtp-sink")
         yield port
     finally:
         process.terminate()
@@ -61,14 +53,13 @@ def smtp_sink(*options: str) -> Iterator[int]:
 @pytest.mark.parametrize(
     "options", [(), ("-8",), ("-e",), ("-p",), ("-p", "-8", "-e")], ids=lambda o: "".join(o) or "plain"
 )
-def test_smtp_sink_takes_it_whatever_it_offers(tmp_path: Path, options: tuple[str, ...]) -> None:
+def test_smtp_sink_takes_it_whatever_it_offers(tmp_path: Path, public_path: Path, options: tuple[str, ...]) -> None:
     """Without 8BITMIME, without ESMTP, without PIPELINING: each is a real hop somewhere."""
-    open_to_all(tmp_path)
-    with smtp_sink("-D", str(tmp_path / "%s."), *options) as port, running_relay(tmp_path / "r", via(port)) as relay:
+    with smtp_sink("-D", f"{public_path}/%s.", *options) as port, running_relay(tmp_path, via(port)) as relay:
         send(relay.port, "ann@client.example", ["bob@elsewhere.example"])
 
         def dumps() -> list[Path]:
-            return [file for file in tmp_path.iterdir() if file.is_file() and b"Hello" in file.read_bytes()]
+            return [file for file in public_path.iterdir() if file.is_file() and b"Hello" in file.read_bytes()]
 
         wait_until(dumps, "the dump of smtp-sink")
         assert b"Subject: a letter" in dumps()[0].read_bytes()
@@ -120,17 +111,16 @@ def test_a_dead_hop_keeps_the_mail_and_a_retry_brings_it(tmp_path: Path) -> None
             wait_until(lambda: hop.arrived, "the message after retry")
 
 
-def test_a_real_postfix_takes_it(tmp_path: Path) -> None:
+def test_a_real_postfix_takes_it(public_path: Path) -> None:
     """A whole Postfix as the next hop, delivering into a maildir."""
     needs_root()
     postfix = program("postfix")
-    config, queue, mail, port = tmp_path / "etc", tmp_path / "queue", tmp_path / "mail", free_port()
+    config, queue, mail, port = public_path / "etc", public_path / "queue", public_path / "mail", free_port()
     for folder in (config, queue, mail):
         folder.mkdir()
-    open_to_all(tmp_path)
     mail.chmod(0o777)
     (config / "main.cf").write_text(
-        f"queue_directory = {queue}\ndata_directory = {tmp_path}/data\n"
+        f"queue_directory = {queue}\ndata_directory = {public_path}/data\n"
         "compatibility_level = 3.6\nmaillog_file = /dev/stdout\n"
         "inet_interfaces = 127.0.0.1\ninet_protocols = ipv4\nmyhostname = postfix.test\nmydestination =\n"
         f"mynetworks = 127.0.0.0/8\nvirtual_mailbox_domains = elsewhere.example\nvirtual_mailbox_base = {mail}\n"
@@ -139,18 +129,18 @@ def test_a_real_postfix_takes_it(tmp_path: Path) -> None:
         "maillog_file_prefixes = /dev, /var\n",
         encoding="ascii",
     )
-    (tmp_path / "data").mkdir()
-    subprocess.run(["chown", "postfix", tmp_path / "data"], check=True)
+    (public_path / "data").mkdir()
+    subprocess.run(["chown", "postfix", public_path / "data"], check=True)
     services = Path("/etc/postfix/master.cf").read_text(encoding="ascii")
     kept = [line for line in services.splitlines() if not line.startswith("smtp ")]
     (config / "master.cf").write_text(
         f"127.0.0.1:{port} inet n - n - - smtpd\n" + "\n".join(kept) + "\n", encoding="ascii"
     )
-    with (tmp_path / "postfix.log").open("wb") as log:
+    with (public_path / "postfix.log").open("wb") as log:
         server = subprocess.Popen([postfix, "-c", config, "start-fg"], stdout=log, stderr=log)
     try:
-        wait_until(lambda: accepts(port), "Postfix answers")
-        with running_relay(tmp_path / "r", via(port)) as relay:
+        wait_until(lambda: greets(port), "Postfix answers")
+        with running_relay(public_path / "r", via(port)) as relay:
             send(relay.port, "ann@client.example", ["bob@elsewhere.example"])
             wait_until(lambda: list(mail.rglob("new/*")), "a file in the maildir")
             text = next(iter(mail.rglob("new/*"))).read_text(encoding="ascii")

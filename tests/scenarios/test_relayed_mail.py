@@ -19,6 +19,7 @@ pytestmark = pytest.mark.endtoend
 CONFIG = """\
 hostname: foo.com
 accept: {{networks: [127.0.0.0/8]}}
+delivery: {{idle: 1s}}
 routes:
   - to: xyz.com
     via: smtp://127.0.0.1:{port}
