@@ -38,6 +38,10 @@ PURE = (
     "route/mx.py",
     "route/names.py",
     "route/via.py",
+    "route/tls.py",
+    "route/dane.py",
+    "route/sts.py",
+    "route/credentials.py",
     "deliver/classify.py",
     "deliver/downgrade.py",
 )

@@ -21,6 +21,7 @@ from relay.message import reply
 from relay.message.address import is_domain
 from relay.message.outcome import Deferred, Failed
 from relay.route.names import Answer, Found, Missing, Mx, Trouble
+from relay.route.tls import OPPORTUNISTIC, Security
 from relay.route.via import SMTP_PORT, Hop, ToLiteral, is_ip, plain
 
 if TYPE_CHECKING:
@@ -93,11 +94,13 @@ def levels(
     addresses: Mapping[str, Answer[str]],
     ourselves: Ourselves,
     port: int = SMTP_PORT,
+    securities: Mapping[str, Security] | None = None,
 ) -> Levels | Deferred | Failed:
     """The hosts to try, in levels of equal preference.
 
     hosts      by mail_hosts
     addresses  for each of them what address_answer made of its A and AAAA
+    securities  what TLS each of them must have; opportunistic when nothing is said
     """
     kept: list[tuple[Mx, ...]] = []
     for _, level in groupby(hosts, key=_preference):
@@ -107,7 +110,15 @@ def levels(
         kept.append(equals)
     if not kept:
         return Failed(reply.loops_back(domain, ourselves.names[0]))
-    reached = (tuple(_hop(mx, port) for mx in equals if _is_usable(mx, addresses, ourselves)) for equals in kept)
+    said = securities or {}
+    reached = (
+        tuple(
+            Hop(mx.host, port, by_mx=True, security=said.get(mx.host, OPPORTUNISTIC))
+            for mx in equals
+            if _is_usable(mx, addresses, ourselves)
+        )
+        for equals in kept
+    )
     found = tuple(level for level in reached if level)
     return found or _none_usable(domain, kept, addresses)
 
@@ -126,7 +137,7 @@ def literal_hop(way: ToLiteral, ourselves: Ourselves, port: int = SMTP_PORT) -> 
         return Failed(reply.loops_back(way.lane, ourselves.names[0]))
     if not acceptable((way.address,), ourselves.unreachable):
         return Failed(reply.no_mail_host(way.lane, "no mail host can be at this address"))
-    return (Hop(way.address, port, by_mx=True),)
+    return (Hop(way.address, port, by_mx=True, security=way.security),)
 
 
 def address_answer(answers: Sequence[Answer[str]]) -> Answer[str]:
@@ -136,11 +147,13 @@ def address_answer(answers: Sequence[Answer[str]]) -> Answer[str]:
     often give no answer at all (RFC 4074).
     """
     expires_at = min(answer.expires_at for answer in answers)
-    families = [answer.values for answer in answers if isinstance(answer, Found)]
+    found = [answer for answer in answers if isinstance(answer, Found)]
+    families = [answer.values for answer in found]
     if families:
         in_turns = (address for turn in zip_longest(*families) for address in turn if address is not None)
         values = dict.fromkeys(plain(ip_address(address)) for address in in_turns)
-        return Found(tuple(values), expires_at)
+        secure = all(answer.secure for answer in found)
+        return Found(tuple(values), expires_at, secure, found[0].canonical)
     for answer in answers:
         if isinstance(answer, Trouble):
             return Trouble(answer.why, expires_at)
@@ -177,10 +190,6 @@ def _not_now(name: str, why: str) -> Deferred:
 
 def _is_host(name: str) -> bool:
     return name != "" and not name.startswith("[") and is_domain(name) and not is_ip(name)
-
-
-def _hop(mx: Mx, port: int) -> Hop:
-    return Hop(mx.host, port, by_mx=True)
 
 
 def _preference(mx: Mx) -> int:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from relay.route.dane import Tlsa
+
 if TYPE_CHECKING:  # so that the pure parts that use these words stay pure
     from twisted.internet.defer import Deferred
 
@@ -38,6 +40,9 @@ MX: Kind[Mx] = Kind("MX")
 A: Kind[str] = Kind("A")  # textual IPv4 addresses
 AAAA: Kind[str] = Kind("AAAA")  # textual IPv6 addresses
 PTR: Kind[str] = Kind("PTR")  # names, as Mx.host
+CNAME: Kind[str] = Kind("CNAME")  # likewise
+TXT: Kind[str] = Kind("TXT")  # the strings of a record put together; what is not ASCII as ``?``
+TLSA: Kind[Tlsa] = Kind("TLSA")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +50,14 @@ class Found(Generic[T_co]):
     """Records, one at least, in the order in which the resolver gave them.
 
     expires_at  seconds since the epoch, by the records' TTL
+    secure      a resolver that we trust has validated the signatures, those of CNAMEs on the way too (RFC 4035 §3.2.3)
+    canonical   the name at the end of the CNAMEs, as Mx.host; empty when it is the one asked for
     """
 
     values: tuple[T_co, ...]
     expires_at: float
+    secure: bool = False
+    canonical: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +65,12 @@ class Missing:
     """The DNS says that there are none (RFC 2308).
 
     name_exists  False for NXDOMAIN, True where only this type is missing (NODATA)
+    secure       likewise as with Found: its denial is signed
     """
 
     name_exists: bool
     expires_at: float
+    secure: bool = False
 
 
 @dataclass(frozen=True, slots=True)

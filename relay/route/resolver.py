@@ -7,7 +7,7 @@ The number of questions under way is bounded, and so is the time of each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from relay.route.cache import Cache
+from relay.route.dane import Tlsa
 from relay.route.hosts import WatchedFile
 from relay.route.names import Answer, Found, Kind, Missing, Mx, T_co, Trouble
 from relay.route.sockets import Backend, IDnsReactor
@@ -72,6 +73,8 @@ class Resolver:
     patience_s   how long a question may take, all servers and repetitions together
     cache_limit  answers remembered
     at_once      questions under way at the same time; each has a file descriptor
+    trusted      addresses of validating resolvers whose word (the AD bit) counts as validation; the way to them
+                 must be safe as well, so they are this machine, or behind a wire of our own (RFC 7672 §2.1.1)
     """
 
     _log = Logger()
@@ -85,6 +88,7 @@ class Resolver:
         resolv_conf: Path = Path("/etc/resolv.conf"),
         cache_limit: int = 20_000,
         at_once: int = 100,
+        trusted: Collection[str] = (),
     ) -> None:
         self._reactor = reactor
         self._servers = tuple(servers)
@@ -93,7 +97,13 @@ class Resolver:
         self._remembered: Cache[_Key, Answer[Any]] = Cache(cache_limit)
         self._waiting: dict[_Key, list[defer.Deferred[Answer[Any]]]] = {}
         self._turns = defer.DeferredSemaphore(at_once)
+        self._trusted = frozenset(trusted)
         self._stub = dns.asyncresolver.Resolver(configure=False)
+
+    @property
+    def validates(self) -> bool:
+        """Whether any answer can be secure."""
+        return bool(self._trusted)
 
     def forget(self) -> None:
         """Forget all answers; for an operator who has repaired something."""
@@ -160,25 +170,37 @@ class Resolver:
             if not self._stub.nameservers:
                 self._stub.nameservers = [dns.nameserver.Do53Nameserver(*server) for server in self._servers]
                 self._stub.domain = dns.name.root  # no search list but that of resolv.conf
-                self._stub.use_edns(0, 0, _PAYLOAD_OCTETS)
+                self._prepare()
         elif self._resolv_conf.has_changed():
             self._stub = _system_stub(self._resolv_conf.path)
-            self._stub.use_edns(0, 0, _PAYLOAD_OCTETS)
+            self._prepare()
         return self._stub
+
+    def _prepare(self) -> None:
+        self._stub.use_edns(0, 0, _PAYLOAD_OCTETS)
+        if self._trusted:
+            # RFC 6840 §5.7: with AD in the question the answer tells whether it was validated, without the signatures.
+            self._stub.set_flags(dns.flags.RD | dns.flags.AD)
 
     def _read(self, found: dns.resolver.Answer, kind: str) -> Answer[Any]:
         ttl_s = float(found.chaining_result.minimum_ttl)
+        secure = self._is_secure(found)
         if found.rrset is None:
             # A server that neither knows nor recurses refers us elsewhere; that is no word about the name.
             if not found.response.flags & (dns.flags.RA | dns.flags.AA):
                 return self._trouble(f"{found.nameserver} does not answer for others")
-            return self._missing(ttl_s, name_exists=True)
+            return self._missing(ttl_s, name_exists=True, secure=secure)
         values = _READ[kind](found.rrset)[:RECORDS_LIMIT]
-        return Found(values, self._reactor.seconds() + min(max(ttl_s, SHORTEST_TTL_S), LONGEST_TTL_S))
+        expires_at = self._reactor.seconds() + min(max(ttl_s, SHORTEST_TTL_S), LONGEST_TTL_S)
+        canonical = _host(found.canonical_name) if found.canonical_name != found.qname else ""
+        return Found(values, expires_at, secure, canonical)
 
-    def _missing(self, ttl_s: float, *, name_exists: bool) -> Missing:
+    def _is_secure(self, found: dns.resolver.Answer) -> bool:
+        return bool(found.response.flags & dns.flags.AD) and found.nameserver in self._trusted
+
+    def _missing(self, ttl_s: float, *, name_exists: bool, secure: bool = False) -> Missing:
         kept_s = min(max(ttl_s, SHORTEST_TTL_S), LONGEST_NEGATIVE_TTL_S)
-        return Missing(name_exists, self._reactor.seconds() + kept_s)
+        return Missing(name_exists, self._reactor.seconds() + kept_s, secure)
 
     def _trouble(self, why: str) -> Trouble:
         return Trouble(why, self._reactor.seconds() + TROUBLE_TTL_S)
@@ -243,9 +265,20 @@ def _targets(records: Sequence[Any]) -> tuple[str, ...]:
     return tuple(_host(record.target) for record in records)
 
 
+def _texts(records: Sequence[Any]) -> tuple[str, ...]:
+    return tuple(b"".join(record.strings).decode("ascii", "replace") for record in records)
+
+
+def _associations(records: Sequence[Any]) -> tuple[Tlsa, ...]:
+    return tuple(Tlsa(record.usage, record.selector, record.mtype, record.cert) for record in records)
+
+
 _READ: dict[str, Callable[[Any], tuple[Any, ...]]] = {
     "MX": _mail_exchangers,
     "A": _addresses,
     "AAAA": _addresses,
     "PTR": _targets,
+    "CNAME": _targets,
+    "TXT": _texts,
+    "TLSA": _associations,
 }

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from relay.message.address import Address, AddressFault, domain_key, is_domain, parse_mailbox
-from relay.route.via import ByMx, Way, literal_way, parse_via
+from relay.route.via import ByMx, ToLiteral, Way, literal_way, parse_via
 
 _K = TypeVar("_K")
 
@@ -123,7 +123,12 @@ class RouteTable:
 
 def _route(way: Way, recipient: Address, rule: str) -> Route:
     if isinstance(way, ByMx) and not way.domain:
-        way = literal_way(recipient.domain) or ByMx(recipient.domain_key)
+        security = way.security
+        literal = literal_way(recipient.domain)
+        if literal is None:
+            way = ByMx(recipient.domain_key, security)
+        else:
+            way = literal if security is None else ToLiteral(literal.address, security)
     return Route(way.lane, way, rule)
 
 

@@ -1,6 +1,7 @@
 """The ways mail can go, and how ``via:`` writes them.
 
     smtp://host:port          to this host; port 25 when none is given
+    smtps://host:port         likewise, with TLS from the first octet (RFC 8314 §3.3); port 465
     lmtp://host:port          likewise by LMTP (RFC 2033); port 24
     lmtp+unix:/path           LMTP over a unix socket
     [smtp://a, smtp://b]      several hosts, tried in this order
@@ -9,29 +10,32 @@
     discard:                  taken and thrown away
     reject:550 5.7.1 text     refused with this reply; a 4yz is tried again
 
-Each way has a ``lane``, the scheduler's name for it.  The rule that must not be broken: equal lane,
-equal way.
+Each way has a ``lane``, the scheduler's name for it: with the TLS and the login that the route asks for, where it
+asks for any.  The rule that must not be broken: equal lane, equal way.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Literal
 
 from relay.message.address import domain_key, is_domain, parse_literal
 from relay.message.reply import Reply
+from relay.route.credentials import Login
+from relay.route.tls import OPPORTUNISTIC, Security
 
 SMTP_PORT = 25
+SMTPS_PORT = 465
 LMTP_PORT = 24
 
-_URL = re.compile(r"(smtp|lmtp)://(\[[^\]]*\]|[^:/?#@\[\]]*)(?::([^/:@]*))?/?")
+_URL = re.compile(r"(smtps?|lmtp)://(\[[^\]]*\]|[^:/?#@\[\]]*)(?::([^/:@]*))?/?")
 _REJECT = re.compile(r"([45][0-5][0-9]) +([45]\.\d{1,3}\.\d{1,3}) +(\S.*)")
 _FORMS = (
-    "smtp://host:25, lmtp://host:24, lmtp+unix:/path, mx:, mx:example.org, discard:, "
+    "smtp://host:25, smtps://host:465, lmtp://host:24, lmtp+unix:/path, mx:, mx:example.org, discard:, "
     "reject:550 5.7.1 text, or a list of hosts"
 )
 
@@ -44,6 +48,9 @@ class Hop:
     path   the unix socket, for ``lmtp+unix:``
     by_mx  the DNS named it and not our configuration: then its trouble is the recipient's domain's,
            /etc/hosts is not asked, and it may not be this machine
+    security      the TLS that it must have
+    implicit_tls  TLS begins with the first octet
+    login         whom we log in as
     """
 
     host: str
@@ -51,6 +58,13 @@ class Hop:
     protocol: Literal["smtp", "lmtp"] = "smtp"
     path: str | None = None
     by_mx: bool = False
+    security: Security = OPPORTUNISTIC
+    implicit_tls: bool = False
+    login: Login | None = None
+
+    def __hash__(self) -> int:
+        """Quick, for it is the key of the connections; what it leaves out, equality looks at."""
+        return hash((self.host, self.port, self.path))
 
     def name(self) -> str:
         """The hop in a lane or a log: ``host:25``, ``[192.0.2.1]:25``, ``[2001:db8::1]:25`` or a path."""
@@ -67,35 +81,41 @@ class HopList:
 
     @property
     def lane(self) -> str:
-        return ",".join(f"{hop.protocol}:{hop.name()}" for hop in self.hops)
+        names = ",".join(f"{hop.protocol}{'s' * hop.implicit_tls}:{hop.name()}" for hop in self.hops)
+        terms = [f"{hop.security}{hop.login or ''}" for hop in self.hops[:1]]  # a route's terms are for all its hops
+        return "".join([names, *terms])
 
 
 @dataclass(frozen=True, slots=True)
 class ByMx:
     """To the mail hosts that the DNS names for a domain (RFC 5321 §5.1).
 
-    domain  in lower case and A-labels; empty for the recipient's own, which the table puts in its place
+    domain    in lower case and A-labels; empty for the recipient's own, which the table puts in its place
+    security  what the route asks for; None leaves it to the domain: DANE, else MTA-STS, else opportunistic
     """
 
     domain: str = ""
+    security: Security | None = None
 
     @property
     def lane(self) -> str:
-        return self.domain or "mx:"
+        return (self.domain or "mx:") + (f";tls={self.security.level.value}{self.security}" if self.security else "")
 
 
 @dataclass(frozen=True, slots=True)
 class ToLiteral:
     """Straight to the host of an address literal (RFC 5321 §4.1.3).
 
-    address  textual IP address, an IPv4-mapped one as IPv4
+    address   textual IP address, an IPv4-mapped one as IPv4
+    security  what the route asks for
     """
 
     address: str
+    security: Security = OPPORTUNISTIC
 
     @property
     def lane(self) -> str:
-        return f"[{self.address}]"
+        return f"[{self.address}]{self.security}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +161,17 @@ def literal_way(domain: str) -> ToLiteral | None:
     """The way to ``[192.0.2.1]`` or ``[IPv6:…]``, or None when this is no address literal."""
     address = parse_literal(domain) if domain.startswith("[") else None
     return ToLiteral(plain(address)) if address is not None else None
+
+
+def on_terms(way: Way, security: Security | None, login: Login | None = None) -> Way:
+    """The same way with the TLS and the login of its route.
+
+    security  None where the route does not say
+    """
+    if isinstance(way, HopList):
+        wanted = security or OPPORTUNISTIC
+        return HopList(tuple(replace(hop, security=wanted, login=login) for hop in way.hops))
+    return replace(way, security=security) if isinstance(way, ByMx) else way
 
 
 def parse_via(via: str | Sequence[str]) -> Way:
@@ -189,7 +220,7 @@ def _reject(rest: str) -> Reject:
 def _listed_hop(text: str) -> Hop:
     scheme = text.partition(":")[0].strip().lower()
     if scheme in ("mx", "discard", "reject"):
-        raise ValueError(f"{text!r} cannot stand in a list; only smtp://, lmtp:// and lmtp+unix: can")
+        raise ValueError(f"{text!r} cannot stand in a list; only smtp://, smtps://, lmtp:// and lmtp+unix: can")
     return _hop(text.strip())
 
 
@@ -202,8 +233,8 @@ def _hop(text: str) -> Hop:
     url = _URL.fullmatch(scheme.lower() + ":" + rest)
     if url is None:
         raise ValueError(_what_is_wrong(text))
-    protocol: Literal["smtp", "lmtp"] = "smtp" if url[1] == "smtp" else "lmtp"
-    return Hop(_host(text, url[2]), _port(text, url[3], protocol), protocol)
+    protocol: Literal["smtp", "lmtp"] = "lmtp" if url[1] == "lmtp" else "smtp"
+    return Hop(_host(text, url[2]), _port(text, url[3], url[1]), protocol, implicit_tls=url[1] == "smtps")
 
 
 def _what_is_wrong(text: str) -> str:
@@ -233,7 +264,7 @@ def _host(text: str, written: str) -> str:
 
 def _port(text: str, written: str | None, protocol: str) -> int:
     if written is None:
-        return SMTP_PORT if protocol == "smtp" else LMTP_PORT
+        return {"smtp": SMTP_PORT, "smtps": SMTPS_PORT}.get(protocol, LMTP_PORT)
     if not (written.isascii() and written.isdigit() and 1 <= int(written) <= 65535):
         raise ValueError(f"{text!r}: the port must be a number from 1 to 65535")
     return int(written)

@@ -45,6 +45,7 @@ class DnsServer:
     asked: list[tuple[str, str, str]] = field(default_factory=list)
     """Name, type and ``udp`` or ``tcp`` of every question, in order."""
     records: dict[_Key, tuple[int, list[str]]] = field(default_factory=dict)
+    signed: set[str] = field(default_factory=set)
     behaviour: dict[str, str] = field(default_factory=dict)
     """``name`` or ``name/TYPE`` to an rcode's name, or one of the methods' names below."""
     _unanswered: list[socket.socket] = field(default_factory=list)
@@ -83,6 +84,13 @@ class DnsServer:
 
     def servfail(self, name: str, kind: str = "") -> None:
         self.behave("SERVFAIL", name, kind)
+
+    def sign(self, *names: str) -> None:
+        """Answers for these names and all below them count as validated: with the AD bit, for those who ask for it.
+
+        An answer with a CNAME is validated when every name in it is (RFC 4035 §3.2.3).
+        """
+        self.signed.update(name.lower().rstrip(".") for name in names)
 
     def silent(self, name: str, kind: str = "") -> None:
         """No answer at all."""
@@ -204,16 +212,23 @@ class DnsServer:
             return answer
         question = query.question[0]
         name, kind = question.name.to_text(omit_final_dot=True).lower(), dns.rdatatype.to_text(question.rdtype)
+        names = [name]
         for _ in range(20):  # CNAMEs, and a bound for those that go in a circle
             if self._append(answer, name, kind) or not self._append(answer, name, "CNAME"):
                 break
             name = self.records[name, "CNAME"][1][0].lower().rstrip(".")
+            names.append(name)
+        if query.flags & dns.flags.AD and all(self._is_signed(one) for one in names):
+            answer.flags |= dns.flags.AD
         if not any(one == name or one.endswith("." + name) for one, _ in self.records):
             answer.set_rcode(dns.rcode.NXDOMAIN)
         if not any(rrset.rdtype == question.rdtype for rrset in answer.answer) and self.recurses:
             soa = f"ns.invalid. hostmaster.invalid. 1 3600 600 86400 {NEGATIVE_TTL_S}"
             answer.authority.append(dns.rrset.from_text(".", NEGATIVE_TTL_S, "IN", "SOA", soa))
         return answer
+
+    def _is_signed(self, name: str) -> bool:
+        return any(name == one or name.endswith("." + one) for one in self.signed)
 
     def _append(self, answer: dns.message.Message, name: str, kind: str) -> bool:
         ttl, texts = self.records.get((name, kind), (0, []))

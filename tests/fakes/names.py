@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet import defer
@@ -22,6 +23,7 @@ class FakeNames:
         self.delay_s = delay_s
         self.held: list[Callable[[], None]] | None = None
         self._clock = clock
+        self._signed: list[str] = []
         self._answers: dict[tuple[str, str], Any] = {}
         self._remembered: dict[tuple[str, str], Answer[Any]] = {}
 
@@ -36,6 +38,19 @@ class FakeNames:
 
     def ptr(self, reverse_pointer: str, *names: str, ttl: float = 300.0) -> None:
         self._say(reverse_pointer, "PTR", names, ttl)
+
+    def add(self, name: str, kind: Kind[Any], *values: Any, ttl: float = 300.0) -> None:
+        """Records of any type."""
+        self._say(name, kind.name, values, ttl)
+
+    def sign(self, *names: str) -> None:
+        """Answers for these names, and for all below them, are secure."""
+        self._signed += names
+        self._remembered.clear()
+
+    def cname(self, name: str, target: str) -> None:
+        """What is asked of the name is answered with what the target has."""
+        self._say(name, "CNAME", (target,), 300.0)
 
     def trouble(self, name: str, kind: str, why: str = "time-out") -> None:
         self._answers[name, kind] = lambda: Trouble(why, self._clock.seconds() + 15)
@@ -57,8 +72,11 @@ class FakeNames:
             answer()
 
     def _say(self, name: str, kind: str, values: tuple[Any, ...], ttl: float) -> None:
-        self._answers[name, kind] = lambda: Found(values, self._clock.seconds() + ttl)
+        self._answers[name, kind] = lambda: Found(values, self._clock.seconds() + ttl, self._is_signed(name))
         self._remembered.clear()
+
+    def _is_signed(self, name: str) -> bool:
+        return any(name == one or name.endswith("." + one) for one in self._signed)
 
     # -- names.Names -------------------------------------------------------------------------
 
@@ -88,6 +106,16 @@ class FakeNames:
     def _answer(self, name: str, kind: str) -> Answer[Any]:
         make = self._answers.get((name, kind))
         exists = any(one == name for one, _ in self._answers)
-        answer: Answer[Any] = make() if make is not None else Missing(exists, self._clock.seconds() + 60)
+        alias = self._answers.get((name, "CNAME"))
+        if make is None and alias is not None:
+            target = alias().values[0]
+            answer = self._answer(target, kind)
+            if isinstance(answer, Found):
+                secure = answer.secure and self._is_signed(name)
+                answer = replace(answer, canonical=answer.canonical or target, secure=secure)
+        elif make is None:
+            answer = Missing(exists, self._clock.seconds() + 60, self._is_signed(name))
+        else:
+            answer = make()
         self._remembered[name, kind] = answer
         return answer

@@ -15,8 +15,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SkipTest, TestCase
 
 from relay.route import resolver as module
+from relay.route.dane import Tlsa
 from relay.route.hosts import LOOK_AGAIN_S
-from relay.route.names import AAAA, MX, PTR, A, Found, Kind, Missing, Mx, Trouble
+from relay.route.names import AAAA, CNAME, MX, PTR, TLSA, TXT, A, Found, Kind, Missing, Mx, Trouble
 from relay.route.resolver import RECORDS_LIMIT, Resolver, parse_server
 from tests.fakes.dns_server import NEGATIVE_TTL_S, DnsServer
 
@@ -50,6 +51,47 @@ class ResolverTests(TestCase):
 
     def soon(self, patience_s: float = 0.2) -> Resolver:
         return self.make(patience_s=patience_s)
+
+    async def test_an_answer_is_secure_when_a_trusted_resolver_says_so(self) -> None:
+        """RFC 7672 §2.1.1: the AD bit is the word of a resolver that we chose to believe."""
+        self.server.mx("signed.example", (10, "mx.signed.example"))
+        self.server.mx("plain.example", (10, "mx.plain.example"))
+        self.server.sign("signed.example")
+        resolver = self.make(trusted=["127.0.0.1"])
+        assert resolver.validates
+        signed, plain = await resolver.ask("signed.example", MX), await resolver.ask("plain.example", MX)
+        assert isinstance(signed, Found) and signed.secure
+        assert isinstance(plain, Found) and not plain.secure
+        denied = await resolver.ask("signed.example", TLSA)
+        assert isinstance(denied, Missing) and denied.secure
+
+    async def test_the_ad_bit_of_others_is_not_believed(self) -> None:
+        """Field-notes 11, spoofed AD: anybody can set a bit."""
+        self.server.mx("signed.example", (10, "mx.signed.example"))
+        self.server.sign("signed.example")
+        for resolver in (self.make(), self.make(trusted=["192.0.2.53"])):
+            answer = await resolver.ask("signed.example", MX)
+            assert isinstance(answer, Found) and not answer.secure
+
+    async def test_the_name_at_the_end_of_the_cnames(self) -> None:
+        self.server.cname("mail.example", "host.example")
+        self.server.a("host.example", "192.0.2.1")
+        answer = await self.resolver.ask("mail.example", A)
+        assert isinstance(answer, Found)
+        self.assertEqual(answer.canonical, "host.example")
+        direct = await self.resolver.ask("host.example", A)
+        assert isinstance(direct, Found)
+        self.assertEqual(direct.canonical, "")
+        self.assertEqual((await self.resolver.ask("mail.example", CNAME)).values, ("host.example",))
+
+    async def test_texts_and_associations(self) -> None:
+        self.server.add("_mta-sts.example.org", "TXT", '"v=STSv1; " "id=1;"')
+        self.server.add("_25._tcp.mx.example.org", "TLSA", "3 1 1 " + "ab" * 32, "2 0 2 " + "cd" * 64)
+        self.assertEqual((await self.resolver.ask("_mta-sts.example.org", TXT)).values, ("v=STSv1; id=1;",))
+        self.assertEqual(
+            set((await self.resolver.ask("_25._tcp.mx.example.org", TLSA)).values),
+            {Tlsa(3, 1, 1, b"\xab" * 32), Tlsa(2, 0, 2, b"\xcd" * 64)},
+        )
 
     async def test_mail_hosts_are_found_and_remembered(self) -> None:
         self.server.mx("example.org", (20, "B.example."), (10, "a.example"), ttl=120)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from relay.message.reply import reply
-from relay.route.via import ByMx, Discard, Hop, HopList, Reject, ToLiteral, is_ip, literal_way, parse_via
+from relay.route.credentials import Login, OAuth
+from relay.route.tls import NO_TLS, OPPORTUNISTIC, Level, Security
+from relay.route.via import ByMx, Discard, Hop, HopList, Reject, ToLiteral, is_ip, literal_way, on_terms, parse_via
 
 
 @pytest.mark.parametrize(
@@ -21,6 +24,8 @@ from relay.route.via import ByMx, Discard, Hop, HopList, Reject, ToLiteral, is_i
         ("smtp://[10.0.0.5]:2525", Hop("10.0.0.5", 2525), "smtp:[10.0.0.5]:2525"),
         ("smtp://[2001:DB8:0::1]:25", Hop("2001:db8::1", 25), "smtp:[2001:db8::1]:25"),
         ("smtp://bücher.example", Hop("xn--bcher-kva.example", 25), "smtp:xn--bcher-kva.example:25"),
+        ("smtps://mail.example", Hop("mail.example", 465, implicit_tls=True), "smtps:mail.example:465"),
+        ("smtps://mail.example:25", Hop("mail.example", 25, implicit_tls=True), "smtps:mail.example:25"),
         ("lmtp://10.0.0.5", Hop("10.0.0.5", 24, "lmtp"), "lmtp:[10.0.0.5]:24"),
         ("lmtp+unix:/run/lmtp.sock", Hop("", 0, "lmtp", "/run/lmtp.sock"), "lmtp:/run/lmtp.sock"),
         ("lmtp+unix:///run/lmtp.sock", Hop("", 0, "lmtp", "/run/lmtp.sock"), "lmtp:/run/lmtp.sock"),
@@ -36,6 +41,50 @@ def test_several_hosts_keep_their_order() -> None:
     way = parse_via(["smtp://smart.example:587", "lmtp://b.example"])
     assert way == HopList((Hop("smart.example", 587), Hop("b.example", 24, "lmtp")))
     assert way.lane == "smtp:smart.example:587,lmtp:b.example:24"
+
+
+VERIFY, REQUIRE = Security(Level.VERIFY), Security(Level.REQUIRE)
+ANN, BOB = Login("ann", "/etc/relay/ann"), Login("bob", "/etc/relay/bob")
+
+
+def test_ways_on_other_terms_have_other_lanes() -> None:
+    """Equal lane, equal way: one lane's mail must not go out with another's credentials."""
+    vias: list[str | list[str]] = [
+        "smtp://a.example:587",
+        "smtps://a.example:587",
+        ["smtp://a.example:587", "smtp://b.example"],
+    ]
+    terms = [
+        (None, None),
+        (VERIFY, None),
+        (REQUIRE, None),
+        (NO_TLS, None),
+        (VERIFY, ANN),
+        (VERIFY, BOB),
+        (VERIFY, replace(ANN, mechanisms=("PLAIN",))),
+        (VERIFY, replace(ANN, secret_file="/etc/relay/other")),
+        (VERIFY, replace(ANN, oauth=OAuth("https://login.example/token", "us"))),
+        (VERIFY, replace(ANN, oauth=OAuth("https://login.example/token", "us", scope="smtp"))),
+        (REQUIRE, replace(ANN, unverified=True)),
+    ]
+    lanes = [on_terms(parse_via(via), *term).lane for via in vias for term in terms]
+    assert len(set(lanes)) == len(vias) * len(terms)
+    assert lanes[0] == "smtp:a.example:587"
+    assert lanes[4] == "smtp:a.example:587;tls=verify;login=ann,/etc/relay/ann"
+
+
+def test_mail_by_mx_on_other_terms_has_other_lanes() -> None:
+    lanes = [on_terms(ByMx("example.org"), security).lane for security in (None, VERIFY, NO_TLS, OPPORTUNISTIC)]
+    assert lanes[0] == "example.org"
+    assert len(set(lanes)) == 4
+
+
+def test_a_hop_is_equal_only_on_equal_terms() -> None:
+    """It is the key of the connections."""
+    hop = Hop("a.example", 587)
+    others = [replace(hop, security=VERIFY), replace(hop, login=ANN), replace(hop, implicit_tls=True)]
+    assert len({hop, *others}) == 4
+    assert {hop: 1}[Hop("a.example", 587)] == 1
 
 
 def test_the_other_ways() -> None:
@@ -62,7 +111,7 @@ def test_the_other_ways() -> None:
         ("smtp://[2001:db8::g]", "not an IP address"),
         ("smtp://10.0.0.300", "neither a host name nor an IP address"),
         ("smtp://mail_.example.:25", "neither a host name"),
-        ("smtps://mail.example", "is none of smtp://host:25"),
+        ("smtpss://mail.example", "is none of smtp://host:25"),
         ("lmtp+unix:run/lmtp.sock", "absolute"),
         ("mx:[192.0.2.1]", "smtp://host:25"),
         ("mx:192.0.2.1", "smtp://host:25"),
