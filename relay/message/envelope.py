@@ -56,6 +56,8 @@ class Envelope:
 
     reverse_path  None is the null sender ``<>``: nobody is told of an outcome (RFC 5321 §4.5.5)
     envid         the sender's own name for this message, xtext decoded (RFC 3461 §4.4)
+    auth          who submitted it, ``<>`` or a mailbox, as somebody told whom we trust (RFC 4954 §5); None when
+                  nobody did
     """
 
     reverse_path: Address | None
@@ -63,6 +65,7 @@ class Envelope:
     smtputf8: bool = False
     ret: Ret | None = None
     envid: str | None = None
+    auth: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

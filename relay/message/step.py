@@ -14,10 +14,11 @@ Field names are the same everywhere:
     size        octets                             destination the scheduler's name for the next hop
     reply       an SMTP reply as text              delay_s     seconds since acceptance
     next_at     next attempt, seconds since epoch  error       what went wrong, in words
+    mechanism   of SASL, by which a client logs in
     protocol    as in Received                     message_id  the Message-ID field's value
     place       file:line or a key of the configuration
 
-Steps: connected, disconnected, refused (a command answered 4yz or 5yz by policy), accepted, delivered,
+Steps: connected, disconnected, encrypted, logged_in, refused (a command answered 4yz or 5yz by policy), accepted, delivered,
 deferred, failed, held, released, removed, expired, warned, reported, discarded, rested, woken,
 set_aside, trouble (of our own), started, stopped, reloaded.
 """

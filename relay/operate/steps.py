@@ -28,6 +28,7 @@ LEVELS: Mapping[Level, int] = {"debug": DEBUG, "info": INFO, "warning": WARNING,
 LEVEL_OF_STEP: Mapping[str, int] = {
     "connected": DEBUG,
     "disconnected": DEBUG,
+    "encrypted": DEBUG,
     "woken": DEBUG,
     "refused": INFO,
     "accepted": INFO,

@@ -27,7 +27,7 @@ from relay.queue.spool import SpoolInUse, SpoolNotOurs
 from relay.queue.sqlite import SqliteStore
 from relay.queue.store import Store, StoreUnavailable
 from relay.queue.threads import threads
-from relay.receive.recipients import InThread, at_once
+from relay.receive.watched import InThread, at_once
 from relay.route.hosts import HostsFile
 from relay.route.names import Names
 from relay.route.resolver import Resolver

@@ -30,23 +30,22 @@ class AttemptLimits:
 class _Failures:
     """A score for each key, that goes down with time.  The keys not touched for longest are dropped."""
 
-    __slots__ = ("_limits", "_scores")
+    __slots__ = ("_scores",)
 
-    def __init__(self, limits: AttemptLimits) -> None:
-        self._limits = limits
+    def __init__(self) -> None:
         self._scores: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def score(self, key: str, now: float) -> float:
+    def score(self, key: str, now: float, limits: AttemptLimits) -> float:
         """Failures not yet forgotten."""
         count, at = self._scores.get(key, (0.0, now))
         # A clock that was set back forgets nothing and locks nobody out for longer.
-        return max(0.0, count - max(0.0, now - at) / self._limits.forget_s)
+        return max(0.0, count - max(0.0, now - at) / limits.forget_s)
 
-    def add(self, key: str, now: float) -> float:
-        score = min(self.score(key, now) + 1, 2.0 * self._limits.failures)
+    def add(self, key: str, now: float, limits: AttemptLimits) -> float:
+        score = min(self.score(key, now, limits) + 1, 2.0 * limits.failures)
         self._scores[key] = (score, now)
         self._scores.move_to_end(key)
-        if len(self._scores) > self._limits.remembered:
+        if len(self._scores) > limits.remembered:
             self._scores.popitem(last=False)
         return score
 
@@ -55,12 +54,15 @@ class _Failures:
 
 
 class Attempts:
-    """The failures of all clients and users.  Times are seconds since the epoch."""
+    """The failures of all clients and users.  Times are seconds since the epoch.
+
+    limits  may be replaced at any time
+    """
 
     def __init__(self, limits: AttemptLimits) -> None:
-        self._limits = limits
-        self._clients = _Failures(limits)
-        self._users = _Failures(limits)
+        self.limits = limits
+        self._clients = _Failures()
+        self._users = _Failures()
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     def is_locked_out(self, client: str, user: str, now: float) -> bool:
@@ -69,14 +71,15 @@ class Attempts:
         client  whose attempts are counted together: an address, or an IPv6 network
         user    in look-up form; whether there is such a user does not matter
         """
-        limit = self._limits.failures
-        if self._clients.score(client, now) >= limit:
+        limits = self.limits
+        if self._clients.score(client, now, limits) >= limits.failures:
             return True
-        return self._users.score(user, now) >= limit and (client, user) not in self._known
+        return self._users.score(user, now, limits) >= limits.failures and (client, user) not in self._known
 
     def failed(self, client: str, user: str, now: float) -> float:
         """Counts a failure; gives how many seconds its answer is to be held back."""
-        score = max(self._clients.add(client, now), self._users.add(user, now) if user else 0.0)
+        limits = self.limits
+        score = max(self._clients.add(client, now, limits), self._users.add(user, now, limits) if user else 0.0)
         return min(float(2 ** (score - 1)), LONGEST_DELAY_S)
 
     def succeeded(self, client: str, user: str) -> None:
@@ -84,5 +87,5 @@ class Attempts:
         self._users.clear(user)
         self._known[client, user] = None
         self._known.move_to_end((client, user))
-        if len(self._known) > self._limits.remembered:
+        if len(self._known) > self.limits.remembered:
             self._known.popitem(last=False)

@@ -51,6 +51,7 @@ def message_row(number: int, message: Message) -> str:
         origin.helo,
         origin.protocol,
         origin.login,
+        envelope.auth,
     )
     return dumps((number, message.accepted_at, sender, message.size, kept))[1:-1]
 
@@ -59,12 +60,13 @@ def message_of(
     number: int, accepted_at: float, size: int, envelope: bytes, head: bytes, content: bytes | None
 ) -> Message:
     """The message of a row; ``envelope`` is its JSON."""
-    path, body, smtputf8, ret, envid, client_ip, client_name, helo, protocol, login, *_ = json.loads(envelope)
+    path, body, smtputf8, ret, envid, client_ip, client_name, helo, protocol, login, *later = json.loads(envelope)
+    auth, *_ = later or (None,)  # grown at its end since the first version
     if not (isinstance(head, bytes) and isinstance(content, bytes | None) and isinstance(helo, str)):
         raise TypeError("a column holds what does not belong there")
     return Message(
         to_text(number),
-        Envelope(path and Address(*path), Body(body), smtputf8, ret and Ret(ret), envid),
+        Envelope(path and Address(*path), Body(body), smtputf8, ret and Ret(ret), envid, auth),
         Origin(client_ip, client_name, helo, protocol, login),
         accepted_at,
         head,

@@ -17,10 +17,12 @@ from relay.policy.policy import Policy, Service
 from relay.queue.store import Store
 from relay.receive.attendance import Attendance
 from relay.receive.intake import Intake
+from relay.receive.logins import Logins
 from relay.receive.protocol import SmtpProtocol
 from relay.receive.reception import Reception
 from relay.receive.settings import (
     Enqueue,
+    Entrance,
     Flush,
     HasRoom,
     ReceiveSettings,
@@ -29,6 +31,7 @@ from relay.receive.settings import (
     always_room,
     no_reverse_name,
 )
+from relay.receive.tls import ServerTls, TrustedCertificates
 
 TICK_S = 5.0
 """How often time-outs are looked at, and so how exact they are."""
@@ -58,9 +61,15 @@ class SmtpServerFactory(Factory):
         counts: TellCounts | None = None,
         has_room: HasRoom = always_room,
         attendance: Attendance | None = None,
+        entrance: Entrance | None = None,
+        tls: ServerTls | None = None,
+        logins: Logins | None = None,
+        trusted_certificates: TrustedCertificates | None = None,
     ) -> None:
         """counts      the queue in numbers; by default the store's own
         attendance  shared by listeners whose limits of connections hold for all of them together
+        tls         how STARTTLS is answered; None when there is no certificate
+        logins      shared likewise; None when nobody can log in
         """
         self.house = Reception(
             clock,
@@ -74,6 +83,10 @@ class SmtpServerFactory(Factory):
             counts if counts is not None else store.counts,
             flush,
             has_room,
+            entrance or Entrance(),
+            tls,
+            logins,
+            trusted_certificates or TrustedCertificates(),
         )
         self.now = clock.seconds()
         self._clock = clock

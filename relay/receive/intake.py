@@ -17,9 +17,11 @@ from relay.message.envelope import Origin
 from relay.message.reply import Reply, printable
 from relay.policy.access import Client
 from relay.policy.policy import Service
+from relay.policy.users import User
 from relay.policy.verdict import Refused
 from relay.receive import questions
 from relay.receive.reception import Reception
+from relay.receive.tls import Encryption
 from relay.receive.transaction import Answer, Transaction
 from relay.smtp.events import (
     ContentEnded,
@@ -29,12 +31,16 @@ from relay.smtp.events import (
     ExpandReceived,
     HelloReceived,
     HelpReceived,
+    LoginAttempted,
     MailReceived,
     RecipientReceived,
+    SecretWanted,
     SessionOpened,
+    TlsRequested,
     TransactionAborted,
     VerifyReceived,
 )
+from relay.smtp.scram import ScramSecret
 
 
 class Intake:
@@ -48,11 +54,13 @@ class Intake:
     """
 
     __slots__ = (
+        "_encryption",
         "_extended",
         "_helo",
         "_house",
         "_origin",
         "_transaction",
+        "_user",
         "client",
         "ended",
         "group",
@@ -66,6 +74,8 @@ class Intake:
         self._extended = False
         self._origin: Origin | None = None
         self._transaction: Transaction | None = None
+        self._encryption: Encryption | None = None
+        self._user: User | None = None
         self.client = client
         self.offer = house.offer(self.client)
         self.group = group
@@ -74,8 +84,24 @@ class Intake:
 
     def reconsider(self) -> None:
         """Looks at the client again, under new rules; a transaction that was begun goes on under the old."""
-        self.client = self._house.policy.client(self.client.ip)
-        self.offer = self._house.offer(self.client)
+        house, encryption = self._house, self._encryption
+        client = house.policy.client(self.client.ip)
+        certificate = house.trusted_certificates.trusts(encryption.shown) if encryption is not None else None
+        if certificate is not None:
+            client = house.policy.certified(client, certificate)
+        if self._user is not None:
+            client = house.policy.logged_in(client, self._user)
+        self.client = client
+        self.offer = house.offer(client, encryption)
+        self._origin = None
+
+    def encrypted(self, encryption: Encryption) -> None:
+        """TLS has begun, and this was agreed; who logged in before it is forgotten (RFC 3207 §4.2)."""
+        self._encryption = encryption
+        self._user = None
+        self._helo = ""
+        self.reconsider()
+        self._house.tell("encrypted", client=self.client.ip, tls=encryption.version, cipher=encryption.cipher)
 
     def answer(self, event: object) -> Answer:
         """The answer to any event.  Nothing that goes wrong in it gets past here: it is trouble of ours, 451."""
@@ -103,6 +129,28 @@ class Intake:
     def _hello(self, event: HelloReceived) -> Reply:
         self._helo, self._extended, self._origin = printable(event.name), event.extended, None
         return reply.NOTHING_DONE  # the session writes the response itself
+
+    # -- TLS and logging in ----------------------------------------------------------------
+
+    def _tls(self, event: TlsRequested) -> Reply:
+        return reply.READY_FOR_TLS if self._house.tls is not None else reply.TLS_UNAVAILABLE
+
+    def _secret(self, event: SecretWanted) -> tuple[ScramSecret, str] | Reply:
+        logins = self._house.logins
+        return logins.secret(event.user, self.client) if logins is not None else reply.LOGIN_UNAVAILABLE
+
+    def _login(self, event: LoginAttempted) -> Answer:
+        logins = self._house.logins
+        if logins is None:  # taken away by a reload
+            return reply.LOGIN_UNAVAILABLE
+        return logins.attempt(event, self.client).addCallback(self._logged_in)
+
+    def _logged_in(self, answer: User | Reply) -> Reply:
+        if isinstance(answer, Reply):
+            return answer
+        self._user = answer
+        self.reconsider()
+        return reply.LOGGED_IN
 
     # -- the transaction -------------------------------------------------------------------
 
@@ -141,12 +189,14 @@ class Intake:
 
     def _origin_of(self, smtputf8: bool) -> Origin:
         """Where a message of this session comes from; the same object for all of them, as far as it is the same."""
-        protocol = protocol_name(self._house.service, self._extended, smtputf8)
+        login = self._user.name if self._user is not None else None
+        encrypted = self._encryption is not None
+        protocol = protocol_name(self._house.service, self._extended, smtputf8, encrypted, login is not None)
         origin = self._origin
         if origin is None or origin.protocol != protocol or origin.client_name == "unknown":
             ip = self.client.ip
             name = self._house.reverse_name(ip) if ip else "localhost"
-            origin = self._origin = Origin(ip, name or "unknown", self._helo, protocol)
+            origin = self._origin = Origin(ip, name or "unknown", self._helo, protocol, login)
         return origin
 
     # -- other questions -------------------------------------------------------------------
@@ -192,6 +242,9 @@ _ANSWERS: dict[type, Callable[[Intake, Any], Answer]] = {
     ExpandReceived: Intake._expand,
     HelpReceived: Intake._help,
     EtrnReceived: Intake._etrn,
+    TlsRequested: Intake._tls,
+    SecretWanted: Intake._secret,
+    LoginAttempted: Intake._login,
 }
 
 

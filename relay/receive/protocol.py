@@ -9,9 +9,10 @@ from __future__ import annotations
 import typing
 from typing import TYPE_CHECKING, cast
 
+from OpenSSL import SSL
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPushProducer, ITCPTransport
+from twisted.internet.interfaces import IHandshakeListener, IPushProducer, ITCPTransport
 from twisted.internet.protocol import Protocol
 from twisted.internet.protocol import connectionDone as CONNECTION_DONE
 from twisted.python.failure import Failure
@@ -19,6 +20,7 @@ from zope.interface import implementer
 
 from relay.message.reply import Reply
 from relay.receive.settings import ReceiveSettings
+from relay.receive.tls import agreed
 from relay.smtp.server import Awaiting, ServerSession
 
 if TYPE_CHECKING:
@@ -37,9 +39,11 @@ class Wire(typing.Protocol):
     def resumeProducing(self) -> None: ...
     def registerProducer(self, producer: object, streaming: bool) -> None: ...
     def unregisterProducer(self) -> None: ...
+    def startTLS(self, contextFactory: object) -> object: ...
+    def getHandle(self) -> object: ...
 
 
-@implementer(IPushProducer)
+@implementer(IPushProducer, IHandshakeListener)
 class SmtpProtocol(Protocol):
     """One connection.
 
@@ -84,6 +88,13 @@ class SmtpProtocol(Protocol):
         else:
             self._read_or_pause()
 
+    def handshakeCompleted(self) -> None:
+        """TLS has begun: after STARTTLS, or from the first octet."""
+        encryption = agreed(cast(SSL.Connection, self._wire.getHandle()))
+        self.intake.encrypted(encryption)
+        self.session.bind(encryption.bindings)
+        self.session.offer = self.intake.offer
+
     def connectionLost(self, reason: Failure = CONNECTION_DONE) -> None:
         self.is_gone = True
         self.session.connection_lost()
@@ -115,6 +126,8 @@ class SmtpProtocol(Protocol):
                 continue
             if isinstance(answer, Reply):
                 session.answer(answer)
+            elif isinstance(answer, tuple):
+                session.answer_secret(*answer)
             elif self._wait_for(answer):
                 break
         self._is_running = False
@@ -131,6 +144,7 @@ class SmtpProtocol(Protocol):
         if self.is_gone:
             return
         if reply is not None:
+            self.session.offer = self.intake.offer  # a login changes it, for the very next command
             self.session.answer(reply)
         if not self._is_running and not self._is_choked:
             self._run()
@@ -148,8 +162,16 @@ class SmtpProtocol(Protocol):
             self._wire.write(out)
         if session.closing:
             self.close()
+        elif session.switching:
+            self._begin_tls()
         else:
             self._read_or_pause()
+
+    def _begin_tls(self) -> None:
+        tls = self._factory.house.tls
+        assert tls is not None, "STARTTLS was answered 220"
+        self._wire.startTLS(tls)
+        self.session.tls_started()
 
     def _read_or_pause(self) -> None:
         pause = self._waiting is not None or self._is_choked or not self.session.wants_data

@@ -13,7 +13,18 @@ from relay.message.step import Tell
 from relay.policy.access import Client
 from relay.policy.policy import Policy, Service
 from relay.queue.store import Store, StoreFull, StoreUnavailable
-from relay.receive.settings import Enqueue, Flush, HasRoom, ReceiveSettings, ReverseName, TellCounts
+from relay.receive.logins import Logins
+from relay.receive.settings import (
+    Enqueue,
+    Entrance,
+    Flush,
+    HasRoom,
+    Login,
+    ReceiveSettings,
+    ReverseName,
+    TellCounts,
+)
+from relay.receive.tls import Encryption, ServerTls, TrustedCertificates
 from relay.smtp.extensions import ServerOffer
 
 
@@ -22,20 +33,23 @@ class Reception:
     sessions go on, with the offer that they were made, and their next question is judged by the new rules."""
 
     __slots__ = (
+        "_offers",
         "clock",
         "counts",
         "enqueue",
+        "entrance",
         "flush",
         "greeting",
         "has_room",
-        "offer_to_others",
-        "offer_to_trusted",
+        "logins",
         "policy",
         "reverse_name",
         "service",
         "settings",
         "store",
         "tell",
+        "tls",
+        "trusted_certificates",
     )
 
     def __init__(
@@ -51,9 +65,21 @@ class Reception:
         counts: TellCounts,
         flush: Flush,
         has_room: HasRoom,
+        entrance: Entrance,
+        tls: ServerTls | None,
+        logins: Logins | None,
+        trusted_certificates: TrustedCertificates,
     ) -> None:
+        """tls     None when there is no certificate
+        logins  None when nobody can log in
+        """
         self.clock = clock
         self.service = service
+        self.entrance = entrance
+        self.tls = tls
+        self.logins = logins
+        self.trusted_certificates = trusted_certificates
+        self._offers: dict[object, ServerOffer] = {}
         self.reconfigure(settings, policy)
         self.store = store
         self.enqueue = enqueue
@@ -68,18 +94,27 @@ class Reception:
         self.settings = settings
         self.policy = policy
         self.greeting = reply.greeting(settings.hostname)
-        self.offer_to_trusted = self._offer(trusted=True)
-        self.offer_to_others = self._offer(trusted=False)
+        self._offers.clear()
 
-    def offer(self, client: Client) -> ServerOffer:
-        """The extensions and limits for this client's session."""
-        return self.offer_to_trusted if client.trusted else self.offer_to_others
+    def offer(self, client: Client, encryption: Encryption | None = None) -> ServerOffer:
+        """The extensions and limits for this client's session.  Made once for all clients that are offered the same."""
+        mechanisms = self.logins.mechanisms if self.logins is not None else ()
+        bound = encryption is not None and bool(encryption.bindings)
+        key = (client.trusted, client.is_known_by_name, encryption is not None, bound, mechanisms)
+        offer = self._offers.get(key)
+        if offer is None:
+            offer = self._offers[key] = self._offer(client, encryption is not None, bound, mechanisms)
+        return offer
 
-    def _offer(self, trusted: bool) -> ServerOffer:
-        settings, told = self.settings, self.policy.settings
+    def _offer(self, client: Client, encrypted: bool, bound: bool, mechanisms: tuple[str, ...]) -> ServerOffer:
+        settings, told, entrance = self.settings, self.policy.settings, self.entrance
         exposed = {"VRFY": told.verify_for, "EXPN": told.expand_for}
         # RFC 5321 §4.2.4: what will be refused must not be announced.
-        off = {keyword for keyword, whom in exposed.items() if not whom.includes(trusted)}
+        off = {keyword for keyword, whom in exposed.items() if not whom.includes(client.trusted)}
+        may_log_in = bool(mechanisms) and entrance.login is not Login.NONE
+        may_now = may_log_in and (encrypted or entrance.login_in_clear)
+        # Submission is for those who are known; whom the network does not tell, the login does (RFC 6409 §4.3).
+        required = entrance.login is Login.REQUIRED or (self.service is Service.SUBMISSION and not client.trusted)
         return ServerOffer(
             settings.hostname,
             lmtp=self.service is Service.LMTP,
@@ -87,6 +122,12 @@ class Reception:
             recipients_limit=settings.recipients_limit,
             bare_line_ends=settings.bare_line_ends,
             off=frozenset(off),
+            starttls=self.tls is not None and entrance.starttls and not encrypted,
+            encrypted=encrypted,
+            mechanisms=tuple(name for name in mechanisms if bound or not name.endswith("-PLUS")) if may_now else (),
+            login_needs_tls=may_log_in and not may_now,
+            must_encrypt=entrance.must_encrypt and not encrypted,
+            must_log_in=may_log_in and required and not client.is_known_by_name,
             errors_limit=settings.errors_limit,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -48,6 +49,30 @@ class ReceiveSettings:
     content_timeout_s: float = 180
     transaction_limit_s: float = 1800
     least_octets_per_s: int = 500
+
+
+class Login(enum.Enum):
+    """Whether a listener lets clients log in, and whether they must."""
+
+    NONE = "none"
+    OFFERED = "offered"
+    REQUIRED = "required"
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """What one listener asks of its clients.
+
+    starttls         offered where there is a certificate
+    must_encrypt     nothing goes before TLS
+    login            whether clients may log in, or must; a trusted certificate counts as a login
+    login_in_clear   they may without TLS
+    """
+
+    starttls: bool = True
+    must_encrypt: bool = False
+    login: Login = Login.OFFERED
+    login_in_clear: bool = False
 
 
 class Enqueue(Protocol):

@@ -21,9 +21,11 @@ from relay.policy.verdict import Refused
 from relay.queue.store import Draft
 from relay.receive.reception import Reception
 from relay.smtp.events import MailReceived, RecipientReceived
+from relay.smtp.scram import ScramSecret
 
-Answer = Reply | Deferred[Reply | None] | None
-"""A reply at once, a reply later, or nothing to say.  A Deferred that fires with None was only waited for."""
+Answer = Reply | Deferred[Reply | None] | tuple[ScramSecret, str] | None
+"""A reply at once, a reply later, or nothing to say.  A Deferred that fires with None was only waited for.  Within a
+login by SCRAM, what is kept of a password, and a nonce."""
 
 
 class Transaction:
@@ -150,7 +152,8 @@ class Transaction:
         recipients = self._recipients if len(self._recipients) == 1 else _none_twice(self._recipients)
         head = self._head(watch, draft.id, origin)
         mail = self._mail
-        envelope = Envelope(mail.reverse_path, mail.body, mail.smtputf8, mail.ret, mail.envid)
+        auth = mail.auth if self._client.trusted else None  # RFC 4954 §5: from others it counts as <>
+        envelope = Envelope(mail.reverse_path, mail.body, mail.smtputf8, mail.ret, mail.envid, auth)
         queued = house.enqueue(draft, envelope, origin, head, recipients, self._expanded)
         self._draft = None
         return queued.addCallbacks(self._queued, self._not_queued, (len(recipients),), {}, (draft,))

@@ -116,8 +116,8 @@ COMMANDS: Mapping[str, Command] = {
         Command("EXPN", ANYTIME, _REQUIRED, "EXPN list [SMTPUTF8]", "Asks who is on a list", idle=True),
         Command("HELP", ANYTIME, _OPTIONAL, "HELP [command or STATUS]", "What you are reading", idle=True),
         Command("ETRN", _READY, _REQUIRED, "ETRN host.example", "Asks us to send what waits for a host", idle=True),
-        Command("STARTTLS", _READY, _NONE, "STARTTLS", "Begins TLS"),
-        Command("AUTH", _READY, _REQUIRED, "AUTH mechanism [response]", "Logs in"),
+        Command("STARTTLS", _READY, _NONE, "STARTTLS", "Begins TLS", idle=True),
+        Command("AUTH", _READY, _REQUIRED, "AUTH mechanism [response]", "Logs in", idle=True),
         # RFC 5321 F.1: there is no safe way to turn a connection round without knowing who is at the other end.
         Command("TURN", _READY, _NONE, "TURN", "Turns the connection round", refusal=reply.NOT_IMPLEMENTED),
     )
