@@ -7,6 +7,9 @@ A failed transaction leaves nothing half done.  Why it failed decides what comes
                           so that it fails alone
     the disk's fault      all jobs fail, and the database is opened anew for the next batch
 
+A commit that failed may yet be found after the machine has crashed, if its octets had reached the disk: then a message
+is delivered although its client was told 451 and sends it again.  Twice, never zero times.
+
 The rule that must not be broken: a job's value is given out only after its transaction is committed.
 """
 

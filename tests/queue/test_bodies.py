@@ -5,15 +5,18 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
 
+from relay.queue.batch import Change
 from relay.queue.bodies import PIECE_OCTETS, Bodies, BodyDraft
 from relay.queue.files import DiskFiles
 from relay.queue.sqlite import SqliteStore
 from relay.queue.store import INLINE_LIMIT_OCTETS, Settlement, StoreUnavailable
 from relay.queue.threads import Executors
+from relay.queue.writer import Job
 from tests.conformance.mail import FULL_ENVELOPE, NOW, ORIGIN, clock_at, content_of, lease, now, queue, to
 from tests.fakes.executors import ByHand, Inline, inline
 
@@ -64,6 +67,56 @@ def test_it_has_its_name_only_when_it_is_whole_and_synced(bodies: Bodies, disk: 
     assert finished.called
     assert files_in(bodies) == [name]
     assert bodies.path(NUMBER).read_bytes() == CHUNK * 5
+
+
+class RecordingFiles(DiskFiles):
+    def __init__(self) -> None:
+        self.done: list[str] = []
+
+    def create(self, path: Path) -> int:
+        self.done.append("create")
+        return super().create(path)
+
+    def write(self, fd: int, data: bytes) -> None:
+        self.done.append("write")
+        super().write(fd, data)
+
+    def sync(self, fd: int) -> None:
+        self.done.append("sync")
+        super().sync(fd)
+
+    def rename(self, old: Path, new: Path) -> None:
+        self.done.append("rename")
+        super().rename(old, new)
+
+    def sync_directory(self, path: Path) -> None:
+        self.done.append(f"sync {path.name}")
+        super().sync_directory(path)
+
+
+def test_the_file_its_name_and_every_folders_name_are_synced_before_the_commit(tmp_path: Path) -> None:
+    """What a disk forgets when the power goes: octets, then names."""
+    files = RecordingFiles()
+    store = SqliteStore(
+        tmp_path / "deep" / "spool", clock=clock_at(), executors=inline(), reserve_octets=0, files=files
+    )
+    assert files.done == [f"sync {tmp_path.name}", "sync deep", "sync spool", "sync spool"]
+    files.done.clear()
+    before = store.committer.add
+
+    def add(job: Job) -> Deferred[Any]:
+        if isinstance(job, Change) and job.messages:
+            files.done.append("commit")
+        return before(job)
+
+    store.committer.add = add  # type: ignore[method-assign]
+    queue(store, content=b"x" * 65537)
+    folder = next((tmp_path / "deep" / "spool" / "bodies").iterdir()).name
+    made, written = files.done[: files.done.index("sync bodies")], files.done[files.done.index("sync bodies") + 1 :]
+    assert made == ["create"]
+    assert written == ["create", "write", "sync", "rename", f"sync {folder}", "commit"]
+    store.committer.add = before  # type: ignore[method-assign]
+    now(store.close())
 
 
 @pytest.mark.parametrize("done_before", range(5))

@@ -142,6 +142,7 @@ def test_an_io_error_changes_nothing_and_passes(store: SqliteStore, disk: Faulty
     """451 to the client, and the database is opened anew when the disk is back."""
     kept = queue(store)
     counts = store.counts()
+    connection = store.committer._writer.db
     disk.broken = True
     for _ in range(3):
         with pytest.raises(StoreUnavailable):
@@ -156,6 +157,7 @@ def test_an_io_error_changes_nothing_and_passes(store: SqliteStore, disk: Faulty
     assert leased.message == kept
     queue(store)
     assert store.counts().messages == 2
+    assert store.committer._writer.db is not connection
 
 
 @pytest.mark.parametrize("size", [10, 200_000])
