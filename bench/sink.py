@@ -44,7 +44,7 @@ class Tally:
 class Connection:
     """One client.  ``receive`` gives what to write back, or None to close."""
 
-    __slots__ = ("_buffer", "_head", "_in_content", "_seen", "_tally", "socket")
+    __slots__ = ("_buffer", "_head", "_in_content", "_recipients", "_seen", "_tally", "socket")
 
     def __init__(self, sock: socket.socket, tally: Tally) -> None:
         self.socket = sock
@@ -53,6 +53,7 @@ class Connection:
         self._in_content = False
         self._head = b""
         self._seen = 0
+        self._recipients = 0
 
     def receive(self, data: bytes) -> bytes | None:
         out = bytearray()
@@ -80,7 +81,7 @@ class Connection:
         if verb == b"EHLO":
             return _EHLO
         if verb == b"RCPT":
-            self._tally.recipients += 1
+            self._recipients += 1
         elif verb == b"DATA":
             self._in_content = True
             self._head = b""
@@ -107,6 +108,8 @@ class Connection:
         name = _MESSAGE_ID.search(self._head, 0, 8192)
         tally = self._tally
         tally.messages += 1
+        tally.recipients += self._recipients  # counted when the content is here, not when it is promised
+        self._recipients = 0
         tally.octets += self._seen + end + 2
         tally.names.add(name[1] if name else b"?%d" % tally.messages)
         self._in_content = False
