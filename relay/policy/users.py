@@ -19,7 +19,7 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from relay.message.address import Address, AddressFault, domain_key, is_domain, parse_mailbox
+from relay.message.address import Address, domain_key, is_domain, parse_mailbox
 from relay.policy.access import Domains, IPNetwork, Networks, client_address
 
 ANY_SENDER = "*"
@@ -176,11 +176,17 @@ def parse_user(line: str, place: str) -> User:
     if "nopassword" in extra:
         raise ValueError(f'the user "{name}" has nopassword, which would let anybody in')
     try:
-        senders = parse_senders(extra["senders"]) if "senders" in extra else None
-        networks = _networks(extra["allow_nets"]) if "allow_nets" in extra else None
-    except (AddressFault, ValueError) as fault:
+        senders, networks = extra_of(extra)
+    except ValueError as fault:
         raise ValueError(f'the user "{name}": {fault}') from None
     return User(name, fields[1], senders, networks, "nologin" not in extra, place)
+
+
+def extra_of(fields: Mapping[str, str]) -> tuple[tuple[str, ...] | None, tuple[IPNetwork, ...] | None]:
+    """What ``senders`` and ``allow_nets`` say, of the extra fields.  Raises ValueError."""
+    senders = parse_senders(fields["senders"]) if "senders" in fields else None
+    networks = _networks(fields["allow_nets"]) if "allow_nets" in fields else None
+    return senders, networks
 
 
 def _extra(text: str) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,1 @@
+"""Where users are known: a file, another server's auth socket, who gave a token."""
