@@ -42,7 +42,7 @@ class Climate:
     first_s: float = 60.0
     longest_s: float = HOUR_S
     per_domain: int = 4
-    active: int = 40
+    active: int = 200
     bad_hours: float = 0.0
     bad_names: float = 0.0
     breaks: float = 0.0
@@ -78,7 +78,7 @@ def climate_of(chance: Random) -> Climate:
         first_s=chance.choice((60.0, 300.0)),
         longest_s=chance.choice((0.5, 1.0)) * HOUR_S,
         per_domain=chance.choice((1, 3, 6)),
-        active=chance.choice((10, 40, 4000)),
+        active=chance.choice((60, 200, 4000)),
         bad_hours=sometimes(0.8, 0.2, 0.5, 0.8),
         bad_names=sometimes(0.4, 0.1, 0.4),
         breaks=sometimes(0.5, 0.02, 0.1, 0.3),

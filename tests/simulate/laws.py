@@ -87,14 +87,10 @@ class Laws:
     def attempt_ended(self, name: str, outcomes: Sequence[Outcome]) -> None:
         lane = self._lanes.setdefault(name, Lane())
         lane.in_flight -= 1
-        if lane.on_probation and lane.probes:
-            lane.probes -= 1
-            answered = any(
-                isinstance(one, Delivered | Failed)
-                or (isinstance(one, Deferred) and one.hop and not one.whole_destination)
-                for one in outcomes
-            )
-            lane.on_probation = lane.on_probation and not answered
+        lane.probes = max(0, lane.probes - 1)
+        if any(map(_is_answer, outcomes)):  # the host is there after all: its rest or probation is over
+            lane.resting_until = 0.0
+            lane.on_probation = False
 
     # -- what hops took -------------------------------------------------------------------------
 
@@ -292,3 +288,10 @@ class Laws:
         if not only_rests:
             for fate in self.ledger.fates.values():
                 fate.not_before = 0.0
+
+
+def _is_answer(outcome: Outcome) -> bool:
+    """Whether the destination has spoken, if only to refuse."""
+    if isinstance(outcome, Deferred):
+        return bool(outcome.hop) and not outcome.whole_destination
+    return isinstance(outcome, Delivered | Failed)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tests.simulate.world import World
 
 RESERVE_OCTETS = 256 * 1024
+IN_FLIGHT = 400
 
 
 class Telling:
@@ -107,7 +108,7 @@ class Life:
         service.privilegedStartService()
         service.startService()
         self._settings = replace(
-            rules.schedule_settings(self._config), active_recipients=self.world.climate.active, in_flight=400
+            rules.schedule_settings(self._config), active_recipients=self.world.climate.active, in_flight=IN_FLIGHT
         )
         service.runner.reconfigure(self._settings)
         self._deliver = service.deliverer.deliver

@@ -134,7 +134,7 @@ class World:
     def _left(self) -> int:
         if self.life is None:
             return -1
-        return queue.read(self.disk.folder, self._seen_reports).waiting
+        return queue.read(self.disk.folder, set()).waiting
 
     def _end(self) -> None:
         """Nothing is left to do: then nothing may be left behind, and the relay stops."""
