@@ -1,6 +1,7 @@
 """What a reply, or its absence, means for a recipient.
 
     connect refused, timed out           Deferred, whole destination
+    TLS or the log-in fails              Deferred, whole destination
     greeting or EHLO not 2yz             Deferred, whole destination: also a 5yz, which says nothing about this
                                          message, but that we are not welcome or misconfigured (RFC 5321 §3.1)
     MAIL, RCPT, DATA, BDAT, end: 5yz     Failed, except
@@ -46,6 +47,15 @@ _DERIVED = {
 
 NO_ANSWER = reply(451, "4.4.1", "No answer from host")
 BAD_CONNECTION = reply(451, "4.4.2", "Bad connection")
+NO_TLS = reply(451, "4.7.4", "TLS is required, and not offered")
+TLS_FAILED = reply(451, "4.7.5", "TLS failed")
+LOGIN_FAILED = reply(451, "4.7.8", "Cannot log in")
+_SECURITY: dict[Step | None, Reply] = {
+    Step.STARTTLS: NO_TLS,
+    Step.HANDSHAKE: TLS_FAILED,
+    Step.CREDENTIALS: LOGIN_FAILED,
+    Step.AUTH: LOGIN_FAILED,
+}
 SHUTTING_DOWN = reply(451, "4.3.2", "We are shutting down")
 
 
@@ -93,6 +103,8 @@ def session_refused(ended: SessionEnded, hop: str) -> Deferred:
     """The session ended before a transaction could begin."""
     if ended.reply is not None:
         return Deferred(to_keep(ended.reply), hop, whole_destination=True)
+    if ended.step in _SECURITY:
+        return Deferred(_SECURITY[ended.step].saying(printable(ended.why)), hop, whole_destination=True)
     waiting = f" ({ended.step.value})" if ended.step else ""
     return Deferred(BAD_CONNECTION.saying(f"{printable(ended.why)}{waiting}"), hop, whole_destination=True)
 

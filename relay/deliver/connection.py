@@ -10,13 +10,23 @@ from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from twisted.internet import protocol
-from twisted.internet.interfaces import IConsumer, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import IConsumer, IHandshakeListener, IReactorTime, ITCPTransport
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
+from relay.deliver.guard import Guard
 from relay.deliver.pump import Content, Pump
 from relay.message.outcome import Deferred
 from relay.smtp.client import ClientSession
-from relay.smtp.client_events import ContentWanted, Event, Opened, SessionEnded, TransactionEnded
+from relay.smtp.client_events import (
+    ContentWanted,
+    CredentialsWanted,
+    Event,
+    Opened,
+    SessionEnded,
+    TlsWanted,
+    TransactionEnded,
+)
 from relay.smtp.stuffing import StrayLineEnd
 from relay.smtp.transaction import Step, Transaction
 
@@ -93,17 +103,22 @@ class Errand:
         self.trouble: Exception | None = None
 
 
+@implementer(IHandshakeListener)
 class Connection(protocol.Protocol):
     """See the module.
 
     label   whom it goes to, as ``name [address]``
+    guard   sees to TLS and to the login, where there is any
     served  transactions begun
     """
 
-    def __init__(self, keeper: Keeper, session: ClientSession, label: str, clock: IReactorTime) -> None:
+    def __init__(
+        self, keeper: Keeper, session: ClientSession, label: str, clock: IReactorTime, guard: Guard | None = None
+    ) -> None:
         self.keeper = keeper
         self.session = session
         self.label = label
+        self.guard = guard
         self.served = 0
         self.opened_at = clock.seconds()
         self._seconds = clock.seconds
@@ -126,6 +141,16 @@ class Connection(protocol.Protocol):
     def connectionMade(self) -> None:
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
+        if self.guard is not None and self.guard.begins_at_once:
+            self.guard.begin(self.transport, self.session)
+            self._turn()
+
+    def handshakeCompleted(self) -> None:
+        """TLS is there.  Nothing has been said within it."""
+        assert self.guard is not None
+        self.guard.shaken(self.session)
+        self._progress_at = self._seconds()
+        self._turn()
 
     def dataReceived(self, data: bytes) -> None:
         now = self._seconds()
@@ -243,7 +268,15 @@ class Connection(protocol.Protocol):
             case ContentWanted():
                 self._content_wanted()
             case Opened():
+                if self.guard is not None:
+                    self.guard.opened()
                 self.keeper.opened(self)
+            case TlsWanted():
+                assert self.guard is not None
+                self.guard.begin(self.transport, self.session)
+            case CredentialsWanted():
+                assert self.guard is not None
+                self.guard.log_in(event.mechanisms, self.session, self._turn)
             case SessionEnded():
                 self.keeper.ended(self, event)
                 self._close(politely=event.reply is not None or event.step is Step.QUIT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -11,6 +12,8 @@ from twisted.internet.interfaces import IReactorTime
 from relay.deliver.attempt import Attempt
 from relay.deliver.classify import SHUTTING_DOWN
 from relay.deliver.dialogue import Dialogue
+from relay.deliver.guard import Guards, Witness, nobody
+from relay.deliver.keyring import Keyring
 from relay.deliver.letter import Letter, Open
 from relay.deliver.opening import Dial
 from relay.deliver.pool import Pool
@@ -58,6 +61,8 @@ class Deliverer:
     open_content  opens the content of a message too large to be carried, by its id
     hostname      our name, in A-labels, for EHLO
     attempted     is told of each attempt
+    keyring       what we log in with; without one, passwords from files
+    witness       is told of TLS sessions that somebody wants reports about
     """
 
     def __init__(
@@ -71,11 +76,14 @@ class Deliverer:
         settings: DeliverySettings | None = None,
         tell: Tell = tell_nobody,
         attempted: Attempted = _nobody_asked,
+        keyring: Keyring | None = None,
+        witness: Witness = nobody,
     ) -> None:
         self.settings = settings or DeliverySettings()
         self.router = router
         self.tell = tell
-        self.pool = Pool(clock=clock, dial=dial, hostname=hostname, settings=self.settings)
+        guards = Guards(clock, keyring or Keyring(clock, random.SystemRandom(), tell), tell, witness)
+        self.pool = Pool(clock=clock, dial=dial, hostname=hostname, settings=self.settings, guards=guards)
         self._open_content = open_content
         self._attempted = attempted
         self._loading = defer.DeferredSemaphore(LOADED_AT_ONCE)

@@ -100,7 +100,7 @@ class Line:
             clock=pool.clock,
             dial=pool.dial,
             settings=self._pool.settings,
-            build=lambda opening, label: pool.build(opening, self.hop, label),
+            build=lambda opening, label, plain: pool.build(opening, self.hop, label, plain=plain),
             succeeded=self._succeeded,
             failed=self._failed,
             closed=pool.closed,

@@ -30,6 +30,7 @@ from relay.deliver.settings import DeliverySettings
 from relay.message.outcome import Deferred
 from relay.route.via import Hop
 from relay.smtp.client_events import SessionEnded
+from relay.smtp.transaction import Step
 
 _unix: Callable[..., IStreamClientEndpoint] = UNIXClientEndpoint  # it has no types of its own
 
@@ -75,7 +76,7 @@ class _Builds(Factory):
 class Opening:
     """One attempt to get a session.
 
-    build      makes the connection for a label; its keeper is this Opening until it is open
+    build      makes the connection for a label, plain or not; its keeper is this Opening until it is open
     succeeded  is given the open connection
     failed     is told why there is none
     closed     is told of each connection whose socket is gone
@@ -89,7 +90,7 @@ class Opening:
         clock: IReactorTime,
         dial: Dial,
         settings: DeliverySettings,
-        build: Callable[[Opening, str], Connection],
+        build: Callable[[Opening, str, bool], Connection],
         succeeded: Callable[[Opening, Connection], None],
         failed: Callable[[Opening, Deferred], None],
         closed: Callable[[Connection], None],
@@ -105,6 +106,8 @@ class Opening:
         self._closed = closed
         self._dialling: dict[str, defer.Deferred[IProtocol]] = {}
         self._talking: Connection | None = None
+        self._talking_to = ""
+        self._plain: set[str] = set()  # addresses where TLS was only an opportunity, and failed
         self._stagger: IDelayedCall | None = None
         self._why = unreachable("no address to connect to", hop.host)
         self._is_over = False
@@ -132,7 +135,8 @@ class Opening:
             self._stagger = self._clock.callLater(self._settings.stagger_s, self._next)
         label = label_of(self._hop, address)
         endpoint = self._dial(self._hop, address, self._settings.connect_timeout_s)
-        dialling = endpoint.connect(_Builds(lambda: self._build(self, label)))
+        plain = address in self._plain
+        dialling = endpoint.connect(_Builds(lambda: self._build(self, label, plain)))
         self._dialling[address] = dialling
         dialling.addCallbacks(self._connected, self._refused, callbackArgs=(address,), errbackArgs=(address, label))
 
@@ -143,6 +147,7 @@ class Opening:
             connection.abort()
             return
         self._talking = connection
+        self._talking_to = address
         self._stop_dialling()
 
     def _refused(self, failure: Failure, address: str, label: str) -> None:
@@ -178,6 +183,11 @@ class Opening:
             return
         self._talking = None
         self._why = session_refused(how, connection.label)
+        if connection.guard is not None and connection.guard.ended(how):
+            self._plain.add(self._talking_to)
+            self._untried.insert(0, self._talking_to)
+        elif how.step is Step.AUTH:
+            self._untried.clear()  # our password is not better at its other addresses, and is soon locked out
         self._next()
 
     def released(self, connection: Connection) -> None:

@@ -9,12 +9,14 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from relay.deliver.classify import SHUTTING_DOWN
 from relay.deliver.connection import Connection, Holder, Keeper
+from relay.deliver.guard import Guards
 from relay.deliver.line import Line
 from relay.deliver.opening import Dial
 from relay.deliver.settings import DeliverySettings
 from relay.message.outcome import Deferred
 from relay.route.via import Hop
 from relay.smtp.client import ClientSession
+from relay.smtp.client_events import Encryption
 
 SWEEP_S = 1.0
 """How often time-outs are looked for."""
@@ -26,13 +28,16 @@ class Pool:
     count  sessions that are open or being opened
     """
 
-    def __init__(self, *, clock: IReactorTime, dial: Dial, hostname: str, settings: DeliverySettings) -> None:
+    def __init__(
+        self, *, clock: IReactorTime, dial: Dial, hostname: str, settings: DeliverySettings, guards: Guards
+    ) -> None:
         self.clock = clock
         self.dial = dial
         self.settings = settings
         self.is_stopping = False
         self.count = 0
         self._hostname = hostname
+        self._guards = guards
         self._lines: dict[Hop, Line] = {}
         self._starved: dict[Hop, Line] = {}  # in the order in which they began to wait for room
         self._sockets: set[Connection] = set()
@@ -89,10 +94,17 @@ class Pool:
         self._starved[line.hop] = line
         return False
 
-    def build(self, keeper: Keeper, hop: Hop, label: str) -> Connection:
-        """A connection whose time-outs are looked after."""
-        session = ClientSession(self._hostname, lmtp=hop.protocol == "lmtp")
-        connection = Connection(keeper, session, label, self.clock)
+    def build(self, keeper: Keeper, hop: Hop, label: str, *, plain: bool = False) -> Connection:
+        """A connection whose time-outs are looked after.
+
+        plain  without TLS, where that was only an opportunity
+        """
+        guard = self._guards.guard(hop, label, plain=plain)
+        encryption = guard.encryption if guard is not None else Encryption.NEVER
+        session = ClientSession(
+            self._hostname, lmtp=hop.protocol == "lmtp", encryption=encryption, login=hop.login is not None
+        )
+        connection = Connection(keeper, session, label, self.clock, guard)
         self._sockets.add(connection)
         if self._timer is None:
             self._timer = self.clock.callLater(SWEEP_S, self._sweep)

@@ -18,7 +18,8 @@ Field names are the same everywhere:
     protocol    as in Received                     message_id  the Message-ID field's value
     place       file:line or a key of the configuration
 
-Steps: connected, disconnected, encrypted, logged_in, refused (a command answered 4yz or 5yz by policy), accepted, delivered,
+Steps: connected, disconnected, encrypted, logged_in, refused (a command answered 4yz or 5yz by policy), accepted,
+delivered, unsecured (a hop without TLS, where it was wanted),
 deferred, failed, held, released, removed, expired, warned, reported, discarded, rested, woken,
 set_aside, trouble (of our own), started, stopped, reloaded.
 """

@@ -42,6 +42,7 @@ LEVEL_OF_STEP: Mapping[str, int] = {
     "warned": INFO,
     "reported": INFO,
     "discarded": INFO,
+    "unsecured": INFO,
     "rested": WARNING,
     "set_aside": ERROR,
     "trouble": ERROR,

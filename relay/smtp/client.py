@@ -91,7 +91,7 @@ class ClientSession:
         self.offer: Offer | None = None
         self.over = False
         self.replies = 0  # whole replies so far
-        self.record: list[tuple[float, bytes | Reply]] = []
+        self.record: list[tuple[float, bytes | Reply | str]] = []
 
     # -- the carrier's side ------------------------------------------------------------------
 
@@ -231,6 +231,10 @@ class ClientSession:
             end = self._content.end()
             self._out.append(end)
         self._ended_with(current, end)
+
+    def note(self, remark: str) -> None:
+        """A remark for the record."""
+        self.record.append((self._now, remark))
 
     def secured(self) -> None:
         """TLS has begun, with a server that is who it must be: all is said anew (RFC 3207 §4.2)."""

@@ -15,6 +15,7 @@ from relay.message.envelope import Body, Envelope, Message, Origin, Recipient
 from relay.message.outcome import Deferred, Delivered, Failed, Outcome
 from relay.route.router import Addresses, Hops
 from relay.route.table import Route
+from relay.route.tls import NO_TLS, Security
 from relay.route.via import Hop, HopList
 from tests.fakes.next_hop import MemoryNetwork, NextHop
 
@@ -111,6 +112,7 @@ class WayOut:
         cut: int = 0,
         settings: DeliverySettings | None = None,
         later: bool = False,
+        security: Security = NO_TLS,
     ) -> None:
         self.clock = Clock()
         self.network = MemoryNetwork(self.clock, {}, cut=cut)
@@ -124,7 +126,7 @@ class WayOut:
                 if one is not None:
                     self.network.hosts[f"10.0.{number}.{place + 1}"] = one
             lmtp = any(isinstance(one, NextHop) and one.lmtp for one in listed)
-            hops.append(Hop(name, 25, "lmtp" if lmtp else "smtp"))
+            hops.append(Hop(name, 25, "lmtp" if lmtp else "smtp", security=security))
         self.routes = Routes({"example.net": tuple(hops)}, addresses, later=later)
         self.contents: dict[str, Callable[[], Pieces]] = {}
         self.opened: list[Pieces] = []
