@@ -94,6 +94,7 @@ class Fetch:
         want = min(self.settings.per_lease, max(1, free // self._recipients_each))
         full = self._destinations.full(free)
         self.leasing += 1
+        self._hand.store_asked()
         asked = self._store.lease(now, now + self.settings.lease_s, want, full)
         asked.addCallbacks(self._leased, self._lease_refused, (want,))
 
@@ -103,6 +104,7 @@ class Fetch:
             return
         now = self._clock.seconds()
         self.leasing += 1
+        self._hand.store_asked()
         asked = self._store.lease(now, now + self.settings.lease_s, 1, frozenset(), destination.lane)
         asked.addCallbacks(self._probe_leased, self._probe_refused, (destination,))
 
@@ -110,6 +112,7 @@ class Fetch:
         self.leasing -= 1
         self._learn(leased)
         self._taken(leased)
+        self._hand.store_answered()
         if not leased:
             # Nothing was due there: from now on it is read as any other, and what comes first is the probe.
             destination.left_behind = False
@@ -117,6 +120,7 @@ class Fetch:
 
     def _probe_refused(self, failure: Failure) -> None:
         self.leasing -= 1
+        self._hand.store_answered()
         self._taken(())
         self._tell("trouble", error=f"due mail cannot be read from the queue: {failure.getErrorMessage()}")
         self.due(self._clock.seconds() + self.settings.rewrite_s)
@@ -125,6 +129,7 @@ class Fetch:
         self.leasing -= 1
         self._learn(leased)
         self._taken(leased)
+        self._hand.store_answered()
         if self._paused:
             self._asking = False
         elif len(leased) >= want:
@@ -149,6 +154,7 @@ class Fetch:
 
     def _lease_refused(self, failure: Failure) -> None:
         self.leasing -= 1
+        self._hand.store_answered()
         self._taken(())
         self._refused(failure)
 

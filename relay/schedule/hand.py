@@ -61,9 +61,12 @@ class Hand:
 
     committing  messages on their way to disk whose content we are going to carry; how much that is, is
                 not known yet
+
+    The store's answer may be overtaken: it gives a recipient whose lease had run out, and before the answer is here,
+    what became of him is written and he is let go.  So who is let go while an answer is awaited is not fresh in it.
     """
 
-    __slots__ = ("carried", "committing", "octets", "recipients", "settings")
+    __slots__ = ("_awaited", "_overtook", "carried", "committing", "octets", "recipients", "settings")
 
     def __init__(self, settings: ScheduleSettings) -> None:
         self.settings = settings
@@ -71,6 +74,8 @@ class Hand:
         self.recipients = 0
         self.octets = 0
         self.committing = 0
+        self._awaited = 0
+        self._overtook: set[tuple[str, int]] = set()
 
     def free(self) -> int:
         """For how many more recipients there is room."""
@@ -97,15 +102,29 @@ class Hand:
         return carried
 
     def fresh(self, message_id: str, rows: Sequence[QueuedRecipient]) -> Sequence[QueuedRecipient]:
-        """Those of these recipients that are not in hand."""
+        """Those of these recipients that are not in hand, nor were when the store was asked for them."""
+        if self._overtook:
+            rows = [row for row in rows if (message_id, row.number) not in self._overtook]
         carried = self.carried.get(message_id)
         return rows if carried is None else [row for row in rows if row.number not in carried.numbers]
 
     def let_go(self, carried: Carried, numbers: Sequence[int]) -> None:
         """What became of these recipients is on disk, or they were given back."""
+        if self._awaited:
+            self._overtook.update([(carried.message.id, number) for number in numbers])
         before = len(carried.numbers)
         carried.numbers.difference_update(numbers)
         self.recipients -= before - len(carried.numbers)
         if before and not carried.numbers:
             del self.carried[carried.message.id]
             self.octets -= carried.octets
+
+    def store_asked(self) -> None:
+        """The store is asked for mail."""
+        self._awaited += 1
+
+    def store_answered(self) -> None:
+        """What it gave has been taken in hand."""
+        self._awaited -= 1
+        if not self._awaited:
+            self._overtook.clear()

@@ -106,18 +106,24 @@ class Pulse:
         self._sweeping = True
         retry = self.settings.retry
         warn_before = 0.0 if retry.warn_after_s is None else now - retry.warn_after_s
+        self._hand.store_asked()
         self._store.overdue(
             now, now + self.settings.lease_s, self.settings.per_lease, warn_before, now - retry.give_up_after_s
-        ).addCallbacks(self._swept, self._refused, (looks,))
+        ).addCallbacks(self._swept, self._not_swept, (looks,))
 
     def _swept(self, leased: Sequence[Leased], looks: int) -> None:
         self._sweeping = False
         self._taken(leased)
+        self._hand.store_answered()
         if len(leased) < self.settings.per_lease:
             looks -= 1
         if looks > 0:  # when memory is full, no faster than what was taken is settled
             self._clock.callLater(0.0 if self._hand.free() else 1.0, self._sweep, looks)
 
-    def _refused(self, failure: Failure) -> None:
+    def _not_swept(self, failure: Failure) -> None:
         self._sweeping = False
+        self._hand.store_answered()
+        self._refused(failure)
+
+    def _refused(self, failure: Failure) -> None:
         self._tell("trouble", error=f"the queue cannot be looked through: {failure.getErrorMessage()}")
