@@ -222,25 +222,25 @@ def lose_a_recipient_on_partial_failure() -> Sequence[Any]:
 def lose_the_owed_report() -> Sequence[Any]:
     """What is owing is finished, and its report does not enter the queue."""
 
-    def unreported(
-        _: Around, reports: Any, carried: Any, composed: Any, finished: Any, changed: Any, *rest: Any
-    ) -> None:
-        reports._write(carried, finished, changed)
+    def unreported(record: Around, ledger: Any, entry: Any) -> None:
+        record(ledger, replace(entry, settlement=replace(entry.settlement, reports=()), admissions=()))
 
-    return [around(Reports, "_record_with", unreported)]
+    return [around(runners.Ledger, "record", unreported)]
 
 
 @breakage
 def finish_before_the_report() -> Sequence[Any]:
     """The failed recipient is finished in one transaction, its report queued in the next, a moment later."""
 
-    def in_two(
-        record: Around, reports: Any, carried: Any, composed: Any, finished: Any, changed: Any, finals: Any
-    ) -> None:
-        reports._write(carried, finished, changed)
-        reports._clock.callLater(0.5, record, reports, carried, composed, (), (), finals)
+    def in_two(record: Around, ledger: Any, entry: Any) -> None:
+        if not entry.settlement.reports:
+            record(ledger, entry)
+            return
+        record(ledger, replace(entry, settlement=replace(entry.settlement, reports=()), admissions=()))
+        report = replace(entry, settlement=replace(entry.settlement, finished=(), changed=()))
+        ledger._clock.callLater(0.5, record, ledger, report)
 
-    return [around(Reports, "_record_with", in_two)]
+    return [around(runners.Ledger, "record", in_two)]
 
 
 @breakage

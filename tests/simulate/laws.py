@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 LEASE_S = 900.0
 SLACK_S = 3600.0
 """How late an expiry or a warning may be: an attempt that hangs may be under way for so long."""
+WRITTEN_WITHIN_S = 180.0
+"""How long what was told may be known in memory only: a delay waits for its warning, and for the other recipients."""
 PROMPT_S = 300.0
 """How soon mail for the kind domain is there, whatever hangs elsewhere."""
 KIND = "kind.example"
@@ -266,7 +268,7 @@ class Laws:
                 fate.not_before = max(fate.not_before, fate.accepted_at) + LEASE_S - 1
                 fate.is_open = False
                 fate.was_open = fate.in_doubt = True
-            elif now - self._told_at.get(key, 0.0) < 60 or now - self.trouble_at < 2 * SLACK_S:
+            elif now - self._told_at.get(key, 0.0) < WRITTEN_WITHIN_S or now - self.trouble_at < 2 * SLACK_S:
                 # Told and perhaps not on disk yet: then its lease of before holds.
                 fate.in_doubt = True
                 fate.not_before = min(fate.not_before, now)
