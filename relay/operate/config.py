@@ -26,6 +26,8 @@ FIXED_AT_START = ("hostname", "spool", "user", "group", "workers", "listen", "dn
 
 BUILT_IN = Place("built-in default")
 
+_ADD_TLS = "add the line tls: {certificate: /etc/relay/tls.crt, key: /etc/relay/tls.key}"
+
 
 class ConfigFaults(Exception):
     """The configuration cannot be used; ``faults`` is everything that is wrong with it."""
@@ -206,8 +208,25 @@ def _contradictions(data: Mapping[str, Data], reading: Reading) -> Iterator[Faul
     to_postmaster = isinstance(bounce, dict) and bounce.get("double_bounce") == "postmaster"
     if to_postmaster and data.get("postmaster") is None:
         yield fault(("bounce", "double_bounce"), "there is no postmaster; add the line postmaster: admin@example.org")
+    yield from (fault(path, what) for path, what in _of_listeners(data))
     if data.get("group") is not None and data.get("user") is None:
         yield fault(("group",), "a group without a user; add the line user: relay")
+
+
+def _of_listeners(data: Mapping[str, Data]) -> Iterator[tuple[KeyPath, str]]:
+    """What a listener asks for that the rest of the file does not give."""
+    listens, accept = data.get("listen"), data.get("accept")
+    accept = accept if isinstance(accept, dict) else {}
+    has_users = accept.get("users") is not None or accept.get("tokens") is not None
+    for number, listen in enumerate(listens if isinstance(listens, list) else ()):
+        if not isinstance(listen, dict):
+            continue
+        if data.get("tls") is None and listen.get("service") == "submissions":
+            yield ("listen", number, "service"), f"submissions needs a certificate; {_ADD_TLS}"
+        if data.get("tls") is None and listen.get("tls") == "required":
+            yield ("listen", number, "tls"), f"TLS needs a certificate; {_ADD_TLS}"
+        if listen.get("login") == "required" and not has_users:
+            yield ("listen", number, "login"), "nobody can log in; add the line users: /etc/relay/users under accept"
 
 
 def _doubts(config: Config, reading: Reading, nowhere: Place) -> Iterator[Fault]:
@@ -222,6 +241,11 @@ def _doubts(config: Config, reading: Reading, nowhere: Place) -> Iterator[Fault]
             path = ("routes", number)
             what = "matches everything, so that no route after it is ever used; move it to the end"
             yield Fault(reading.nearest(path, reading.keys) or nowhere, dotted(path), what)
+    if config.accept.users or config.accept.tokens:
+        may = [listen.login != "none" and (listen.login_without_tls or bool(config.tls)) for listen in config.listen]
+        if not any(may):
+            what = "nobody can log in: there is no certificate, and no listener has login_without_tls"
+            yield Fault(reading.nearest(("accept", "users"), reading.keys) or nowhere, "accept.users", what)
     if "." not in config.hostname.strip("."):
         what = f'"{config.hostname}" has no dot, and many hosts refuse mail from such a name; give the full name'
         yield Fault(reading.nearest(("hostname",), reading.values) or nowhere, "hostname", what)

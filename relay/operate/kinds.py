@@ -47,8 +47,28 @@ def _recipients(value: object, info: ValidationInfo) -> Path:
     return path
 
 
-def _one_or_more(value: object) -> object:
-    return [value] if isinstance(value, str) else value
+def _file(value: object, info: ValidationInfo) -> Path:
+    path = _path(value, info)
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}; create it, or remove this line")
+    return path
+
+
+def _users(value: object, info: ValidationInfo) -> Path | values.DovecotSocket:
+    if isinstance(value, str) and value.startswith("dovecot:"):
+        return values.DovecotSocket(_path(value.removeprefix("dovecot:"), info))
+    return _file(value, info)
+
+
+def _certificate(value: object, info: ValidationInfo) -> str | Path:
+    if isinstance(value, str) and value.lower().startswith("sha256:"):
+        return values.parse_fingerprint(value)
+    return _file(value, info)
+
+
+def one_or_more(value: object) -> object:
+    """A list of one may be written as that one."""
+    return [value] if isinstance(value, (str, dict)) else value
 
 
 def _via(value: object) -> Way:
@@ -74,12 +94,6 @@ def _one_worker(value: object) -> int:
     if value != 1 or isinstance(value, bool):
         raise ValueError(f"{values.shown(value)}: more than one worker comes in a later version; write 1")
     return 1
-
-
-def _service(value: object) -> object:
-    if value == "submissions":
-        raise ValueError("TLS from the first byte comes in a later version; write submission")
-    return value
 
 
 def own_hostname() -> str:
@@ -118,11 +132,17 @@ Endpoint = Annotated[str, PlainValidator(values.parse_endpoint), Form("endpoint"
 DnsServer = Annotated[values.Server, PlainValidator(values.parse_server), Form("address of a server")]
 ForwardKey = Annotated[str, PlainValidator(values.parse_forward_key), Form("address")]
 Person = Annotated[str, PlainValidator(values.parse_person), Form("`Full Name <address>`")]
+TlsVersion = Annotated[str, PlainValidator(values.parse_tls_version), Form("`1.0`, `1.1`, `1.2` or `1.3`")]
+Mechanism = Annotated[str, PlainValidator(values.parse_mechanism), Form("mechanism")]
+HttpsUrl = Annotated[str, PlainValidator(values.parse_https), Form("URL")]
+ExistingFile = Annotated[Path, PlainValidator(_file), Form("file")]
+TrustedCertificate = Annotated[str | Path, PlainValidator(_certificate), Form("`sha256:…` or a file")]
+UsersSource = Annotated[Path | values.DovecotSocket, PlainValidator(_users), Form("file, or `dovecot:` and a socket")]
 Via = Annotated[Way, PlainValidator(_via), Form("way, or a list of hosts")]
 FolderPath = Annotated[Path, PlainValidator(_path), Form("folder")]
 LogPath = Annotated[Path, PlainValidator(_path), Form("file")]
 RecipientsPath = Annotated[Path, PlainValidator(_recipients), Form("file")]
-Addresses = Annotated[tuple[MailAddress, ...], Field(min_length=1), BeforeValidator(_one_or_more), Form("addresses")]
+Addresses = Annotated[tuple[MailAddress, ...], Field(min_length=1), BeforeValidator(one_or_more), Form("addresses")]
 Exposure = Literal["trusted", "anybody", "nobody"]
 Workers = Annotated[int, PlainValidator(_one_worker), Form("number")]
-ServiceName = Annotated[Literal["relay", "submission", "lmtp"], BeforeValidator(_service)]
+ServiceName = Literal["relay", "submission", "submissions", "lmtp"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -130,7 +130,9 @@ def _default(field: FieldInfo) -> str:
 def _items(annotation: Any) -> str:
     """``[]`` after the name of a list of sections, ``.NAME`` after that of a mapping."""
     origin = get_origin(annotation)
-    return "" if origin is None else "[]" if origin is tuple else ".NAME"
+    if origin is Annotated:
+        return _items(get_args(annotation)[0])
+    return {tuple: "[]", Mapping: ".NAME"}.get(origin, "")
 
 
 if __name__ == "__main__":

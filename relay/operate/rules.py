@@ -11,12 +11,15 @@ from relay.deliver.settings import DeliverySettings
 from relay.message.address import domain_key
 from relay.operate.config import Config
 from relay.operate.interfaces import own_addresses
+from relay.operate.settings import Listen
+from relay.policy.attempts import AttemptLimits
 from relay.policy.content import ContentLimits
 from relay.policy.directory import parse_entry
 from relay.policy.forward import Forward
-from relay.policy.policy import PolicySettings, Whom
+from relay.policy.policy import PolicySettings, Service, Whom
 from relay.policy.recipients import entry_key
-from relay.receive.settings import ReceiveSettings
+from relay.receive.settings import Entrance, Login, ReceiveSettings
+from relay.receive.tls import KeyPair
 from relay.route.mx import Ourselves
 from relay.route.table import RouteRule, RouteTable
 from relay.schedule.retry import RetrySettings
@@ -46,9 +49,36 @@ def policy_settings(config: Config) -> PolicySettings:
         expand_for=Whom(told.expn),
         status_for=Whom(told.status),
         etrn_for=Whom(told.etrn),
+        add_sender=accept.add_sender,
         content=ContentLimits(accept.max_hops, accept.header_size_octets),
         place=config.place,
     )
+
+
+def entrance(listen: Listen) -> Entrance:
+    """What a listener asks of its clients."""
+    usual = {"relay": "offered", "lmtp": "none"}.get(listen.service, "required")
+    return Entrance(
+        starttls=listen.tls != "none",
+        must_encrypt=listen.tls == "required" or listen.service == "submissions",
+        login=Login(listen.login or usual),
+        login_in_clear=listen.login_without_tls,
+    )
+
+
+def service(listen: Listen) -> Service:
+    """What a listener is for."""
+    return Service("submission" if listen.service == "submissions" else listen.service)
+
+
+def key_pairs(config: Config) -> tuple[KeyPair, ...]:
+    """The certificates by which clients know us."""
+    return tuple(KeyPair(pair.certificate, pair.key or pair.certificate) for pair in config.tls)
+
+
+def attempt_limits(config: Config) -> AttemptLimits:
+    """How many failed logins are too many."""
+    return AttemptLimits(config.limits.failed_logins, config.limits.forget_failed_login_s)
 
 
 def receive_settings(config: Config) -> ReceiveSettings:

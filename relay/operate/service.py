@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, TimeoutError, gatherResults, maybeD
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IListeningPort
 from twisted.internet.protocol import Factory, Protocol
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
 from relay import __version__
@@ -22,19 +23,21 @@ from relay.bounce.notify import Reporter
 from relay.deliver.deliverer import Deliverer
 from relay.message.address import Address
 from relay.operate import privileges, rules, systemd
+from relay.operate.admission import Admission
 from relay.operate.commands import Commands
 from relay.operate.config import Config, ConfigFaults
 from relay.operate.control import listen_for_control
 from relay.operate.disk import Disk
+from relay.operate.settings import Listen
 from relay.operate.steps import StepLog
 from relay.operate.surroundings import Surroundings
 from relay.policy.policy import Policy
-from relay.policy.policy import Service as Kind
 from relay.policy.recipients import RecipientList
 from relay.queue.store import Selection, StoreUnavailable
 from relay.receive.attendance import Attendance
 from relay.receive.factory import SmtpServerFactory
 from relay.receive.recipients import RecipientFile
+from relay.receive.tls import ServerTls, TlsFault
 from relay.route.reverse import ReverseNames
 from relay.route.router import Router
 from relay.schedule.runner import Runner
@@ -53,10 +56,10 @@ class Doorway(Factory):
     noisy = False
 
     def __init__(self) -> None:
-        self.inner: SmtpServerFactory | None = None
+        self.inner: SmtpServerFactory | TLSMemoryBIOFactory | None = None
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
-        return self.inner.buildProtocol(addr) if self.inner is not None else None
+        return cast(Protocol, self.inner.buildProtocol(addr)) if self.inner is not None else None
 
 
 class RelayService(Service):
@@ -76,9 +79,9 @@ class RelayService(Service):
         self._load = load
         self._around = surroundings
         self.identity: privileges.Identity | None = None
-        self._doors: list[tuple[Doorway, Kind]] = []
+        self._doors: list[tuple[Doorway, Listen]] = []
         self._ports: list[IListeningPort] = []
-        self._factories: list[SmtpServerFactory] = []
+        self._factories: list[tuple[SmtpServerFactory, Listen]] = []
         self._recipients: RecipientFile | None = None
 
     # -- the beginning -----------------------------------------------------------------------
@@ -91,11 +94,12 @@ class RelayService(Service):
                 self.identity = privileges.identity(config.user, config.group)
                 privileges.load_what_is_loaded_late()
             privileges.prepare_spool(config.spool, self.identity)
-        except privileges.PrivilegesFault as fault:
+            self._admission = Admission(config, self._around, self.tell)
+        except (privileges.PrivilegesFault, TlsFault) as fault:
             raise CannotStart(str(fault)) from None
         for number, listen in enumerate(config.listen):
             door = Doorway()
-            self._doors.append((door, Kind(listen.service)))
+            self._doors.append((door, listen))
             self._bind(listen.endpoint, door, config.place(f"listen[{number}].endpoint"))
 
     def _bind(self, endpoint: str, door: Doorway, place: str) -> None:
@@ -166,8 +170,11 @@ class RelayService(Service):
         """Everything is there: work begins, and clients are let in."""
         self.runner.start()
         self._watch_recipients()
+        admission = self._admission
+        admission.start()
         settings, attendance = rules.receive_settings(self.config), Attendance()
-        for door, kind in self._doors:
+        for door, listen in self._doors:
+            tls = admission.tls(listen)
             factory = SmtpServerFactory(
                 clock=self._around.reactor,
                 settings=settings,
@@ -175,14 +182,18 @@ class RelayService(Service):
                 store=self.store,
                 enqueue=self.runner.enqueue,
                 flush=self._flush,
-                service=kind,
+                service=rules.service(listen),
                 tell=self.tell,
                 reverse_name=self._reverse.name_now,
                 has_room=self._disk.has_room,
                 attendance=attendance,
+                entrance=rules.entrance(listen),
+                tls=tls,
+                logins=admission.logins,
+                trusted_certificates=admission.trusted,
             )
-            self._factories.append(factory)
-            door.inner = factory
+            self._factories.append((factory, listen))
+            door.inner = self._encrypted(factory, tls) if listen.service == "submissions" else factory
         commands = Commands(
             self.store,
             self.runner,
@@ -198,6 +209,11 @@ class RelayService(Service):
             )
         except (CannotListenError, ValueError) as error:
             raise CannotStart(str(error)) from None
+
+    def _encrypted(self, factory: SmtpServerFactory, tls: ServerTls | None) -> TLSMemoryBIOFactory:
+        """The same, within TLS from the first octet (RFC 8314 §3.3)."""
+        assert tls is not None, "a configuration without a certificate has no such listener"
+        return TLSMemoryBIOFactory(tls, False, factory, self._around.reactor)
 
     # -- what the parts ask of each other ------------------------------------------------------
 
@@ -266,7 +282,10 @@ class RelayService(Service):
         self.policy = Policy(rules.policy_settings(self.config), known)
         self._watch_recipients()
         settings = rules.receive_settings(self.config)
-        for factory in self._factories:
+        admission = self._admission
+        admission.use(self.config)
+        for factory, listen in self._factories:
+            factory.admit_by(admission.tls(listen), admission.logins, admission.trusted)
             factory.reconfigure(settings, self.policy)
         self.router.replace(rules.route_table(self.config), rules.ourselves(self.config))
         self.deliverer.reconfigure(rules.delivery_settings(self.config))
@@ -288,7 +307,8 @@ class RelayService(Service):
         await gatherResults([maybeDeferred(port.stopListening) for port in self._ports])
         if self._recipients is not None:
             self._recipients.stop()
-        await gatherResults([factory.shut_down(within_s) for factory in self._factories])
+        self._admission.stop()
+        await gatherResults([factory.shut_down(within_s) for factory, _ in self._factories])
         await self.runner.stop(max(1.0, until - self._around.reactor.seconds()))
         # What is under way even now is tried again when its lease has run out.
         await self.deliverer.stop().addTimeout(LAST_WORDS_S, self._around.reactor).addErrback(_trap_timeout)

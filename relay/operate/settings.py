@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from relay.operate import kinds, values
 from relay.policy import forward as policy
@@ -21,9 +21,7 @@ from relay.route.mx import UNREACHABLE
 from relay.route.table import ANY
 
 LATER: Mapping[str, str] = {
-    "tls": "TLS comes in a later version; remove this line",
     "admin": "the admin page comes in a later version; remove this line",
-    "accept.users": "logging in comes in a later version; remove this line, and name the clients in accept.networks",
     "routes[].user": "logging in at the next hop comes in a later version; remove this line",
     "routes[].password_file": "logging in at the next hop comes in a later version; remove this line",
     "routes[].tls": "TLS comes in a later version; remove this line",
@@ -52,7 +50,65 @@ class Listen(Section):
     service: kinds.ServiceName = Field(
         default="relay",
         description="`relay` takes mail from other servers and the LAN; `submission` is for the programs people write "
-        "mail with, and adds a missing Date and Message-ID (RFC 6409); `lmtp` answers for each recipient (RFC 2033).",
+        "mail with, and adds a missing Date and Message-ID (RFC 6409); `submissions` is the same within TLS from the "
+        "first octet (RFC 8314); `lmtp` answers for each recipient (RFC 2033).",
+    )
+    tls: Literal["none", "offered", "required"] = Field(
+        default="offered",
+        description="STARTTLS (RFC 3207): `offered` where there is a certificate, `required` before anything else, or "
+        "`none`. `submissions` is within TLS anyway.",
+    )
+    tls_minimum: kinds.TlsVersion = Field(
+        default="1.2",
+        description="The oldest version of TLS that is spoken. `1.0` and `1.1` are for devices that know nothing "
+        "newer, on a listener of their own.",
+    )
+    login: Literal["none", "offered", "required"] | None = Field(
+        default=None,
+        description="Whether clients may log in, or must; a trusted certificate counts as a login. Default: `required` "
+        "for `submission` and `submissions` where there are users, `none` for `lmtp`, `offered` for `relay`.",
+        examples=["required"],
+    )
+    login_without_tls: kinds.Flag = Field(
+        default=False,
+        description="Let clients log in in the clear: for devices that cannot encrypt, where nobody listens.",
+    )
+
+
+class Certificate(Section):
+    """A certificate by which clients know this host, or a list of them: a client gets the one for the name it asks
+    for, else the first. The files are read again when they change.
+    """
+
+    certificate: kinds.ExistingFile = Field(
+        description="The certificate, and after it those that lead to its authority (PEM).",
+        examples=["/etc/relay/tls.crt"],
+    )
+    key: kinds.ExistingFile | None = Field(
+        default=None,
+        description="Its private key, without a passphrase (PEM). Default: it is in the same file.",
+        examples=["/etc/relay/tls.key"],
+    )
+
+
+class Tokens(Section):
+    """Who tells what an OAuth 2.0 access token is worth: token introspection (RFC 7662)."""
+
+    introspection: kinds.HttpsUrl = Field(
+        description="The introspection endpoint.", examples=["https://login.example.org/introspect"]
+    )
+    client_id: str | None = Field(default=None, description="How we are known there.", examples=["relay"])
+    client_secret_file: kinds.ExistingFile | None = Field(
+        default=None, description="A file with the secret that goes with it.", examples=["/etc/relay/tokens.secret"]
+    )
+    user: str = Field(default="username", description="The member of the answer that names the user.")
+    scope: str | None = Field(
+        default=None, description="What a token must be good for. Default: anything.", examples=["smtp"]
+    )
+    authorities: kinds.ExistingFile | None = Field(
+        default=None,
+        description="The authorities that vouch for the endpoint's certificate. Default: those this machine trusts.",
+        examples=["/etc/relay/login-ca.pem"],
     )
 
 
@@ -74,6 +130,30 @@ class Accept(Section):
         description="A file with the addresses that exist in `domains`, one a line; mail for others there is refused "
         "with 550 5.1.1. It is read again when it changes. Without it, every address of these domains is taken.",
         examples=["/etc/relay/recipients"],
+    )
+    users: kinds.UsersSource | None = Field(
+        default=None,
+        description="Those who log in may send to anywhere, each with the senders that are theirs. A file in the form "
+        "of Dovecot's passwd-file or of htpasswd, which is read again when it changes and which `relay user` edits; or "
+        "Dovecot's auth socket: `dovecot:/run/dovecot/auth-client`.",
+        examples=["/etc/relay/users"],
+    )
+    tokens: Tokens | None = Field(default=None, description="Users who log in with a token of OAuth 2.0.")
+    mechanisms: tuple[kinds.Mechanism, ...] = Field(
+        default=(),
+        description="By which SASL mechanisms users may log in. Default: all that can work; SCRAM-SHA-256 when every "
+        "user's password is kept in its form. Naming it here offers it before: who has no such password yet gets 432.",
+        examples=["[SCRAM-SHA-256, PLAIN]"],
+    )
+    certificates: tuple[kinds.TrustedCertificate, ...] = Field(
+        default=(),
+        description="Clients that show one of these certificates may send to anywhere: the fingerprint of one, or a "
+        "file with the certificates of authorities that sign them.",
+        examples=["[/etc/relay/clients-ca.pem]"],
+    )
+    add_sender: kinds.Flag = Field(
+        default=False,
+        description="Add a Sender field to submissions whose From is not who logged in (RFC 6409 §8.1).",
     )
     message_size_octets: kinds.Size = Field(
         default=50 << 20, alias="message_size", description="The largest message that is taken; announced as SIZE."
@@ -161,6 +241,14 @@ class Limits(Section):
         default=50, description="Connections at once from one IP address outside `accept.networks`; more are told 421."
     )
     errors: kinds.Count = Field(default=20, description="Refused commands in one session before it is ended with 421.")
+    failed_logins: kinds.Count = Field(
+        default=10,
+        description="Failed logins of one client, or with one user's name, before more are answered 454 unheard. A "
+        "client from which the user has logged in before is not shut out because of others.",
+    )
+    forget_failed_login_s: kinds.Duration = Field(
+        default=60.0, alias="forget_failed_login", description="The time after which one failed login is forgotten."
+    )
 
 
 class Timeouts(Section):
@@ -342,6 +430,9 @@ class Settings(Section):
     workers: kinds.Workers = Field(default=1, description="Processes that share the work.")
     listen: Annotated[tuple[Listen, ...], Field(min_length=1), AfterValidator(_no_endpoint_twice)] = Field(
         default=(Listen(endpoint="tcp:2525:interface=127.0.0.1"),), description="Where clients come in."
+    )
+    tls: Annotated[tuple[Certificate, ...], BeforeValidator(kinds.one_or_more)] = Field(
+        default=(), description="The certificates by which clients know this host."
     )
     accept: Accept = Field(default_factory=Accept, description="Whose mail is taken, and what it may be.")
     tell: Tell = Field(default_factory=Tell, description="Who is told what about addresses and the queue.")

@@ -10,12 +10,15 @@ import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from twisted.internet.endpoints import serverFromString
 
 from relay.message.address import Address, AddressFault, domain_key, is_domain, parse_mailbox
 from relay.policy.directory import parse_entry
 from relay.policy.recipients import entry_key
+from relay.smtp.auth import MECHANISMS
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -187,6 +190,60 @@ def parse_person(value: object) -> str:
         raise ValueError(
             f"{shown(value)} is not a person: {fault}; write it like Mark Crispin <mrc@example.org>"
         ) from None
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class DovecotSocket:
+    """Where Dovecot's auth service listens for clients."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"dovecot:{self.path}"
+
+
+TLS_VERSIONS = ("1.0", "1.1", "1.2", "1.3")
+
+
+def parse_tls_version(value: object) -> str:
+    """``1.2``, in quotes or not."""
+    text = str(value) if isinstance(value, (str, float)) else ""
+    if text not in TLS_VERSIONS:
+        raise ValueError(f"{shown(value)} is not a version of TLS; write {', '.join(TLS_VERSIONS[:-1])} or 1.3")
+    return text
+
+
+def parse_mechanism(value: object) -> str:
+    """The name of a SASL mechanism that is there."""
+    text = _text(value, "a mechanism", "PLAIN").upper()
+    if text not in MECHANISMS:
+        raise ValueError(f"{shown(value)} is not a mechanism that is known here; {', '.join(MECHANISMS)} are")
+    return text
+
+
+def parse_fingerprint(text: str) -> str:
+    """``sha256:`` and 64 hexadecimal digits, with or without colons between them; in lower case without."""
+    digits = text.partition(":")[2].replace(":", "").lower()
+    if not re.fullmatch("[0-9a-f]{64}", digits):
+        raise ValueError(
+            f"{shown(text)} is not a fingerprint; write sha256: and what this says: "
+            "openssl x509 -noout -fingerprint -sha256 -in client.crt"
+        )
+    return f"sha256:{digits}"
+
+
+def parse_https(value: object) -> str:
+    """A URL that is encrypted, or of this machine."""
+    text = _text(value, "a URL", "https://login.example.org/introspect")
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        host, parts = "", urlsplit("")
+    is_here = host in ("localhost", "127.0.0.1", "::1")
+    if not (host and text.isascii() and (parts.scheme == "https" or (parts.scheme == "http" and is_here))):
+        raise ValueError(f"{shown(value)} is not a URL for this; write it like https://login.example.org/introspect")
     return text
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from relay.message.address import Address
 
-_NAMED_FIELD = re.compile(rb"(?:\A|\r\n)(date|from|message-id)[ \t]*:", re.IGNORECASE)
+_NAMED_FIELD = re.compile(rb"(?:\A|\r\n)(date|from|message-id|sender)[ \t]*:", re.IGNORECASE)
 _MESSAGE_ID = re.compile(rb"(?:\A|\r\n)message-id[ \t]*:[ \t]*(?:\r\n[ \t]+)?([^\r\n]{1,250})", re.IGNORECASE)
+_FROM = re.compile(rb"(?:\A|\r\n)from[ \t]*:((?:[^\r\n]|\r\n[ \t])*)", re.IGNORECASE)
 _FIELDS = re.compile(rb"(?:[!-9;-~]+[ \t]*:[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*)*")
 _FIELD_NAME_CUT = re.compile(rb"[!-9;-~]+[ \t]*")
 # Some programs leave the separator line of an mbox in front; it is no field, but fields follow.
@@ -90,12 +91,15 @@ class HeaderWatch:
         found = _MESSAGE_ID.search(self._header)
         return found[1].decode("ascii", "replace") if found else ""
 
-    def missing(self, message_id: str, hostname: str, date: str, sender: Address | None) -> bytes:
+    def missing(
+        self, message_id: str, hostname: str, date: str, sender: Address | None, submitter: str | None = None
+    ) -> bytes:
         """The fields that a submission lacks and we add (RFC 6409 §8), ready to stand in front.
 
         message_id  the queue's name for the message, unique with hostname
         date        now, in the form of RFC 5322 §3.3
         sender      the reverse-path
+        submitter   the mailbox of who logged in, when a Sender field shall tell it where From does not
         """
         present = {name.lower() for name in _NAMED_FIELD.findall(self._header)}
         fields = b""
@@ -103,6 +107,16 @@ class HeaderWatch:
             fields += f"Date: {date}\r\n".encode()
         if b"from" not in present:
             fields += f"From: <{sender or f'MAILER-DAEMON@{hostname}'}>\r\n".encode()
+        if submitter is not None and b"sender" not in present and not self._is_from(submitter):
+            fields += f"Sender: <{submitter}>\r\n".encode()
         if b"message-id" not in present:
             fields += f"Message-ID: <{message_id}@{hostname}>\r\n".encode()
         return fields
+
+    def _is_from(self, mailbox: str) -> bool:
+        """Whether the From field, if there is one, has just this mailbox."""
+        found = _FROM.search(self._header)
+        if found is None:
+            return True
+        text = found[1].decode("utf-8", "replace").lower()
+        return mailbox.lower() in re.split(r"[<>\s]", text) and "," not in text

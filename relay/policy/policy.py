@@ -75,6 +75,7 @@ class PolicySettings:
     forward_limit       how many recipients one may become
     tell_forwarding     to whom the new path of a forwarded address is told (251)
     verify_for, expand_for, status_for, etrn_for  who may ask VRFY, EXPN, HELP STATUS, ETRN
+    add_sender          tell in the header of a submission who logged in, where From does not
     place               where a key of the configuration stands: ``accept.networks`` -> ``relay.yaml:12``
     """
 
@@ -91,6 +92,7 @@ class PolicySettings:
     expand_for: Whom = Whom.TRUSTED
     status_for: Whom = Whom.TRUSTED
     etrn_for: Whom = Whom.TRUSTED
+    add_sender: bool = False
     content: ContentLimits = field(default_factory=ContentLimits)
     place: Callable[[str], str] = str
 

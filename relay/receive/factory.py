@@ -97,10 +97,16 @@ class SmtpServerFactory(Factory):
         self._all_gone: Deferred[None] | None = None
 
     def reconfigure(self, settings: ReceiveSettings, policy: Policy) -> None:
-        """New rules and limits, for sessions that are open too; what a transaction was already told stays so."""
+        """New rules and limits, for sessions that are open too; what a transaction was already told stays so.  To be
+        called after ``admit_by``."""
         self.house.reconfigure(settings, policy)
         for session in self._sessions:
             session.reconsider()
+
+    def admit_by(self, tls: ServerTls | None, logins: Logins | None, trusted_certificates: TrustedCertificates) -> None:
+        """From now on, TLS is this and these know the users."""
+        house = self.house
+        house.tls, house.logins, house.trusted_certificates = tls, logins, trusted_certificates
 
     @property
     def sessions(self) -> int:

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from relay.message import reply, trace
+from relay.message.address import AddressFault, parse_mailbox
 from relay.message.envelope import Envelope, Message, Origin, Recipient
 from relay.message.reply import Reply
 from relay.policy.access import Client
@@ -165,8 +166,19 @@ class Transaction:
         only = self._named[0].address if len(self._named) == 1 else None
         head = trace.received(origin, hostname, message_id, now, only)
         if house.service is Service.SUBMISSION:
-            head += watch.missing(message_id, hostname, trace.date(now), self._mail.reverse_path)
+            head += watch.missing(
+                message_id, hostname, trace.date(now), self._mail.reverse_path, self._submitter(origin)
+            )
         return head + watch.separator
+
+    def _submitter(self, origin: Origin) -> str | None:
+        """Whom a Sender field is to name, if it is to: a login that is a mailbox, or the reverse-path it may use."""
+        if not self._house.policy.settings.add_sender or origin.login is None:
+            return None
+        try:
+            return str(parse_mailbox(origin.login))
+        except AddressFault:
+            return str(self._mail.reverse_path) if self._mail.reverse_path is not None else None
 
     def _queued(self, message: Message, recipients: int) -> Reply:
         origin, watch = message.origin, self._watch

@@ -66,9 +66,9 @@ EXPECTED = """\
 9:15 accept.recipients
 10:17 accept.message_size
 11:12 accept.domains
-12:3 accept.users
+12:10 accept.users
 16:24 forward.sales[1]
-17:1 tls
+17:20 tls.certificate
 18:16 retry.first
 18:28 retry.factor
 19:10 workers
@@ -114,7 +114,15 @@ def test_every_fault_is_told_at_once_with_line_and_column(loaded: Load, tmp_path
         ("max-hops: 3", "unknown key here; it is accept.max_hops"),
         ("accept: {recipients: 1000}", "the number of recipients is limited by accept.max_recipients"),
         ("listen: [{endpoint: tcp:25, service: submision}]", 'did you mean "submission"?'),
-        ("listen: [{endpoint: tcp:25, service: submissions}]", "TLS from the first byte comes in a later version"),
+        ("listen: [{endpoint: tcp:25, service: submissions}]", "add the line tls: {certificate: /etc/relay/tls.crt"),
+        ("listen: [{endpoint: tcp:25, tls: required}]", "TLS needs a certificate"),
+        ("listen: [{endpoint: tcp:25, login: required}]", "add the line users: /etc/relay/users under accept"),
+        ("listen: [{endpoint: tcp:25, tls_minimum: 1.4}]", "1.4 is not a version of TLS; write 1.0, 1.1, 1.2 or 1.3"),
+        ("accept: {users: nowhere}", "there is no file"),
+        ("accept: {mechanisms: [CRAM-MD5]}", '"CRAM-MD5" is not a mechanism that is known here'),
+        ("accept: {certificates: ['sha256:12']}", "openssl x509 -noout -fingerprint -sha256"),
+        ("accept: {tokens: {introspection: http://login.example/x}}", "is not a URL for this; write it like https://"),
+        ("accept: {tokens: {client_id: relay}}", "missing; add the line introspection: https://"),
         ("listen: [{service: relay}]", "missing; add the line endpoint: tcp:25"),
         ("listen: []", "the list is empty; name one at least"),
         ("listen: [{endpoint: tcp:25}, {endpoint: tcp:25}]", "stands here twice"),

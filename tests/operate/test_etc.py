@@ -15,6 +15,8 @@ from relay.operate.faults import every_key
 from relay.operate.places import dotted
 from relay.operate.reference import reference
 from relay.operate.settings import Settings
+from relay.operate.users.file import read_users
+from relay.operate.users.passwords import is_right
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ETC = ROOT / "etc"
@@ -27,13 +29,22 @@ def test_every_configuration_in_etc_loads_without_a_warning(path: Path) -> None:
 
 def test_the_example_with_everything_switched_on_loads_too(tmp_path: Path) -> None:
     """A line that is commented out is believed as well."""
-    (tmp_path / "recipients").write_text("ann\n", encoding="utf-8")
     _, _, body = (ETC / "relay.yaml").read_text(encoding="utf-8").partition("\nhostname:")
-    body = re.sub(r"(?m)^( *)# ", r"\1", body).replace("/etc/relay/recipients", str(tmp_path / "recipients"))
+    body = re.sub(r"(?m)^( *)# ", r"\1", body)
+    for name in set(re.findall(r"/etc/relay/([\w.-]+)", body)):
+        (tmp_path / name).touch()
+    body = body.replace("/etc/relay/", f"{tmp_path}/")
     (tmp_path / "relay.yaml").write_text("hostname:" + body, encoding="utf-8")
     config = load(tmp_path / "relay.yaml")
-    assert len(config.listen) == 4
+    assert len(config.listen) == 6
+    assert config.tls and config.accept.users and config.accept.tokens and config.accept.certificates
     assert config.routes and config.forward and config.directory and config.dns.servers and config.log.file
+
+
+def test_the_example_of_users_is_one() -> None:
+    users = read_users(ETC / "users.example")
+    assert set(users.users) == {"ann@example.org", "bob@example.org", "printer"}
+    assert all(is_right(user.secret, "geheim") and not is_right(user.secret, "Geheim") for user in users.users.values())
 
 
 def test_every_key_stands_in_the_example() -> None:
