@@ -22,8 +22,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "route": {"message"},
     "queue": {"message"},
     "schedule": {"message", "queue.store"},
-    "deliver": {"message", "smtp", "route"},
-    "receive": {"message", "smtp", "policy", "queue.store"},
+    "deliver": {"message", "smtp", "route", "wire"},
+    "receive": {"message", "smtp", "policy", "queue.store", "wire"},
+    "wire.py": set(),
 }
 
 PURE = (

@@ -29,6 +29,7 @@ from relay.smtp.client_events import (
 )
 from relay.smtp.stuffing import StrayLineEnd
 from relay.smtp.transaction import Step, Transaction
+from relay.wire import Wire
 
 QUICK_S = 1.0
 """A hop that answers the end of a content within this gets the next message right behind it."""
@@ -139,6 +140,7 @@ class Connection(protocol.Protocol):
     # -- from the transport ------------------------------------------------------------------
 
     def connectionMade(self) -> None:
+        self._wire = Wire(cast(Any, self.transport))
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
         if self.guard is not None and self.guard.begins_at_once:
@@ -259,7 +261,7 @@ class Connection(protocol.Protocol):
         out = session.data_to_send()
         if out and self._closing_at is None:
             self._progress_at = self._seconds()
-            cast(Any, self.transport).writeSequence(out)
+            self._wire.write(out[0] if len(out) == 1 else b"".join(out))
 
     def _act(self, event: Event) -> None:
         match event:
@@ -288,6 +290,7 @@ class Connection(protocol.Protocol):
             if errand.rest is None:
                 self.session.whole_content(*errand.pieces)
             elif errand.pump is None:
+                self._wire.give_way()
                 errand.pump = Pump(self, errand, errand.rest())
                 errand.pump.start()
             else:

@@ -100,7 +100,7 @@ def load_what_is_loaded_late() -> None:
     """Imports what Python and dnspython import on first use: the user may not be allowed to read where they live."""
     for name in ("ascii", "latin-1", "utf-8", "unicode_escape", "idna"):
         codecs.lookup(name)
-    dns.rdata.load_all_types(disable_dynamic_load=False)
+    dns.rdata.load_all_types(disable_dynamic_load=False)  # type: ignore[no-untyped-call]  # dnspython has no words for it
 
 
 def drop(who: Identity, system: Privileges = os) -> None:

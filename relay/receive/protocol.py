@@ -1,7 +1,7 @@
 """The byte carrier of one session: octets from the transport to the session, replies back, and nothing else.
 
 One read is one pass: its octets go to the session, its events to the intake, and all replies leave in one
-write.  While an answer or a write to disk is waited for, the client is not read from.
+write.  While an answer or a write to disk is waited for, the client is read from up to a bound.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from relay.message.reply import Reply
 from relay.receive.settings import ReceiveSettings
 from relay.receive.tls import agreed
 from relay.smtp.server import Awaiting, ServerSession
+from relay.wire import Wire
 
 if TYPE_CHECKING:
     from relay.receive.factory import SmtpServerFactory
 
 
-class Wire(typing.Protocol):
+class Transport(typing.Protocol):
     """What of a stream transport is used, be it TCP, a unix socket or TLS."""
 
     def write(self, data: bytes) -> None: ...
@@ -68,14 +69,15 @@ class SmtpProtocol(Protocol):
     # -- what the transport calls ------------------------------------------------------------
 
     def connectionMade(self) -> None:
-        self._wire = cast(Wire, self.transport)
-        peer = self._wire.getPeer()
+        self._transport = cast(Transport, self.transport)
+        self._wire = Wire(self._transport)
+        peer = self._transport.getPeer()
         if isinstance(peer, (IPv4Address, IPv6Address)) and ITCPTransport.providedBy(self.transport):
-            self._wire.setTcpNoDelay(True)  # a reply must not wait for the next one to fill the segment
+            self._transport.setTcpNoDelay(True)  # a reply must not wait for the next one to fill the segment
         self.intake = self._factory.admit(self, _ip_of(peer))
         self.session = ServerSession(self.intake.offer)
         # So that a client who never reads its replies cannot make us hold them all.
-        self._wire.registerProducer(self, True)
+        self._transport.registerProducer(self, True)
         self._run()
 
     def dataReceived(self, data: bytes) -> None:
@@ -90,7 +92,7 @@ class SmtpProtocol(Protocol):
 
     def handshakeCompleted(self) -> None:
         """TLS has begun: after STARTTLS, or from the first octet."""
-        encryption = agreed(cast(SSL.Connection, self._wire.getHandle()))
+        encryption = agreed(cast(SSL.Connection, self._transport.getHandle()))
         self.intake.encrypted(encryption)
         self.session.bind(encryption.bindings)
         self.session.offer = self.intake.offer
@@ -170,17 +172,17 @@ class SmtpProtocol(Protocol):
     def _begin_tls(self) -> None:
         tls = self._factory.house.tls
         assert tls is not None, "STARTTLS was answered 220"
-        self._wire.startTLS(tls)
+        self._transport.startTLS(tls)
         self.session.tls_started()
 
     def _read_or_pause(self) -> None:
-        pause = self._waiting is not None or self._is_choked or not self.session.wants_data
+        pause = self._is_choked or not self.session.wants_data
         if pause is not self._is_paused and not self.session.closing:
             self._is_paused = pause
             if pause:
-                self._wire.pauseProducing()
+                self._transport.pauseProducing()
             else:
-                self._wire.resumeProducing()
+                self._transport.resumeProducing()
 
     def close(self) -> None:
         """Sends what is to be sent, and closes."""
@@ -188,8 +190,8 @@ class SmtpProtocol(Protocol):
             return
         self._is_closed = True
         self.intake.leave()
-        self._wire.unregisterProducer()
-        self._wire.loseConnection()
+        self._transport.unregisterProducer()
+        self._transport.loseConnection()
 
     # -- what the factory calls --------------------------------------------------------------
 
@@ -206,7 +208,7 @@ class SmtpProtocol(Protocol):
         idle_s = now - self.active_at - tick_s  # for our stamps are as coarse as that, and nobody is ended too early
         if awaiting is Awaiting.NOTHING:
             if idle_s > settings.content_timeout_s:
-                self._wire.abortConnection()  # it takes neither our last reply nor our leave
+                self._transport.abortConnection()  # it takes neither our last reply nor our leave
             return
         limit_s = settings.content_timeout_s if awaiting is Awaiting.CONTENT else settings.command_timeout_s
         whole_s = settings.transaction_limit_s + self.octets / settings.least_octets_per_s
@@ -239,7 +241,7 @@ class SmtpProtocol(Protocol):
 
     def abort(self) -> None:
         """Drops the connection."""
-        self._wire.abortConnection()
+        self._transport.abortConnection()
 
 
 def _ip_of(peer: object) -> str:

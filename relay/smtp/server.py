@@ -49,7 +49,7 @@ from relay.smtp.reception import Reception, sender_named
 from relay.smtp.scram import ScramSecret
 
 UNREAD_LIMIT_OCTETS = 64 * 1024
-"""More unread octets than this while a question is open, and the carrier is asked to read no more."""
+"""More unread octets than this, since an answer or the disk is waited for, and the carrier is to read no more."""
 
 
 class Awaiting(enum.Enum):
@@ -191,7 +191,7 @@ class ServerSession:
     @property
     def wants_data(self) -> bool:
         """Whether the carrier should go on reading from the client."""
-        return not self.closing and (self._then is None or len(self._unread) < UNREAD_LIMIT_OCTETS)
+        return not self.closing and len(self._unread) < UNREAD_LIMIT_OCTETS
 
     @property
     def awaiting(self) -> Awaiting:
