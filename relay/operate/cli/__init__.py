@@ -18,6 +18,7 @@ from relay.operate.cli.queue import queue
 from relay.operate.cli.run import run
 from relay.operate.cli.speech import EX_USAGE, Stop, printable_lines
 from relay.operate.cli.status import status
+from relay.operate.cli.user import user
 
 READER_GONE = 128 + 13  # as a shell reports a program ended by SIGPIPE
 INTERRUPTED = 128 + 2
@@ -53,10 +54,11 @@ def relay() -> None:
     relay check /etc/relay/relay.yaml
     relay queue list               where is my mail, and why
     relay status                   the queue in numbers, and each destination
+    relay user add ann@example.org
     """
 
 
-for _command in (run, check, queue, status):
+for _command in (run, check, queue, status, user):
     relay.add_command(_command)
 
 

@@ -12,6 +12,7 @@ from relay.operate.cli.reach import chosen_config, config_option, json_option
 from relay.operate.cli.speech import EX_CONFIG, count, say, say_json
 
 if TYPE_CHECKING:
+    from relay.operate.config import Config
     from relay.operate.places import Fault
 
 
@@ -53,7 +54,8 @@ def _judged(path: Path | None) -> tuple[Sequence[Fault], Sequence[Fault]]:
         config = load(path)
     except ConfigFaults as found:
         return found.faults, ()
-    return _faults_of_recipients(config.accept.recipients), config.warnings
+    faults = [*_faults_of_recipients(config.accept.recipients), *_faults_of_users(config), *_faults_of_tls(config)]
+    return faults, config.warnings
 
 
 def _faults_of_recipients(path: Path | None) -> Sequence[Fault]:
@@ -69,6 +71,35 @@ def _faults_of_recipients(path: Path | None) -> Sequence[Fault]:
     except RecipientsFault as bad:
         name = str(path)
         return [Fault(Place(name, one.line, 1), "accept.recipients", f'"{one.text}": {one.why}') for one in bad.faults]
+    return ()
+
+
+def _faults_of_users(config: Config) -> Sequence[Fault]:
+    from relay.operate.places import Fault, Place
+    from relay.operate.users.file import read_users
+    from relay.policy.users import UsersFault
+
+    path = config.accept.users
+    if not isinstance(path, Path):
+        return ()
+    try:
+        read_users(path)
+    except (OSError, UnicodeDecodeError) as error:
+        return (Fault(Place(str(path)), "accept.users", f"cannot be read: {error}"),)
+    except UsersFault as bad:
+        return [Fault(Place(str(path), one.line, 1), "accept.users", one.what) for one in bad.faults]
+    return ()
+
+
+def _faults_of_tls(config: Config) -> Sequence[Fault]:
+    from relay.operate.admission import read_files
+    from relay.operate.places import Fault, Place
+    from relay.receive.tls import TlsFault
+
+    try:
+        read_files(config)
+    except TlsFault as fault:
+        return (Fault(Place(config.source), "tls", str(fault)),)
     return ()
 
 
