@@ -34,7 +34,7 @@ from relay.schedule.active import Active
 from relay.schedule.destination import Destination, Destinations
 from relay.schedule.fetch import Fetch
 from relay.schedule.hand import Hand
-from relay.schedule.reports import Reports, Settled
+from relay.schedule.reports import Settled
 from relay.schedule.retry import RetrySettings
 from relay.schedule.window import Window
 from relay.smtp.server import ServerSession

@@ -198,7 +198,7 @@ class Life:
             ("connections counted", pool.count),
             ("connections looked after", len(pool._sockets)),
             ("hops with a line", len(pool._lines)),
-            ("sessions", sum(factory.sessions for factory in self.service._factories)),
+            ("connections open", sum(not end.disconnected for end in self.world.network.ours)),
         ):
             if count:
                 yield f"{count} {what}"

@@ -1,0 +1,22 @@
+"""The simulation finds what it is there to find: each deliberate breakage, within so many seeds."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulate.breakages import BREAKAGES, caught
+
+WITHIN_SEEDS = 60
+DAYS = 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(BREAKAGES))
+def test_a_breakage_is_caught(name: str) -> None:
+    assert caught(name, WITHIN_SEEDS, DAYS) is not None
+
+
+@pytest.mark.parametrize("name", ["forget the sync", "drop the dot stuffing", "reply out of order"])
+def test_some_are_caught_at_once(name: str) -> None:
+    """So that a world in which nothing can go wrong is noticed in every run of the tests."""
+    assert caught(name, 3, DAYS) is not None
