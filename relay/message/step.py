@@ -19,7 +19,7 @@ Field names are the same everywhere:
     place       file:line or a key of the configuration
 
 Steps: connected, disconnected, encrypted, logged_in, refused (a command answered 4yz or 5yz by policy), accepted,
-delivered, unsecured (a hop without TLS, where it was wanted),
+delivered, unsecured (a hop without TLS, where it was wanted), unpoliced (a domain whose MTA-STS policy cannot be had),
 deferred, failed, held, released, removed, expired, warned, reported, discarded, rested, woken,
 set_aside, trouble (of our own), started, stopped, reloaded.
 """

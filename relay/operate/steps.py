@@ -43,6 +43,7 @@ LEVEL_OF_STEP: Mapping[str, int] = {
     "reported": INFO,
     "discarded": INFO,
     "unsecured": INFO,
+    "unpoliced": INFO,
     "rested": WARNING,
     "set_aside": ERROR,
     "trouble": ERROR,

@@ -9,6 +9,7 @@ our own configuration names is always temporary: it is ours, not the recipient's
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import TypeVar
 
 from twisted.internet import defer
@@ -22,7 +23,9 @@ from relay.route.cache import Cache
 from relay.route.hosts import HostsFile
 from relay.route.mx import Levels, Ourselves
 from relay.route.names import AAAA, MX, A, Answer, Found, Names, Trouble
+from relay.route.securing import Securing
 from relay.route.table import Route, RouteTable
+from relay.route.tls import Level
 from relay.route.via import SMTP_PORT, ByMx, Discard, Hop, HopList, Reject, ToLiteral, is_ip
 
 Hops = tuple[Hop, ...] | Deferred | Failed | Discarded
@@ -45,6 +48,7 @@ class Router:
     ourselves   so that mail for a domain whose mail host we are does not go round
     ipv6        whether hosts are asked for IPv6 addresses too
     mail_port   the port of hosts that the DNS names; other than 25 only in a laboratory
+    securing    what TLS hops must have; without one, neither DANE nor MTA-STS
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Router:
         *,
         ipv6: bool = True,
         mail_port: int = SMTP_PORT,
+        securing: Securing | None = None,
     ) -> None:
         self._table = table
         self._names = names
@@ -67,7 +72,8 @@ class Router:
         self._hosts_file = hosts
         self._kinds = (AAAA, A) if ipv6 else (A,)
         self._mail_port = mail_port
-        self._planned: Cache[str, _Planned] = Cache(DOMAINS_REMEMBERED)
+        self._securing = securing or Securing(names, None, validates=False)
+        self._planned: Cache[ByMx | HopList, _Planned] = Cache(DOMAINS_REMEMBERED)
         self._addresses: Cache[tuple[str, bool], Addresses] = Cache(HOSTS_REMEMBERED)
 
     def replace(self, table: RouteTable, ourselves: Ourselves) -> None:
@@ -85,10 +91,10 @@ class Router:
     def hops_now(self, route: Route) -> Hops | None:
         """The hops of a route when they are known without asking anybody, else None."""
         way = route.way
-        if isinstance(way, HopList):
+        if isinstance(way, HopList) and way.hops[0].security.level is not Level.DANE:
             return way.hops
-        if isinstance(way, ByMx):
-            planned = self._planned.get(way.domain, self._clock.seconds())
+        if isinstance(way, (ByMx, HopList)):
+            planned = self._planned.get(way, self._clock.seconds())
             return None if planned is None else self._ordered(planned)
         if isinstance(way, ToLiteral):
             return mx.literal_hop(way, self._ourselves, self._mail_port)
@@ -99,23 +105,40 @@ class Router:
         known = self.hops_now(route)
         if known is not None:
             return defer.succeed(known)
+        if isinstance(route.way, HopList):
+            return defer.Deferred.fromCoroutine(self._hops_by_dane(route.way))
         assert isinstance(route.way, ByMx)  # nothing else needs the DNS
-        return defer.Deferred.fromCoroutine(self._hops_by_mx(route.way.domain))
+        return defer.Deferred.fromCoroutine(self._hops_by_mx(route.way))
 
-    async def _hops_by_mx(self, domain: str) -> Hops:
+    async def _hops_by_mx(self, way: ByMx) -> Hops:
+        domain = way.domain
         answer = await self._names.ask(domain, MX)
         hosts = mx.mail_hosts(domain, answer)
         if not isinstance(hosts, tuple):
-            return self._remember(domain, hosts, answer.expires_at)
+            return self._remember(way, hosts, answer.expires_at)
         answers = await defer.gatherResults([self._dns_addresses(host.host) for host in hosts])
         by_host = {host.host: found for host, found in zip(hosts, answers, strict=True)}
         for name, found in by_host.items():
             self._usable(name, True, found)
-        planned = mx.levels(domain, hosts, by_host, self._ourselves, self._mail_port)
-        return self._remember(domain, planned, min(one.expires_at for one in (answer, *answers)))
+        port = self._mail_port
+        securities, until = await self._securing.mail_hosts(domain, way.security, answer, hosts, by_host, port)
+        planned = mx.levels(domain, hosts, by_host, self._ourselves, port, securities)
+        return self._remember(way, planned, min(until, *(one.expires_at for one in (answer, *answers))))
 
-    def _remember(self, domain: str, planned: _Planned, expires_at: float) -> Hops:
-        self._planned.put(domain, planned, expires_at)
+    async def _hops_by_dane(self, way: HopList) -> Hops:
+        """The hops of a route that says ``dane``: each with what the DNS vouches for."""
+        hops: list[Hop] = []
+        expires_at = float("inf")
+        for hop in way.hops:
+            # A name of the search list would be another name than the one that the DNS vouches for.
+            answer = await self._dns_addresses(hop.host)
+            security, until = await self._securing.configured(hop, answer)
+            expires_at = min(expires_at, until, answer.expires_at)
+            hops.append(replace(hop, security=security))
+        return self._remember(way, tuple((hop,) for hop in hops), expires_at)
+
+    def _remember(self, way: ByMx | HopList, planned: _Planned, expires_at: float) -> Hops:
+        self._planned.put(way, planned, expires_at)
         return self._ordered(planned)
 
     def _ordered(self, planned: _Planned) -> Hops:
