@@ -10,16 +10,20 @@ from twisted.internet.task import Clock
 
 from relay.message.address import Address
 from relay.message.envelope import Envelope, Message, Origin, Recipient
+from relay.policy.attempts import AttemptLimits
 from relay.policy.policy import Policy, PolicySettings, Service
 from relay.queue.store import Draft, NewRecipient
 from relay.receive.factory import SmtpServerFactory
-from relay.receive.settings import ReceiveSettings
+from relay.receive.logins import Logins, Source
+from relay.receive.settings import Entrance, ReceiveSettings
+from relay.receive.tls import ServerTls
 from tests.fakes.memory_store import MemoryStore, Stored
 from tests.fakes.wire import Wire
 
 HOSTNAME = "relay.example"
 START = 1_700_000_000.0
 STRANGER = "203.0.113.9"
+LIMITS = AttemptLimits(failures=3, forget_s=60)
 OURS = PolicySettings(HOSTNAME, domains=("ours.example",), postmaster=Address("admin", "ours.example"))
 
 
@@ -35,8 +39,15 @@ class House:
         self,
         policy: PolicySettings | Policy = OURS,
         service: Service = Service.RELAY,
+        entrance: Entrance | None = None,
+        source: Source | None = None,
+        tls: ServerTls | None = None,
+        allowed: Sequence[str] = (),
         **settings: object,
     ) -> None:
+        """source   who knows the users; without it nobody can log in
+        allowed  the mechanisms by which they may
+        """
         self.clock = Clock()
         self.clock.advance(START)
         self.store = MemoryStore(self.clock)
@@ -58,6 +69,9 @@ class House:
             tell=self.tell,
             reverse_name=self.names.get,
             has_room=lambda octets: octets <= self.room,
+            entrance=entrance,
+            tls=tls,
+            logins=Logins([source], self.clock, self.tell, lambda: "nonce", LIMITS, allowed) if source else None,
         )
 
     def tell(self, step: str, /, **fields: object) -> None:
