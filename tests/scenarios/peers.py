@@ -103,6 +103,17 @@ class Relay:
         return self.process.wait(limit_s)
 
 
+def launch_relay(config: Path) -> subprocess.Popen[bytes]:
+    """Starts a relay by a configuration that is there, and does not wait for it; its log is beside it."""
+    with (config.parent / "relay.log").open("ab") as stream:
+        return subprocess.Popen(
+            [Path(sys.executable).parent / "twistd", "-n", "--pidfile=", "relay", "--config", config],
+            stdout=stream,
+            stderr=stream,
+            cwd=config.parent,
+        )
+
+
 def start_relay(folder: Path, config: str, port: int, spool: Path | None = None) -> Relay:
     """Starts a relay on 127.0.0.1:port and waits until it answers.
 
@@ -117,13 +128,7 @@ def start_relay(folder: Path, config: str, port: int, spool: Path | None = None)
         encoding="utf-8",
     )
     log = folder / "relay.log"
-    with log.open("ab") as stream:
-        process = subprocess.Popen(
-            [Path(sys.executable).parent / "twistd", "-n", "--pidfile=", "relay", "--config", path],
-            stdout=stream,
-            stderr=stream,
-            cwd=folder,
-        )
+    process = launch_relay(path)
     relay = Relay(port, spool, path, process, log)
     try:
         wait_until(lambda: greets(port) or process.poll() is not None, "the relay answers")
