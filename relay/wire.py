@@ -26,7 +26,8 @@ class Wire:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         # Of a transport that once fell behind nobody tells when it has caught up: it stays on the long way.
-        self._is_behind = not hasattr(transport, "writeSomeData")
+        # Asked of its class: a TLS transport passes what it does not know itself on to the socket beneath it.
+        self._is_behind = not hasattr(type(transport), "writeSomeData")
 
     def give_way(self) -> None:
         """From now on the long way: only a transport that holds something asks a pull producer for more."""

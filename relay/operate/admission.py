@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from cryptography import x509
 from OpenSSL import crypto
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
@@ -64,7 +65,7 @@ class FromFiles:
 
 def read_files(config: Config) -> FromFiles:
     """Reads all certificates that the configuration names.  Raises TlsFault."""
-    authorities: list[crypto.X509] = []
+    authorities: list[x509.Certificate] = []
     for path in config.accept.certificates:
         if isinstance(path, Path):
             authorities += load_authorities(path)
@@ -219,7 +220,8 @@ def _agent(tokens: Tokens, around: Surroundings) -> Agent:
     """Verifies certificate and name (RFC 9525); follows no redirection, for a token goes where it was meant to go."""
     trusted = None
     if tokens.authorities is not None:
-        trusted = trustRootFromCertificates([Certificate(one) for one in load_authorities(tokens.authorities)])
+        authorities = map(crypto.X509.from_cryptography, load_authorities(tokens.authorities))
+        trusted = trustRootFromCertificates([Certificate(one) for one in authorities])
     return Agent(cast(Any, around.reactor), BrowserLikePolicyForHTTPS(trusted), connectTimeout=10)
 
 

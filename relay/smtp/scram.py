@@ -19,7 +19,7 @@ KEY_OCTETS = hashlib.sha256().digest_size
 
 # RFC 5802 §7.  Attributes behind the known ones are extensions that may be ignored; "m" is one that may not.
 _CLIENT_FIRST = re.compile(
-    r"(?P<gs2>(?P<flag>[yn]|p=(?P<type>[A-Za-z0-9.-]+)),(?:a=(?P<as>(?:[^,=\0]|=2C|=3D)+))?,)"
+    r"(?P<gs2>(?P<flag>[yn]|p=(?P<type>[A-Za-z0-9.-]+)),(?:a=(?P<as>(?:[^,=\0]|=2C|=3D)*))?,)"
     r"(?P<bare>n=(?P<user>(?:[^,=\0]|=2C|=3D)+),r=(?P<nonce>[!-+\--~]+)(?:,[A-Za-z]=[^,\0]*)*)"
 )
 _CLIENT_FINAL = re.compile(
