@@ -200,3 +200,13 @@ class Active:
             destination.in_hand -= len(attempt.rows)
             attempt.carried.attempts -= 1
         return withdrawn
+
+    def withdraw_lapsed(self, destination: Destination, now: float) -> Sequence[Attempt]:
+        """As ``withdraw``, those only whose lease has run out while they waited; the oldest stand first."""
+        lapsed = []
+        while destination.waiting and destination.waiting[0].rows[0].due_at <= now:
+            attempt = destination.waiting.popleft()
+            destination.in_hand -= len(attempt.rows)
+            attempt.carried.attempts -= 1
+            lapsed.append(attempt)
+        return lapsed

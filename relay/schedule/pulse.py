@@ -1,6 +1,6 @@
 """Once a minute: what no event brings about.
 
-- Mail that waits behind a resting destination, or for room, expires and is warned of on time.
+- Mail that waits behind a resting destination, for room, or in memory for its turn, expires and is warned of on time.
 - A clock that leaps is noticed.  Ahead: for a while nothing expires, since no time has passed that mail could
   have been delivered in.  Back: what is due only by the old clock is due now.
 - Destinations with nothing to do are forgotten.
@@ -30,7 +30,8 @@ LOOKS = 10
 class Pulse:
     """The beat.
 
-    taken  called with mail that has waited too long
+    taken   called with mail that has waited too long
+    lapsed  called to part with what has waited in memory for longer than its lease
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Pulse:
         settings: ScheduleSettings,
         tell: Tell,
         taken: Callable[[Sequence[Leased]], None],
+        lapsed: Callable[[], None],
     ) -> None:
         self.settings = settings
         self._not_before = 0.0
@@ -53,6 +55,7 @@ class Pulse:
         self._fetch = fetch
         self._tell = tell
         self._taken = taken
+        self._lapsed = lapsed
         self._last_at = clock.seconds()
         self._call: IDelayedCall | None = None
         self._sweeping = False
@@ -83,6 +86,7 @@ class Pulse:
         self._last_at = now
         self._call = self._clock.callLater(PULSE_S, self._beat)
         self._destinations.forget_idle()
+        self._lapsed()
         if self._fetch.wants_room or self._destinations.any_left_behind():
             self._sweep(LOOKS)
         if self._destinations.catch_up(self._hand.free()):

@@ -88,7 +88,9 @@ class Runner:
         self._active = Active(self._hand, self._destinations, lane_of, settings, tell)
         self._ledger = Ledger(store, clock, settings, tell, self._written, self._resumed)
         self._fetch = Fetch(store, clock, self._hand, self._destinations, settings, tell, self._leased)
-        self._pulse = Pulse(store, clock, self._hand, self._destinations, self._fetch, settings, tell, self._overdue)
+        self._pulse = Pulse(
+            store, clock, self._hand, self._destinations, self._fetch, settings, tell, self._overdue, self._lapsed
+        )
         self._reports = Reports(
             store=store,
             clock=clock,
@@ -249,14 +251,25 @@ class Runner:
             rows = self._hand.fresh(one.message.id, one.recipients)
             if not rows:
                 continue
-            carried = self._hand.take(one.message, rows)
-            try:
-                self._settle_untried(carried, rows)
-            except Exception as error:  # a defect; the lease runs out, and nothing else is kept from going
-                self._tell("trouble", id=one.message.id, error=f"cannot be settled: {error!r}")
-                self._hand.let_go(carried, [row.number for row in rows])
+            self._settle_untried(self._hand.take(one.message, rows), rows)
+
+    def _lapsed(self) -> None:
+        """What has waited its turn in memory for longer than its lease goes back, and like all that waits in the store
+        it expires and is warned of: a destination that is slow may have hours of work in memory."""
+        now = self._clock.seconds()
+        for destination in self._destinations:
+            for attempt in self._active.withdraw_lapsed(destination, now):
+                destination.left_behind = True
+                self._settle_untried(attempt.carried, [_untried(row, now) for row in attempt.rows])
 
     def _settle_untried(self, carried: Carried, rows: Sequence[QueuedRecipient]) -> None:
+        try:
+            self._plan_untried(carried, rows)
+        except Exception as error:  # a defect; the lease runs out, and nothing else is kept from going
+            self._tell("trouble", id=carried.message.id, error=f"cannot be settled: {error!r}")
+            self._hand.let_go(carried, [row.number for row in rows])
+
+    def _plan_untried(self, carried: Carried, rows: Sequence[QueuedRecipient]) -> None:
         known = self._destinations.known(rows[0].lane)
         trouble = known.trouble if known is not None else None
         now = self._clock.seconds()
