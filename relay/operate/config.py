@@ -246,6 +246,16 @@ def _doubts(config: Config, reading: Reading, nowhere: Place) -> Iterator[Fault]
         if not any(may):
             what = "nobody can log in: there is no certificate, and no listener has login_without_tls"
             yield Fault(reading.nearest(("accept", "users"), reading.keys) or nowhere, "accept.users", what)
+    for number, route in enumerate(config.routes):
+        oauth = route.oauth
+        if oauth is not None and not oauth.refresh_token_file.exists():
+            path = ("routes", number, "oauth", "refresh_token_file")
+            what = f"there is no file {oauth.refresh_token_file} yet; relay oauth login makes it"
+            yield Fault(reading.nearest(path, reading.values) or nowhere, dotted(path), what)
+        if route.tls == "dane" and not config.dns.trusted:
+            path = ("routes", number, "tls")
+            what = "nobody says what is signed, and no mail goes this way; name a validating resolver in dns.trusted"
+            yield Fault(reading.nearest(path, reading.values) or nowhere, dotted(path), what)
     if "." not in config.hostname.strip("."):
         what = f'"{config.hostname}" has no dot, and many hosts refuse mail from such a name; give the full name'
         yield Fault(reading.nearest(("hostname",), reading.values) or nowhere, "hostname", what)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +16,11 @@ from relay.message.address import Address
 from relay.operate import values
 from relay.operate.places import path_in
 from relay.route.table import NULL_SENDER, parse_pattern
+from relay.route.tls import parse_fingerprint
 from relay.route.via import Way, parse_via
+
+CREDENTIALS = "/run/credentials/relay.service"
+"""Where systemd puts them for our unit; it says so in the environment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,16 @@ def _certificate(value: object, info: ValidationInfo) -> str | Path:
     return _file(value, info)
 
 
+def _secret(value: object, info: ValidationInfo) -> Path:
+    """A file, or a credential of systemd (systemd.exec(5), LoadCredential=), which is there only when it starts us."""
+    if isinstance(value, str) and value.startswith("credential:"):
+        name = value.removeprefix("credential:")
+        if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
+            raise ValueError(f"{values.shown(value)} names no credential; write it like credential:provider")
+        return Path(os.environ.get("CREDENTIALS_DIRECTORY", CREDENTIALS)) / name
+    return _file(value, info)
+
+
 def one_or_more(value: object) -> object:
     """A list of one may be written as that one."""
     return [value] if isinstance(value, (str, dict)) else value
@@ -94,6 +110,12 @@ def _one_worker(value: object) -> int:
     if value != 1 or isinstance(value, bool):
         raise ValueError(f"{values.shown(value)}: more than one worker comes in a later version; write 1")
     return 1
+
+
+def _fingerprint(value: object) -> bytes:
+    if not isinstance(value, str):
+        raise ValueError(f"{values.shown(value)} is not a fingerprint; write sha256: and 64 hexadecimal digits")
+    return parse_fingerprint(value)
 
 
 def own_hostname() -> str:
@@ -138,6 +160,12 @@ HttpsUrl = Annotated[str, PlainValidator(values.parse_https), Form("URL")]
 ExistingFile = Annotated[Path, PlainValidator(_file), Form("file")]
 TrustedCertificate = Annotated[str | Path, PlainValidator(_certificate), Form("`sha256:…` or a file")]
 UsersSource = Annotated[Path | values.DovecotSocket, PlainValidator(_users), Form("file, or `dovecot:` and a socket")]
+SecretPath = Annotated[Path, PlainValidator(_secret), Form("file, or `credential:` and a name")]
+FilePath = Annotated[Path, PlainValidator(_path), Form("file")]
+Fingerprint = Annotated[bytes, PlainValidator(_fingerprint), Form("SHA-256", lambda one: f"sha256:{one!r}")]
+IpAddress = Annotated[str, PlainValidator(values.parse_ip), Form("IP address")]
+TlsLevel = Literal["none", "opportunistic", "require", "verify", "dane", "fingerprint"]
+ClientMechanism = Literal["SCRAM-SHA-256", "PLAIN", "LOGIN", "CRAM-MD5", "XOAUTH2", "OAUTHBEARER"]
 Via = Annotated[Way, PlainValidator(_via), Form("way, or a list of hosts")]
 FolderPath = Annotated[Path, PlainValidator(_path), Form("folder")]
 LogPath = Annotated[Path, PlainValidator(_path), Form("file")]

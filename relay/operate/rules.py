@@ -11,7 +11,7 @@ from relay.deliver.settings import DeliverySettings
 from relay.message.address import domain_key
 from relay.operate.config import Config
 from relay.operate.interfaces import own_addresses
-from relay.operate.settings import Listen
+from relay.operate.settings import Listen, Route
 from relay.policy.attempts import AttemptLimits
 from relay.policy.content import ContentLimits
 from relay.policy.directory import parse_entry
@@ -20,8 +20,12 @@ from relay.policy.policy import PolicySettings, Service, Whom
 from relay.policy.recipients import entry_key
 from relay.receive.settings import Entrance, Login, ReceiveSettings
 from relay.receive.tls import KeyPair
+from relay.route.credentials import Login as HopLogin
+from relay.route.credentials import OAuth
 from relay.route.mx import Ourselves
 from relay.route.table import RouteRule, RouteTable
+from relay.route.tls import Level, Security
+from relay.route.via import on_terms
 from relay.schedule.retry import RetrySettings
 from relay.schedule.settings import ScheduleSettings
 from relay.schedule.window import WindowSettings
@@ -99,12 +103,37 @@ def receive_settings(config: Config) -> ReceiveSettings:
 
 def route_table(config: Config) -> RouteTable:
     """Where mail goes."""
-    return RouteTable(
-        [
-            RouteRule(route.to, route.via, route.sender, f"routes[{number}], {config.place(f'routes[{number}]')}")
-            for number, route in enumerate(config.routes)
-        ]
-    )
+    places = [f"routes[{n}], {config.place(f'routes[{n}]')}" for n in range(len(config.routes))]
+    return RouteTable([_rule(route, place) for route, place in zip(config.routes, places, strict=True)])
+
+
+def _rule(route: Route, place: str) -> RouteRule:
+    way = on_terms(route.via, security_of(route, place), login_of(route))
+    return RouteRule(route.to, way, route.sender, place)
+
+
+def security_of(route: Route, place: str) -> Security | None:
+    """The TLS that a route asks for; None where it leaves that to the domain, or to the default."""
+    level = route.tls
+    if level is None:
+        # Who is given a password must be who it is, and named authorities are there to be asked.
+        if route.user is None and route.authorities is None:
+            return None
+        level = "opportunistic" if route.login_unverified else "verify"
+    authorities = str(route.authorities) if route.authorities is not None else ""
+    return Security(Level(level), place, fingerprints=route.fingerprints, authorities=authorities)
+
+
+def login_of(route: Route) -> HopLogin | None:
+    """How a route logs in."""
+    if route.user is None:
+        return None
+    said = route.oauth
+    if said is None:
+        return HopLogin(route.user, str(route.password_file), route.mechanisms, route.login_unverified)
+    secret = str(said.client_secret_file) if said.client_secret_file is not None else ""
+    oauth = OAuth(said.token_endpoint, said.client_id, secret, said.scope)
+    return HopLogin(route.user, str(said.refresh_token_file), route.mechanisms, route.login_unverified, oauth)
 
 
 def schedule_settings(config: Config) -> ScheduleSettings:

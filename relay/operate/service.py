@@ -28,6 +28,7 @@ from relay.operate.commands import Commands
 from relay.operate.config import Config, ConfigFaults
 from relay.operate.control import listen_for_control
 from relay.operate.disk import Disk
+from relay.operate.outward import Outward
 from relay.operate.settings import Listen
 from relay.operate.steps import StepLog
 from relay.operate.surroundings import Surroundings
@@ -133,6 +134,7 @@ class RelayService(Service):
     def _join(self) -> None:
         around, config = self._around, self.config
         clock = around.reactor
+        self._outward = outward = Outward(config, around, self.tell)
         self.router = Router(
             rules.route_table(config),
             around.names,
@@ -141,6 +143,7 @@ class RelayService(Service):
             rules.ourselves(config),
             around.hosts,
             ipv6=config.dns.ipv6,
+            securing=outward.securing,
         )
         self.deliverer = Deliverer(
             clock=clock,
@@ -150,6 +153,7 @@ class RelayService(Service):
             hostname=config.hostname,
             settings=rules.delivery_settings(config),
             tell=self.tell,
+            keyring=outward.keyring,
         )
         self.reporter = Reporter(rules.report_settings(config))
         self.runner = Runner(
@@ -168,6 +172,7 @@ class RelayService(Service):
 
     def _open(self) -> None:
         """Everything is there: work begins, and clients are let in."""
+        self._outward.start()
         self.runner.start()
         self._watch_recipients()
         admission = self._admission
@@ -312,6 +317,7 @@ class RelayService(Service):
         await self.runner.stop(max(1.0, until - self._around.reactor.seconds()))
         # What is under way even now is tried again when its lease has run out.
         await self.deliverer.stop().addTimeout(LAST_WORDS_S, self._around.reactor).addErrback(_trap_timeout)
+        self._outward.stop()
         await self.store.close()
         self.tell("stopped")
         self.tell.close()

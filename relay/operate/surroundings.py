@@ -29,6 +29,7 @@ from relay.queue.store import Store, StoreUnavailable
 from relay.queue.threads import threads
 from relay.receive.watched import InThread, at_once
 from relay.route.hosts import HostsFile
+from relay.route.https import Https
 from relay.route.names import Names
 from relay.route.resolver import Resolver
 
@@ -44,6 +45,7 @@ class Surroundings:
     open_store  the queue in a spool folder; raises StoreUnavailable
     free        octets free on the disk of a folder
     in_thread   runs the reading of a file aside
+    https       asks web servers; None: no MTA-STS policies and no access tokens
     """
 
     reactor: IReactorTime
@@ -55,22 +57,27 @@ class Surroundings:
     open_store: Callable[[Path, Tell], Store]
     free: Callable[[Path], int]
     in_thread: InThread = at_once
+    https: Https | None = None
 
 
 def real_surroundings(reactor: IReactorTime, settings: Settings) -> Surroundings:
     """Real sockets, files, names and chance."""
     real = cast(Any, reactor)  # it provides every interface; no annotation can say so
     servers = [(server.address, server.port) for server in settings.dns.servers]
+    dns = settings.dns
+    names = Resolver(real, servers=servers, patience_s=dns.timeout_s, trusted=dns.trusted)
+    hosts = HostsFile(reactor)
     return Surroundings(
         reactor=reactor,
         chance=random.Random(),
-        names=Resolver(real, servers=servers, patience_s=settings.dns.timeout_s),
-        hosts=HostsFile(reactor),
+        names=names,
+        hosts=hosts,
         dial=dial_by(reactor),
         listen=lambda endpoint, factory: serverFromString(real, endpoint).listen(factory),
         open_store=lambda folder, tell: _open_store(folder, tell, real, settings.retry.first_s),
         free=_free,
         in_thread=lambda read: deferToThreadPool(real, real.getThreadPool(), read),
+        https=Https(reactor, names, hosts, unreachable=dns.unreachable),
     )
 
 

@@ -145,6 +145,15 @@ def parse_server(value: object) -> Server:
     return Server(str(address), _port(port))
 
 
+def parse_ip(value: object) -> str:
+    """An IP address, in its canonical form."""
+    text = _text(value, "an IP address", "127.0.0.1")
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError(f"{shown(value)} is not an IP address; write it like 127.0.0.1 or ::1") from None
+
+
 def parse_endpoint(value: object) -> str:
     """A Twisted server endpoint description that Twisted itself understands.
 

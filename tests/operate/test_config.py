@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from relay.message.address import parse_mailbox
 from relay.operate.config import Config, ConfigFaults, load
 from relay.operate.faults import every_key
 from relay.operate.places import dotted
+from relay.operate.rules import login_of, route_table, security_of
 from relay.operate.settings import LATER, Accept, Settings, Tell
 from relay.policy.policy import Whom
 from relay.route.via import Discard, Hop, HopList
@@ -45,7 +47,7 @@ routes:
   - to: "*"
     via: []
   - via: smtp://x.example
-    user: me
+    usr: me
   - foo
   - {to: example.org, via: "smtp://a:b@c.example"}
 bounce: {double_bounce: postmaster}
@@ -75,7 +77,7 @@ EXPECTED = """\
 20:1 max_hops
 23:10 routes[0].via
 24:5 routes[1].to
-25:5 routes[1].user
+25:5 routes[1].usr
 26:5 routes[2]
 27:28 routes[3].via
 28:25 bounce.double_bounce
@@ -140,6 +142,34 @@ def test_every_fault_is_told_at_once_with_line_and_column(loaded: Load, tmp_path
         ("directory: {ann: Ann Example}", "is not a person"),
         ("routes: [{to: '*', via: smtp.example:25}]", "the protocol is missing; write smtp://smtp.example:25"),
         ("routes: [{to: '@x.example', via: 'discard:'}]", "write x.example for every address of that domain"),
+        ("routes: [{to: '*', via: 'smtp://x.example', tls: verifi}]", 'did you mean "verify"?'),
+        ("routes: [{to: '*', via: 'discard:', tls: verify}]", "are for routes to hosts"),
+        ("routes: [{to: '*', via: 'lmtp+unix:/x', tls: verify}]", "a unix socket has no TLS"),
+        ("routes: [{to: '*', via: 'smtps://x.example', tls: none}]", "smtps:// is TLS from the first octet"),
+        ("routes: [{to: '*', via: 'mx:', tls: fingerprint}]", "fingerprint and fingerprints go together"),
+        ("routes: [{to: '*', via: 'mx:', fingerprints: [x]}]", "64 hexadecimal digits"),
+        ("routes: [{to: '*', via: 'mx:', tls: dane, authorities: relay.yaml}]", "authorities are for tls: verify"),
+        ("routes: [{to: '*', via: 'smtp://x.example', password_file: relay.yaml}]", "there is no user to log in as"),
+        ("routes: [{to: '*', via: 'smtp://x.example', user: me}]", "a user needs a password_file or oauth"),
+        ("routes: [{to: '*', via: 'mx:', user: me, password_file: relay.yaml}]", "who are given no password"),
+        ("routes: [{to: '*', via: 'smtp://x.example', user: me, password_file: nowhere}]", "there is no file"),
+        (
+            "routes: [{to: '*', via: 'smtp://x.example', user: me, password_file: 'credential:a/b'}]",
+            "names no credential",
+        ),
+        (
+            "routes: [{to: '*', via: 'smtp://x.example', user: me, password_file: relay.yaml, tls: require}]",
+            "lets anybody pose as the next hop",
+        ),
+        (
+            "routes: [{to: '*', via: 'smtp://x.example', user: me, password_file: relay.yaml, mechanisms: [XOAUTH2]}]",
+            "XOAUTH2 is for oauth",
+        ),
+        (
+            "routes: [{to: '*', via: 'smtp://x.example', user: me, oauth: {client_id: x}}]",
+            "missing; add the line token_",
+        ),
+        ("dns: {trusted: [localhost]}", "is not an IP address"),
         ("retry: {warn_after: 6d}", "`warn_after` is not before `give_up_after`"),
         ("retry: {first: 2h}", "the first wait is longer than the longest"),
         ("bounce: {double_bounce: postmaster}", "there is no postmaster; add the line postmaster:"),
@@ -162,6 +192,56 @@ def test_what_comes_later_is_not_taken_and_ignored(loaded: Load, key: str) -> No
         text = f"routes: [{{to: '*', via: 'mx:', {name}: x}}]" if section == "routes[]" else f"{section}: {{{name}: x}}"
     (fault,) = faults_of(loaded, text)
     assert "comes in a later version" in fault
+
+
+def test_a_user_means_that_the_hop_proves_who_it_is(loaded: Load) -> None:
+    """Credentials never go to a stranger unless the route says so."""
+    login = "via: smtp://x.example, user: me, password_file: relay.yaml"
+    routes = [
+        f"{{to: a.example, {login}}}",
+        f"{{to: b.example, {login}, login_unverified: true}}",
+        f"{{to: c.example, {login}, tls: none, login_unverified: true}}",
+        "{to: d.example, via: smtp://x.example}",
+        "{to: e.example, via: 'mx:'}",
+        "{to: f.example, via: 'mx:', tls: require}",
+        f"{{to: g.example, via: smtps://x.example, tls: fingerprint, fingerprints: ['{'ab' * 32}']}}",
+    ]
+    config = loaded(f"routes: [{', '.join(routes)}]")
+    found = [security_of(route, "") for route in config.routes]
+    assert [one and one.level.value for one in found] == [
+        "verify",
+        "opportunistic",
+        "none",
+        None,
+        None,
+        "require",
+        "fingerprint",
+    ]
+    logins = [login_of(route) for route in config.routes]
+    assert [one is not None and one.unverified for one in logins[:3]] == [False, True, True]
+    assert not any(logins[3:])
+    table = route_table(config)
+    route = table.route(None, parse_mailbox("bob@a.example"))
+    assert ";tls=verify;login=me," in route.lane
+
+
+def test_a_credential_of_systemd_is_found_where_it_puts_it(loaded: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "routes: [{to: '*', via: smtp://x.example, user: me, password_file: 'credential:provider'}]"
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    assert loaded(text).routes[0].password_file == Path("/run/credentials/relay.service/provider")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/other")
+    assert loaded(text).routes[0].password_file == Path("/run/credentials/other/provider")
+
+
+def test_what_cannot_work_yet_is_warned_of(loaded: Load) -> None:
+    oauth = "{token_endpoint: 'https://x.example/t', client_id: us, refresh_token_file: nowhere}"
+    config = loaded(
+        "hostname: relay.example\n"
+        f"routes: [{{to: a.example, via: smtp://x.example, user: me, oauth: {oauth}}},"
+        " {to: b.example, via: 'mx:', tls: dane}]"
+    )
+    first, second = config.warnings
+    assert "relay oauth login makes it" in first.what and "name a validating resolver" in second.what
 
 
 def test_a_file_that_is_not_there_is_one_fault(tmp_path: Path) -> None:

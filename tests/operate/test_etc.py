@@ -68,7 +68,8 @@ def test_every_key_stands_in_the_reference_with_what_it_means() -> None:
 def _section(page: str, path: tuple[str | int, ...]) -> str:
     if not path:
         return page.split("\n## The file\n")[1].split("\n## ")[0]
-    (found,) = re.findall(rf"\n## {re.escape(dotted(path))}(?:\[\]|\.NAME)?\n(.*?)(?=\n## )", page, re.DOTALL)
+    name = r"(?:\[\]|\.NAME)?\.".join(re.escape(str(step)) for step in path)
+    (found,) = re.findall(rf"\n## {name}(?:\[\]|\.NAME)?\n(.*?)(?=\n## )", page, re.DOTALL)
     return str(found)
 
 

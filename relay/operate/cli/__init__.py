@@ -14,6 +14,7 @@ import click
 
 from relay import __version__
 from relay.operate.cli.check import check
+from relay.operate.cli.oauth import oauth
 from relay.operate.cli.queue import queue
 from relay.operate.cli.run import run
 from relay.operate.cli.speech import EX_USAGE, Stop, printable_lines
@@ -58,7 +59,7 @@ def relay() -> None:
     """
 
 
-for _command in (run, check, queue, status, user):
+for _command in (run, check, queue, status, user, oauth):
     relay.add_command(_command)
 
 
