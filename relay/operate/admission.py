@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -22,6 +23,7 @@ from relay.message.step import Tell
 from relay.operate import rules
 from relay.operate.config import Config
 from relay.operate.settings import Listen, Tokens
+from relay.operate.shards import root_of
 from relay.operate.surroundings import Surroundings
 from relay.operate.users.dovecot import DovecotUsers
 from relay.operate.users.file import UserFile
@@ -181,7 +183,7 @@ class Admission:
         around, accept = self._around, config.accept
         if accept.users is None and accept.tokens is None:
             return []
-        key = login_key(config.spool)
+        key = login_key(root_of(config.spool))  # what it hides must look the same at every worker
         sources: list[RunningSource] = []
         file: UserFile | None = None
         if isinstance(accept.users, DovecotSocket):
@@ -231,15 +233,26 @@ def login_key(spool: Path) -> bytes:
     Raises OSError.
     """
     path = spool / KEY_NAME
-    try:
-        found = path.read_bytes()
-        if len(found) == KEY_OCTETS:
-            return found
-    except FileNotFoundError:
-        pass
+    found = _read_key(path)
+    if found is not None:
+        return found
     key = secrets.token_bytes(KEY_OCTETS)
     fresh = path.with_name(f"{KEY_NAME}.{os.getpid()}")
     with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:  # noqa: PTH123 - by mode
         stream.write(key)
-    fresh.replace(path)
-    return key
+    with suppress(FileExistsError):
+        path.hardlink_to(fresh)  # several workers begin together: the first one's holds
+    found = _read_key(path)
+    if found is None:
+        fresh.replace(path)
+        return key
+    fresh.unlink()
+    return found
+
+
+def _read_key(path: Path) -> bytes | None:
+    try:
+        found = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    return found if len(found) == KEY_OCTETS else None

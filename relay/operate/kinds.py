@@ -19,6 +19,8 @@ from relay.route.table import NULL_SENDER, parse_pattern
 from relay.route.tls import parse_fingerprint
 from relay.route.via import Way, parse_via
 
+WORKERS_LIMIT = 64
+
 CREDENTIALS = "/run/credentials/relay.service"
 """Where systemd puts them for our unit; it says so in the environment."""
 
@@ -106,10 +108,12 @@ def _sender(value: object) -> str:
     return NULL_SENDER if value == NULL_SENDER else _pattern(value)
 
 
-def _one_worker(value: object) -> int:
-    if value != 1 or isinstance(value, bool):
-        raise ValueError(f"{values.shown(value)}: more than one worker comes in a later version; write 1")
-    return 1
+def _workers(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= WORKERS_LIMIT:
+        raise ValueError(
+            f"{values.shown(value)} is not a number from 1 to {WORKERS_LIMIT}; one for each core does well"
+        )
+    return value
 
 
 def _fingerprint(value: object) -> bytes:
@@ -172,5 +176,5 @@ LogPath = Annotated[Path, PlainValidator(_path), Form("file")]
 RecipientsPath = Annotated[Path, PlainValidator(_recipients), Form("file")]
 Addresses = Annotated[tuple[MailAddress, ...], Field(min_length=1), BeforeValidator(one_or_more), Form("addresses")]
 Exposure = Literal["trusted", "anybody", "nobody"]
-Workers = Annotated[int, PlainValidator(_one_worker), Form("number")]
+Workers = Annotated[int, PlainValidator(_workers), Form(f"number from 1 to {WORKERS_LIMIT}")]
 ServiceName = Literal["relay", "submission", "submissions", "lmtp"]

@@ -5,22 +5,14 @@ What is wrong is said before the daemon begins: all faults of the configuration 
 
 from __future__ import annotations
 
-import gc
-import signal
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
 
 from twisted.application.service import IService
-from twisted.internet.interfaces import IReactorTime
-from twisted.logger import globalLogPublisher
 from twisted.python import usage
 
 from relay.operate.config import Config, ConfigFaults, load
-from relay.operate.logfile import LogFile
-from relay.operate.service import CannotStart, RelayService
-from relay.operate.steps import StepLog
-from relay.operate.surroundings import real_surroundings
+from relay.operate.running import RunningParent, RunningRelay
 
 
 class Options(usage.Options):
@@ -61,58 +53,13 @@ class Options(usage.Options):
             raise usage.UsageError(f"the configuration has faults:\n{faults}") from None
 
 
-class RunningRelay(RelayService):
-    """The service with real sockets, files and signals.  Whatever stops it from starting ends the process with a
-    sentence."""
-
-    def __init__(self, config: Config, reactor: IReactorTime, load_again: partial[Config]) -> None:
-        try:
-            file = LogFile(reactor, config.log.file)
-        except OSError as error:
-            raise SystemExit(f"relay: {config.place('log.file')}: {config.log.file}: {error.strerror}") from None
-        log = StepLog(reactor, file, config.log.format, config.log.level)
-        super().__init__(config, real_surroundings(reactor, config), log, load_again)
-        self._reactor: Any = reactor
-        self._file = file
-
-    def privilegedStartService(self) -> None:
-        # From now on it means this; what comes before the reactor runs is done when it does.
-        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
-        try:
-            super().privilegedStartService()
-        except CannotStart as why:
-            raise SystemExit(f"relay: {why}") from None
-        if self.identity is not None:
-            self._file.give_to(self.identity.uid, self.identity.gid)
-
-    def startService(self) -> None:
-        if self.config.log.file is not None:  # else twistd's own log, on the same terminal, shows them
-            globalLogPublisher.addObserver(self.tell.observe)
-        try:
-            super().startService()
-        except CannotStart as why:
-            raise SystemExit(f"relay: {why}") from None
-        self._reactor.callWhenRunning(self._mind_sigterm)
-        # What is there by now stays for good; and a message makes hundreds of objects and no cycles, so that the
-        # collector's default haste costs one part in fifteen of all work.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(20_000, 20, 50)
-
-    def _mind_sigterm(self) -> None:
-        # The reactor's own answer to SIGTERM ends the process by that signal, as if it had not been minded.
-        signal.signal(signal.SIGTERM, lambda *_: self._reactor.callFromThread(self._end))
-
-    def _end(self) -> None:
-        if self._reactor.running:
-            self._reactor.stop()
-
-
 def make_service(options: Options) -> IService:
     """The relay that these options describe."""
     from twisted.internet import reactor
 
-    return RunningRelay(options["loaded"], cast(IReactorTime, reactor), options["load"])
+    config: Config = options["loaded"]
+    running = RunningRelay if config.workers == 1 else RunningParent
+    return running(config, reactor, options["load"])
 
 
 makeService = make_service  # the name that twisted.application.service.ServiceMaker looks for

@@ -22,6 +22,7 @@ from twisted.internet.threads import deferToThreadPool
 from relay.deliver.opening import Dial, dial_by
 from relay.message.step import Tell
 from relay.operate.settings import Settings
+from relay.operate.shards import number_of
 from relay.queue.schema import SchemaTooNew
 from relay.queue.spool import SpoolInUse, SpoolNotOurs
 from relay.queue.sqlite import SqliteStore
@@ -83,7 +84,14 @@ def real_surroundings(reactor: IReactorTime, settings: Settings) -> Surroundings
 
 def _open_store(folder: Path, tell: Tell, reactor: Any, reclaim_s: float) -> Store:
     try:
-        return SqliteStore(folder, clock=reactor, executors=threads(reactor), tell=tell, reclaim_s=reclaim_s)
+        return SqliteStore(
+            folder,
+            clock=reactor,
+            executors=threads(reactor),
+            tell=tell,
+            shard=number_of(folder),
+            reclaim_s=reclaim_s,
+        )
     except (SpoolInUse, SpoolNotOurs, SchemaTooNew, OSError) as error:
         raise StoreUnavailable(str(error)) from error
 

@@ -41,7 +41,7 @@ forward:
   sales: [x@y.example, bad]
 tls: {certificate: /x}
 retry: {first: 60, factor: 0, longest: 1h}
-workers: 4
+workers: 0
 max_hops: 3
 routes:
   - to: "*"

@@ -1,0 +1,81 @@
+"""Where the shards of a spool lie, and what each worker's part of the configuration is.
+
+    spool/             shard 0: the whole queue of a relay with one worker, the first part of one with several
+    spool/shards/1     shard 1, a spool by itself: lock, queue.db, bodies/, control.sock
+    spool/shards/2     …
+
+So a spool needs no migration when ``workers`` changes: more workers begin shards, fewer leave some without a worker,
+and those are adopted (relay.operate.adoption) until they are empty.
+
+The rule that must not be broken: no two processes work on one shard; each holds its lock for as long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from relay.operate.config import Config
+
+SHARDS = "shards"
+
+
+def folder_of(spool: Path, shard: int) -> Path:
+    """Where a shard lies."""
+    return spool / SHARDS / str(shard) if shard else spool
+
+
+def number_of(folder: Path) -> int:
+    """Which shard lies there: what its ids have in their lowest bits."""
+    return int(folder.name) if folder.parent.name == SHARDS and folder.name.isdecimal() else 0
+
+
+def root_of(folder: Path) -> Path:
+    """The spool that a shard belongs to."""
+    return folder.parent.parent if number_of(folder) else folder
+
+
+def shards_in(spool: Path) -> Sequence[int]:
+    """The numbers of the shards that have a folder, 0 first; 0 always is there."""
+    try:
+        names = [place.name for place in (spool / SHARDS).iterdir()]
+    except OSError:
+        names = []
+    return sorted({0, *(int(name) for name in names if name.isdecimal() and name == str(int(name)))})
+
+
+def orphans(spool: Path, workers: int, worker: int) -> Sequence[Path]:
+    """The folders of shards without a worker that this one has to adopt; they are spread evenly."""
+    left = [shard for shard in shards_in(spool) if shard >= workers]
+    return [folder_of(spool, shard) for shard in left if shard % workers == worker]
+
+
+def part_of(config: Config, worker: int) -> Config:
+    """The configuration as one of ``config.workers`` sees it: its own shard, and its share of every limit.
+
+    A share is rounded up, so that it is at least 1.
+    """
+    among = config.workers
+
+    def share(limit: int) -> int:
+        return -(-limit // among)
+
+    limits, delivery = config.limits, config.delivery
+    return config.model_copy(
+        update={
+            "spool": folder_of(config.spool, worker),
+            "limits": limits.model_copy(
+                update={
+                    "connections": share(limits.connections),
+                    "connections_per_client": share(limits.connections_per_client),
+                }
+            ),
+            "delivery": delivery.model_copy(
+                update={
+                    "connections": share(delivery.connections),
+                    "connections_per_destination": share(delivery.connections_per_destination),
+                    "first_connections": share(delivery.first_connections),
+                }
+            ),
+        }
+    )
