@@ -23,7 +23,8 @@ from relay.operate.config import Config
 from relay.operate.logfile import LogFile
 from relay.operate.parent import CannotBegin, Parent
 from relay.operate.service import CannotStart, RelayService
-from relay.operate.shards import SHARDS, part_of
+from relay.operate.shards import SHARDS
+from relay.operate.shares import part_of
 from relay.operate.sockets import Sockets, why_not
 from relay.operate.steps import StepLog
 from relay.operate.surroundings import real_surroundings

@@ -561,7 +561,11 @@ class Settings(Section):
         examples=["relay"],
     )
     group: str | None = Field(default=None, description="The group to go with it. Default: the user's own.")
-    workers: kinds.Workers = Field(default=1, description="Processes that share the work.")
+    workers: kinds.Workers = Field(
+        default=1,
+        description="Processes that share the work, best one for each core. Each has its part of the queue, and its "
+        "share of the limits on connections, deliveries and failed logins, rounded up.",
+    )
     listen: Annotated[tuple[Listen, ...], Field(min_length=1), AfterValidator(_no_endpoint_twice)] = Field(
         default=(Listen(endpoint="tcp:2525:interface=127.0.0.1"),), description="Where clients come in."
     )

@@ -1,4 +1,4 @@
-"""Where the shards of a spool lie, and what each worker's part of the configuration is.
+"""Where the shards of a spool lie.
 
     spool/             shard 0: the whole queue of a relay with one worker, the first part of one with several
     spool/shards/1     shard 1, a spool by itself: lock, queue.db, bodies/, control.sock
@@ -14,8 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-
-from relay.operate.config import Config
 
 SHARDS = "shards"
 
@@ -48,34 +46,3 @@ def orphans(spool: Path, workers: int, worker: int) -> Sequence[Path]:
     """The folders of shards without a worker that this one has to adopt; they are spread evenly."""
     left = [shard for shard in shards_in(spool) if shard >= workers]
     return [folder_of(spool, shard) for shard in left if shard % workers == worker]
-
-
-def part_of(config: Config, worker: int) -> Config:
-    """The configuration as one of ``config.workers`` sees it: its own shard, and its share of every limit.
-
-    A share is rounded up, so that it is at least 1.
-    """
-    among = config.workers
-
-    def share(limit: int) -> int:
-        return -(-limit // among)
-
-    limits, delivery = config.limits, config.delivery
-    return config.model_copy(
-        update={
-            "spool": folder_of(config.spool, worker),
-            "limits": limits.model_copy(
-                update={
-                    "connections": share(limits.connections),
-                    "connections_per_client": share(limits.connections_per_client),
-                }
-            ),
-            "delivery": delivery.model_copy(
-                update={
-                    "connections": share(delivery.connections),
-                    "connections_per_destination": share(delivery.connections_per_destination),
-                    "first_connections": share(delivery.first_connections),
-                }
-            ),
-        }
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from relay.operate.asking import Refusal
 
@@ -20,7 +21,7 @@ def has_queue(spool: Path) -> bool:
         return False
 
 
-def rows_of(spool: Path, fields: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
+def rows_of(spool: Path, fields: Mapping[str, object]) -> Iterator[dict[str, Any]]:
     """What ``queue.list`` would answer, read in portions.  Raises Refusal."""
     from relay.operate.commands import row_of, selection_of
     from relay.operate.control import Request
@@ -32,7 +33,7 @@ def rows_of(spool: Path, fields: Mapping[str, object]) -> Iterator[Mapping[str, 
     selection, after = selection_of(Request(fields)), NO_ROW
     try:
         while rows := queue.rows(selection, after):
-            yield from (row_of(listing.row_of(row)) for row in rows)
+            yield from (dict(row_of(listing.row_of(row))) for row in rows)
             after = (rows[-1][0], rows[-1][1])
     except StoreUnavailable as error:
         raise Refusal(str(error), "unavailable") from None

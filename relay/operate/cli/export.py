@@ -12,10 +12,10 @@ from typing import Any, BinaryIO
 
 import click
 
-from relay.operate.asking import Control
 from relay.operate.cli.reach import reaching, running
 from relay.operate.cli.selecting import selecting, selection_of
 from relay.operate.cli.speech import EX_CANTCREAT, EX_DATAERR, Stop, count, say, say_json
+from relay.operate.together import Together
 
 
 @click.command()
@@ -49,7 +49,7 @@ def export(config: Path | None, spool: Path | None, as_json: bool, folder: Path 
         stream.flush()
 
 
-def _export_all(control: Control, selection: dict[str, object], folder: Path) -> int:
+def _export_all(control: Together, selection: dict[str, object], folder: Path) -> int:
     # The ids are gathered first: one conversation answers one question at a time.
     ids = dict.fromkeys(row["id"] for row in control.ask("queue.list", **selection))
     try:
@@ -61,7 +61,7 @@ def _export_all(control: Control, selection: dict[str, object], folder: Path) ->
     return len(ids)
 
 
-def _export_one(control: Control, message_id: str, folder: Path) -> None:
+def _export_one(control: Together, message_id: str, folder: Path) -> None:
     if not re.fullmatch(r"[A-Za-z0-9_-]+", message_id):
         raise Stop(f"{message_id!r} is not fit for the name of a file", EX_DATAERR)
     with _private(folder / f"{message_id}.eml") as stream:
@@ -70,7 +70,7 @@ def _export_one(control: Control, message_id: str, folder: Path) -> None:
         stream.write(json.dumps(envelope, indent=2).encode() + b"\n")
 
 
-def _write_message(control: Control, message_id: str, stream: BinaryIO) -> dict[str, Any]:
+def _write_message(control: Together, message_id: str, stream: BinaryIO) -> dict[str, Any]:
     """Writes the message piece by piece; gives its envelope."""
     rows = control.ask("queue.content", id=message_id)
     envelope = next(rows)

@@ -9,12 +9,12 @@ from typing import Any
 
 import click
 
-from relay.operate.asking import Control
 from relay.operate.cli.export import export
 from relay.operate.cli.listing import show_message, show_rows
 from relay.operate.cli.reach import listed, reaching, running
 from relay.operate.cli.selecting import selecting, selecting_with_all, selection_of
 from relay.operate.cli.speech import EX_USAGE, Stop, count, say, say_json
+from relay.operate.together import Together
 
 
 @click.group()
@@ -129,7 +129,7 @@ def remove(config: Path | None, spool: Path | None, as_json: bool, **conditions:
         _change(control, "remove", "removed", conditions, as_json)
 
 
-def _change(control: Control, do: str, done: str, conditions: dict[str, Any], as_json: bool, **fields: object) -> None:
+def _change(control: Together, do: str, done: str, conditions: dict[str, Any], as_json: bool, **fields: object) -> None:
     everything, sure = conditions.pop("all_rows"), conditions.pop("yes")
     selection = selection_of(conditions)
     if not selection and not everything:
@@ -140,7 +140,7 @@ def _change(control: Control, do: str, done: str, conditions: dict[str, Any], as
     _say_changed(answer, done, as_json)
 
 
-def _confirm(control: Control, do: str, selection: Mapping[str, object]) -> None:
+def _confirm(control: Together, do: str, selection: Mapping[str, object]) -> None:
     if selection:
         raise click.UsageError("--all and conditions together say two things; give one of them")
     if not sys.stdin.isatty():

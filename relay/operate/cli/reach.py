@@ -10,10 +10,12 @@ from typing import Any
 
 import click
 
-from relay.operate.asking import SOCKET_NAME, CannotAsk, Control, NotRunning, Refusal
+from relay.operate.asking import SOCKET_NAME, CannotAsk, NotRunning, Refusal
 from relay.operate.cli import asleep
 from relay.operate.cli.speech import EX_CONFIG, EX_DATAERR, EX_NOPERM, EX_SOFTWARE, EX_TEMPFAIL, EX_UNAVAILABLE, Stop
 from relay.operate.places import path_in, read_yaml
+from relay.operate.shards import folder_of, shards_in
+from relay.operate.together import Together, in_order
 
 SYSTEM_CONFIG = Path("/etc/relay/relay.yaml")
 
@@ -60,10 +62,10 @@ def spool_of(config: Path | None, spool: Path | None) -> Path:
 
 
 @contextmanager
-def running(config: Path | None, spool: Path | None) -> Iterator[Control]:
+def running(config: Path | None, spool: Path | None) -> Iterator[Together]:
     """A conversation with the relay; what goes wrong in it becomes a Stop."""
     folder = spool_of(config, spool)
-    with _understandable(config, folder), Control(folder) as control:
+    with _understandable(config, folder), Together(folder) as control:
         yield control
 
 
@@ -73,15 +75,18 @@ def listed(config: Path | None, spool: Path | None, selection: Mapping[str, obje
     folder = spool_of(config, spool)
     with _understandable(config, folder):
         try:
-            control = Control(folder)
+            control = Together(folder)
         except NotRunning:
-            if not asleep.has_queue(folder):
+            shards = [folder_of(folder, shard) for shard in shards_in(folder)]
+            asleep_ones = [one for one in shards if asleep.has_queue(one)]
+            if not asleep_ones:
                 raise
             click.echo(f"relay: no relay is running; this lies in {folder}", err=True)
-            yield asleep.rows_of(folder, selection)
+            yield in_order([asleep.rows_of(one, selection) for one in asleep_ones])
             return
         with control:
-            yield control.ask("queue.list", **selection)
+            silent = [asleep.rows_of(one, selection) for one in control.silent if asleep.has_queue(one)]
+            yield in_order([control.ask("queue.list", **selection), *silent])
 
 
 @contextmanager

@@ -26,10 +26,13 @@ def status(config: Path | None, spool: Path | None, as_json: bool) -> None:
     """
     with running(config, spool) as control:
         found = control.ask_one("status")
+        silent = len(control.silent)
     if as_json:
         say_json(found)
         return
     _say_relay(found)
+    if silent:
+        say(f"without {count(silent, 'worker')} that cannot answer just now")
     _say_queue(found["queue"])
     steps = [f"{found['steps'][step]:,} {step.replace('_', ' ')}" for step in STEPS_SHOWN if found["steps"].get(step)]
     say(f"since the start: {', '.join(steps) or 'nothing yet'}")
@@ -44,7 +47,9 @@ def status(config: Path | None, spool: Path | None, as_json: bool) -> None:
 
 def _say_relay(found: Mapping[str, Any]) -> None:
     up = f"up {age(found['uptime_s'])}, since {moment(found['started_at'])}"
-    say(f"relay {found['version']} on {found['hostname']}: {up}, pid {found['pid']}")
+    workers = found.get("workers") or [found]
+    pids = ", ".join(dict.fromkeys(str(worker["pid"]) for worker in workers))
+    say(f"relay {found['version']} on {found['hostname']}: {up}, pid{'s' if ',' in pids else ''} {pids}")
 
 
 def _say_queue(queue: Mapping[str, Any]) -> None:

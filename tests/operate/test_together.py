@@ -1,0 +1,101 @@
+"""Several shards asked as one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from relay.operate import cli
+from relay.operate.asking import CannotAsk, NotRunning, Refusal
+from relay.operate.together import Together, status_of
+from relay.schedule.runner import DestinationStatus
+from tests.operate.running import Running, running_relay
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Iterator[tuple[Running, Running]]:
+    second = tmp_path / "shards" / "1"
+    second.mkdir(parents=True)
+    with ExitStack() as stack:
+        yield stack.enter_context(running_relay(tmp_path)), stack.enter_context(running_relay(second))
+
+
+def relay(capfd: pytest.CaptureFixture[str], spool: Path, *arguments: str) -> tuple[int, str, str]:
+    capfd.readouterr()
+    code = cli.exit_code([*arguments, "--spool", str(spool)])
+    return code, *capfd.readouterr()
+
+
+def test_the_list_has_the_rows_of_all_shards(shards: tuple[Running, Running], tmp_path: Path) -> None:
+    first, second = shards
+    mine = [first.put("ann@client.example", "bob@a.example"), second.put("ann@client.example", "eve@b.example")]
+    with Together(tmp_path) as control:
+        assert sorted(row["id"] for row in control.ask("queue.list")) == sorted(mine)
+
+
+def test_numbers_are_sums(shards: tuple[Running, Running], capfd: pytest.CaptureFixture[str]) -> None:
+    first, second = shards
+    for shard in shards:
+        shard.put("ann@client.example", "bob@a.example")
+        shard.runner.known = [DestinationStatus("a.example", 5, 1, 1, None, 0, "busy")]
+    second.put("ann@client.example", "bob@b.example")
+    with Together(first.spool) as control:
+        found = control.ask_one("status")
+    assert found["queue"]["messages"] == 3
+    assert found["queue"]["recipients"]["waiting"] == 3
+    assert found["steps"]["accepted"] == 6
+    a, b = found["destinations"]
+    assert (a["destination"], a["waiting"], a["in_flight"], a["window"], a["error"]) == ("a.example", 2, 2, 10, "busy")
+    assert (b["destination"], b["waiting"]) == ("b.example", 1)
+    assert [worker["messages"] for worker in found["workers"]] == [1, 2]
+    code, out, _ = relay(capfd, first.spool, "status")
+    assert code == 0
+    assert "queue: 3 messages" in out
+
+
+def test_a_change_is_made_in_all_shards(shards: tuple[Running, Running], capfd: pytest.CaptureFixture[str]) -> None:
+    for shard in shards:
+        shard.put("ann@client.example", "bob@a.example")
+    code, out, _ = relay(capfd, shards[0].spool, "queue", "hold", "--sender", "ann@client.example")
+    assert (code, out) == (0, "2 recipients held\n")
+    assert shards[0].states() == shards[1].states() == ["held"]
+
+
+def test_a_message_is_found_in_whatever_shard_it_is(
+    shards: tuple[Running, Running], capfd: pytest.CaptureFixture[str]
+) -> None:
+    message = shards[1].put("ann@client.example", "bob@a.example")
+    code, out, _ = relay(capfd, shards[0].spool, "queue", "show", message, "--json")
+    assert (code, json.loads(out)["id"]) == (0, message)
+    code, out, _ = relay(capfd, shards[0].spool, "queue", "export", message)
+    assert (code, "It works." in out) == (0, True)
+    with Together(shards[0].spool) as control, pytest.raises(Refusal, match="there is no message"):
+        control.ask_one("queue.show", id="0000000000zz")
+
+
+def test_nothing_is_changed_while_a_part_cannot_be_reached(tmp_path: Path) -> None:
+    """A queue that is held by halves would surprise an operator."""
+    (tmp_path / "shards" / "1").mkdir(parents=True)
+    with running_relay(tmp_path) as first:
+        first.put("ann@client.example", "bob@a.example")
+        with Together(tmp_path) as control:
+            assert [row["recipient"] for row in control.ask("queue.list")] == ["bob@a.example"]
+            assert control.silent == [tmp_path / "shards" / "1"]
+            with pytest.raises(CannotAsk, match="worker 1 does not answer"):
+                control.ask_one("queue.hold", all=True)
+        assert first.states() == ["waiting"]
+
+
+def test_no_relay_is_none(tmp_path: Path) -> None:
+    (tmp_path / "shards" / "1").mkdir(parents=True)
+    with pytest.raises(NotRunning):
+        Together(tmp_path)
+
+
+def test_one_shard_answers_for_itself() -> None:
+    row = {"queue": {}, "any": 1}
+    assert status_of([(0, row)]) is row
