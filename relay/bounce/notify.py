@@ -113,7 +113,9 @@ class Reporter:
     def _whole_limit(self, message: Message, finals: Finals) -> int:
         """RFC 3461 §4.3, §6.2: the whole message is for failures only; RFC 6522 §3: it is what an unsaid RET gets."""
         failed = any(final.action is Action.FAILED for _, final in finals)
-        return self._settings.full_limit_octets if failed and message.envelope.ret is not Ret.HDRS else 0
+        # RFC 8689 §5: of a message that must be kept within TLS only the header section goes back.
+        only_header = message.envelope.ret is Ret.HDRS or message.envelope.require_tls
+        return self._settings.full_limit_octets if failed and not only_header else 0
 
     def _is_of_a_notice(self, message: Message, failed: Finals, content: bytes | None, postmaster: Address) -> bool:
         """Whether the postmaster cannot be reached, or this tells of a notice that another server sent back to us."""

@@ -51,7 +51,9 @@ def compose(facts: Facts, recipient: Recipient) -> Composed:
         pieces += (b"--", boundary.encode(), b"\r\n", _label(part), part.octets, b"\r\n")
     pieces += (b"--", boundary.encode(), b"--\r\n")
     body = Body.EIGHTBIT if encoding == "8bit" else Body.SEVENBIT
-    return Composed(Envelope(None, body, smtputf8=facts.utf8), (recipient,), b"".join(pieces))
+    # RFC 8689 §5: a report tells of the message, and goes the same guarded way.
+    envelope = Envelope(None, body, smtputf8=facts.utf8, require_tls=facts.message.envelope.require_tls)
+    return Composed(envelope, (recipient,), b"".join(pieces))
 
 
 def notice_mark(hostname: str) -> bytes:

@@ -11,21 +11,23 @@ Deferred.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Concatenate, ParamSpec
 
 from twisted.internet import defer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from relay.deliver.classify import milder, our_trouble, outcome_of, says_too_many
+from relay.deliver.classify import milder, our_trouble, outcome_of, says_too_many, untrusted
 from relay.deliver.connection import Connection, Errand
 from relay.deliver.dialogue import Dialogue
-from relay.deliver.form import NEEDS_SMTPUTF8, Form, needs_utf8
+from relay.deliver.form import NEEDS_REQUIRETLS, NEEDS_SMTPUTF8, Form, needs_utf8
 from relay.deliver.letter import Letter
 from relay.message.envelope import Message, Recipient
 from relay.message.outcome import Deferred, Failed, Outcome
 from relay.route.router import Addresses, Hops
 from relay.route.table import Route
+from relay.route.tls import not_required, required
 from relay.route.via import Hop
 from relay.smtp.stuffing import StrayLineEnd
 from relay.smtp.transaction import Transaction
@@ -36,6 +38,11 @@ if TYPE_CHECKING:
 _log = Logger()
 _P = ParamSpec("_P")
 _NOWHERE = Hop("", 0)
+
+
+def _is_final(hop: Hop) -> bool:
+    """Whether REQUIRETLS ends here: it is about relaying by SMTP, and LMTP is delivery (RFC 8689 §1)."""
+    return hop.protocol == "lmtp"
 
 
 _failure_of: Callable[[BaseException], Failure] = Failure  # it has no types of its own
@@ -108,6 +115,21 @@ class Attempt:
             self._finish()
             return
         self._hops = hops[: self._deliverer.settings.hosts_per_attempt]
+        if self.message.envelope.require_tls:
+            self._hops = [
+                hop if _is_final(hop) else replace(hop, security=required(hop.security)) for hop in self._hops
+            ]
+        elif any(hop.security.asked_for for hop in self._hops):
+            self._letter = letter = self._deliverer.letter(self.message)
+            asking = defer.Deferred.fromCoroutine(letter.tls_not_required())
+            asking.addCallbacks(self._relax, self._unreadable).addErrback(self.broke)
+            return
+        self._try_hop()
+
+    def _relax(self, not_needed: bool) -> None:
+        """The message may say that it needs none of what the recipient's domain asks for."""
+        if not_needed:
+            self._hops = [replace(hop, security=not_required(hop.security)) for hop in self._hops]
         self._try_hop()
 
     # -- one hop after the other -------------------------------------------------------------
@@ -119,6 +141,9 @@ class Attempt:
         self._hop = hop = self._hops[self._tried_hops]
         self._tried_hops += 1
         self._was_stale = False
+        if hop.security.trouble:
+            self._found(untrusted(hop, hop.security))
+            return
         addresses: Addresses | None = () if hop.path is not None else self._deliverer.router.addresses_now(hop)
         if addresses is not None:
             self._found(addresses)
@@ -174,6 +199,9 @@ class Attempt:
             return
         offer = connection.session.offer
         assert offer is not None
+        if self.message.envelope.require_tls and not offer.requiretls and not _is_final(self._hop):
+            self._pass_by(Failed(NEEDS_REQUIRETLS, connection.label))
+            return
         if self._letter is None:
             self._letter = self._deliverer.letter(self.message)
         form = self._letter.form(offer)
@@ -204,6 +232,7 @@ class Attempt:
             body=form.body,
             smtputf8=form.smtputf8,
             chunked=form.chunked,
+            require_tls=self.message.envelope.require_tls and offer.requiretls,
         )
         if connection.served == 0:
             self.dialogue.add(connection.label, connection.session.record)
@@ -276,6 +305,14 @@ class Attempt:
     def _decide_left(self, outcome: Outcome) -> None:
         for place in self._left:
             self._decide(place, outcome)
+        self._left = []
+        self._go_on()
+
+    def _pass_by(self, outcome: Outcome) -> None:
+        """This hop cannot have it; another may, also one that was not reached now."""
+        for place in self._left:
+            self._outcomes[place] = self._outcomes[place] or outcome
+        self._again += self._left
         self._left = []
         self._go_on()
 

@@ -21,6 +21,8 @@ from dataclasses import replace
 
 from relay.message.outcome import Deferred, Delivered, Failed, Outcome
 from relay.message.reply import LOCAL_ERROR, Reply, printable, reply
+from relay.route.tls import Security
+from relay.route.via import Hop
 from relay.smtp.client_events import SessionEnded
 from relay.smtp.transaction import Answer, Step
 
@@ -112,6 +114,11 @@ def session_refused(ended: SessionEnded, hop: str) -> Deferred:
 def unreachable(why: str, hop: str) -> Deferred:
     """No connection could be made."""
     return Deferred(NO_ANSWER.saying(printable(why)), hop, whole_destination=True)
+
+
+def untrusted(hop: Hop, security: Security) -> Deferred:
+    """The hop must not be talked to now, for what is asked of it cannot be had."""
+    return Deferred(TLS_FAILED.saying(printable(security.trouble)), hop.host, whole_destination=True)
 
 
 def our_trouble(why: str) -> Deferred:

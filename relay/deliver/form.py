@@ -22,6 +22,7 @@ CANNOT_CONVERT = reply(
 TOO_LARGE_TO_CONVERT = CANNOT_CONVERT.saying(
     "The content is 8-bit or binary, the next host takes 7-bit only, and it is too large to be converted"
 )
+NEEDS_REQUIRETLS = reply(550, "5.7.30", "The message says REQUIRETLS, which the next host does not support")  # RFC 8689
 TOO_BIG_FOR_HOP = reply(552, "5.3.4", "The message is larger than the next host takes")
 
 

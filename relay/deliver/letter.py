@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 
@@ -20,6 +21,9 @@ from relay.deliver.pump import Content, WrongSize
 from relay.message.envelope import Body, Message
 from relay.message.outcome import Failed
 from relay.smtp.offer import Offer
+
+# RFC 8689 §5: at most one such field, and its one value; anything else is as if there were none.
+_TLS_REQUIRED = re.compile(rb"(?:\A|\r\n)tls-required[ \t]*:((?:[^\r\n]|\r\n[ \t])*)", re.IGNORECASE)
 
 Open = Callable[[str], Content]
 """Opens the content of the message with this id."""
@@ -73,6 +77,21 @@ class Letter:
     def has_stray_line_end(self) -> None:
         """Sending has found what makes the content binary, whatever it was declared to be."""
         self.needs = Needs(Body.BINARY, self.needs.smtputf8)
+
+    async def tls_not_required(self) -> bool:
+        """Whether the message says ``TLS-Required: No`` (RFC 8689 §5), and not once more otherwise.
+
+        Raises what the store raises.
+        """
+        beginning = self.message.content
+        if beginning is None:
+            content = self._open(self.message.id)
+            try:
+                beginning = await content.read()
+            finally:
+                content.close()
+        header = beginning[: beginning.find(b"\r\n\r\n") + 2]
+        return [said.strip().lower() for said in _TLS_REQUIRED.findall(header)] == [b"no"]
 
     async def load(self) -> None:
         """Reads a large content: all of it when it may have to be converted, else its beginning.

@@ -58,6 +58,7 @@ class Envelope:
     envid         the sender's own name for this message, xtext decoded (RFC 3461 §4.4)
     auth          who submitted it, ``<>`` or a mailbox, as somebody told whom we trust (RFC 4954 §5); None when
                   nobody did
+    require_tls   it must not go to who does not promise to keep it within TLS (REQUIRETLS, RFC 8689)
     """
 
     reverse_path: Address | None
@@ -66,6 +67,7 @@ class Envelope:
     ret: Ret | None = None
     envid: str | None = None
     auth: str | None = None
+    require_tls: bool = False
 
 
 @dataclass(frozen=True, slots=True)

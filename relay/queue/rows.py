@@ -52,6 +52,7 @@ def message_row(number: int, message: Message) -> str:
         origin.protocol,
         origin.login,
         envelope.auth,
+        envelope.require_tls,
     )
     return dumps((number, message.accepted_at, sender, message.size, kept))[1:-1]
 
@@ -61,12 +62,14 @@ def message_of(
 ) -> Message:
     """The message of a row; ``envelope`` is its JSON."""
     path, body, smtputf8, ret, envid, client_ip, client_name, helo, protocol, login, *later = json.loads(envelope)
-    auth, *_ = later or (None,)  # grown at its end since the first version
+    # Grown at its end since the first version.
+    auth = later[0] if later else None
+    require_tls = bool(later[1]) if len(later) > 1 else False
     if not (isinstance(head, bytes) and isinstance(content, bytes | None) and isinstance(helo, str)):
         raise TypeError("a column holds what does not belong there")
     return Message(
         to_text(number),
-        Envelope(path and Address(*path), Body(body), smtputf8, ret and Ret(ret), envid, auth),
+        Envelope(path and Address(*path), Body(body), smtputf8, ret and Ret(ret), envid, auth, require_tls),
         Origin(client_ip, client_name, helo, protocol, login),
         accepted_at,
         head,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from email import message_from_bytes
 from email.policy import SMTP, default
 from email.utils import parsedate_to_datetime
@@ -280,3 +281,14 @@ def test_a_report_survives_a_strict_serialisation() -> None:
     assert composed is not None
     again = message_from_bytes(composed.content, policy=default).as_bytes(policy=SMTP)
     assert read_octets(again).of_recipients == read(composed).of_recipients
+
+
+def test_a_report_of_a_message_with_requiretls_goes_the_same_guarded_way() -> None:
+    """RFC 8689 §5: with REQUIRETLS itself, and with no more of the message than its header section."""
+    message = a_message()
+    message = replace(message, envelope=replace(message.envelope, require_tls=True))
+    composed = a_reporter().compose(message, [told()], None, NOW)
+    assert composed is not None and composed.envelope.require_tls
+    assert b"text/rfc822-headers" in composed.content and b"message/rfc822" not in composed.content
+    usual = a_reporter().compose(a_message(), [told()], None, NOW)
+    assert usual is not None and not usual.envelope.require_tls and b"message/rfc822" in usual.content

@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from twisted.internet import reactor
+from twisted.internet import defer, reactor
 from twisted.trial.unittest import TestCase
 
 from relay.deliver.deliverer import Deliverer
@@ -22,7 +22,7 @@ from relay.route.credentials import Login
 from relay.route.dane import Tlsa
 from relay.route.tls import NO_TLS, OPPORTUNISTIC, Level, Policed, Security
 from relay.route.via import Hop
-from tests.deliver.way_out import Routes, message, shown
+from tests.deliver.way_out import CONTENT, HEAD, Routes, message, shown
 from tests.fakes.authority import Issued, authority_file, issue, tlsa_of
 from tests.fakes.secure_hop import SecureHop
 
@@ -30,8 +30,22 @@ DELIVERED = ["Delivered 250 2.0.0"]
 NAME = "hop.lan.example"
 
 
+class Large:
+    """A content that the store gives in pieces."""
+
+    def __init__(self, octets: bytes) -> None:
+        self._octets = octets
+
+    def read(self) -> defer.Deferred[bytes]:
+        piece, self._octets = self._octets[:65536], self._octets[65536:]
+        return defer.succeed(piece)
+
+    def close(self) -> None: ...
+
+
 class Secured(TestCase):
     timeout = 20
+    large = b""
 
     def setUp(self) -> None:
         self.folder = Path(tempfile.mkdtemp())
@@ -45,7 +59,7 @@ class Secured(TestCase):
             clock=reactor,
             dial=dial_by(reactor),
             router=self.routes,
-            open_content=lambda message_id: None,  # type: ignore[arg-type,return-value]
+            open_content=lambda message_id: Large(self.large),
             hostname="relay.example",
             settings=DeliverySettings(idle_s=0.5, connections_per_hop=2),
             tell=lambda step, /, **fields: self.told.append((step, fields)),
@@ -61,10 +75,12 @@ class Secured(TestCase):
         self.addCleanup(port.stopListening)
         return int(port.getHost().port)
 
-    async def deliver(self, *hops: Hop, require_tls: bool = False) -> list[str]:
+    async def deliver(self, *hops: Hop, require_tls: bool = False, content: bytes | None = CONTENT) -> list[str]:
         self.routes.known_hops = {"example.net": hops}
         self.routes.known_addresses = {hop.host: ("127.0.0.1",) for hop in hops}
-        outcomes = await self.deliverer.deliver(message(), [Recipient(parse_mailbox("bob@example.net"))], "example.net")
+        made = message(content, size=len(HEAD) + len(self.large) if content is None else None)
+        made = replace(made, envelope=replace(made.envelope, require_tls=require_tls))
+        outcomes = await self.deliverer.deliver(made, [Recipient(parse_mailbox("bob@example.net"))], "example.net")
         self.replies = [str(getattr(outcome, "reply", "")) for outcome in outcomes]
         return shown(outcomes)
 
@@ -379,6 +395,87 @@ class Logins(Secured):
         for each in (way, bob, way, bob):
             assert await self.deliver(each) == DELIVERED
         assert [user for user, _, _ in hop.logins] == ["ann@provider.example", "bob@provider.example"]
+
+
+class Required(Secured):
+    """REQUIRETLS and its opposite (RFC 8689)."""
+
+    def way(self, hop: SecureHop, security: Security) -> Hop:
+        return Hop(NAME, self.listen(hop), security=replace(security, authorities=self.authorities))
+
+    async def test_a_message_with_requiretls_goes_to_who_promises_it(self) -> None:
+        """RFC 8689 §4.2.1: the certificate is verified, the extension offered, and the parameter passed on."""
+        for security in (OPPORTUNISTIC, Security(Level.VERIFY), NO_TLS):
+            hop = SecureHop(certificate=issue(NAME), requiretls=True)
+            assert await self.deliver(self.way(hop, security), require_tls=True) == DELIVERED
+            assert hop.taken[0].sender.endswith(" REQUIRETLS")
+
+    async def test_and_to_nobody_else(self) -> None:
+        for hop, expected in (
+            (SecureHop(certificate=issue(NAME)), "Failed 550 5.7.30"),
+            (SecureHop(certificate=issue("other.example"), requiretls=True), "Deferred 451 4.7.5!"),
+            (SecureHop(certificate=issue(NAME, by="Unknown"), requiretls=True), "Deferred 451 4.7.5!"),
+            (SecureHop(certificate=issue(NAME), requiretls=True, stripped=True), "Deferred 451 4.7.4!"),
+        ):
+            assert await self.deliver(self.way(hop, OPPORTUNISTIC), require_tls=True) == [expected]
+            assert not hop.taken
+
+    async def test_not_where_a_forged_mx_may_lead(self) -> None:
+        hop = SecureHop(certificate=issue(NAME), requiretls=True)
+        security = Security(Level.OPPORTUNISTIC, knows_name=False)
+        assert await self.deliver(self.way(hop, security), require_tls=True) == ["Deferred 451 4.7.5!"]
+        assert hop.sessions == 0
+
+    async def test_the_next_host_may_promise_it(self) -> None:
+        not_this, this = SecureHop(certificate=issue(NAME)), SecureHop(certificate=issue(NAME), requiretls=True)
+        ways = [self.way(hop, OPPORTUNISTIC) for hop in (not_this, this)]
+        assert await self.deliver(*ways, require_tls=True) == DELIVERED
+        assert len(this.taken) == 1
+
+    async def test_a_host_that_is_not_reached_may_promise_it_later(self) -> None:
+        not_this = self.way(SecureHop(certificate=issue(NAME)), OPPORTUNISTIC)
+        silent = replace(not_this, port=1)
+        for ways in ((not_this, silent), (silent, not_this)):
+            (outcome,) = await self.deliver(*ways, require_tls=True)
+            assert outcome.startswith("Deferred")
+
+    async def test_other_messages_do_not_say_it(self) -> None:
+        hop = SecureHop(certificate=issue(NAME), requiretls=True)
+        assert await self.deliver(self.way(hop, OPPORTUNISTIC)) == DELIVERED
+        assert "REQUIRETLS" not in hop.taken[0].sender
+
+    async def test_tls_required_no_gets_round_what_the_domain_asks(self) -> None:
+        """RFC 8689 §5: a warning that TLS is broken must arrive though TLS is broken."""
+        self.large = b"TLS-REQUIRED:\r\n no \r\nSubject: x\r\n\r\n" + b"x\r\n" * 40_000
+        for content in (b"Subject: hi\r\nTLS-Required: No\r\n\r\nHello\r\n", b"tls-required: NO\r\n\r\n", None):
+            hop = SecureHop(certificate=issue("other.example"))
+            asked = Security(Level.VERIFY, asked_for=True, trouble="not named by the policy")
+            assert await self.deliver(self.way(hop, asked), content=content) == DELIVERED
+
+    async def test_what_only_looks_like_it_does_not(self) -> None:
+        for content in (
+            b"Subject: hi\r\n\r\nTLS-Required: No\r\n",
+            b"X-TLS-Required: No\r\n\r\n",
+            b"TLS-Required: Yes\r\n\r\n",
+            b"TLS-Required: No\r\nTLS-Required: No\r\n\r\n",
+        ):
+            hop = SecureHop(certificate=issue("other.example"))
+            asked = Security(Level.VERIFY, asked_for=True)
+            assert await self.deliver(self.way(hop, asked), content=content) == ["Deferred 451 4.7.5!"]
+
+    async def test_our_own_configuration_is_not_got_round(self) -> None:
+        hop = SecureHop(certificate=issue("other.example"))
+        content = b"TLS-Required: No\r\n\r\nHello\r\n"
+        assert await self.deliver(self.way(hop, Security(Level.VERIFY)), content=content) == ["Deferred 451 4.7.5!"]
+
+    async def test_a_host_that_must_not_be_talked_to_is_passed_by(self) -> None:
+        """As where the DNS gives no answer for its TLSA records."""
+        first, second = SecureHop(certificate=issue(NAME)), SecureHop(certificate=issue(NAME))
+        trouble = Security(Level.DANE, asked_for=True, trouble="the DNS gives no answer")
+        assert await self.deliver(self.way(first, trouble), self.way(second, OPPORTUNISTIC)) == DELIVERED
+        assert first.sessions == 0
+        assert await self.deliver(self.way(first, trouble)) == ["Deferred 451 4.7.5!"]
+        assert "the DNS gives no answer" in self.replies[0]
 
 
 class Witnessed(Secured):
