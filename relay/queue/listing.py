@@ -33,6 +33,8 @@ FIRST_KEY: Final = (-1, -1)
 LAST_KEY: Final = (1 << 62, 1 << 62)
 """Before and after all keys of recipients (message, number)."""
 
+DOUBTFUL_LIMIT: Final = 10_000  # messages that could not be read once
+
 OVERDUE_WINDOW: Final = 5000  # recipients looked at for each ``overdue``: some milliseconds
 
 _RECIPIENT: Final = "json_array(number, local, domain, wishes, lane, due_at, attempts, state, note, warned, final)"
@@ -94,10 +96,14 @@ _RECIPIENT_KEY: Final = f"iif(domain = '', {_LOCAL_KEY}, {_LOCAL_KEY} || '@' || 
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A row that cannot be understood."""
+    """A row that cannot be understood.
+
+    is_doubtful  perhaps it is only that the disk could not read it just now: look again
+    """
 
     message: int
     why: str
+    is_doubtful: bool = False
 
 
 Found = tuple[Message, tuple[QueuedRecipient, ...]]
@@ -140,6 +146,7 @@ class Listing:
         self._path = path
         self._vfs = vfs
         self._db: apsw.Connection | None = None
+        self._doubtful: set[int] = set()
 
     def close(self) -> None:
         db, self._db = self._db, None
@@ -171,13 +178,26 @@ class Listing:
             if len(taken) > 1:
                 return [found for one in taken for found in self.taken([one])]
             cause = error.__cause__
-            if isinstance(cause, apsw.CorruptError) or "JSON cannot hold BLOB" in str(cause):
+            if "JSON cannot hold BLOB" in str(cause):
                 return [Broken(taken[0].message, str(cause))]
+            if isinstance(cause, apsw.CorruptError):
+                return [self._unreadable(taken[0].message, str(cause))]
             raise
+
+    def _unreadable(self, message: int, why: str) -> Broken:
+        """SQLite calls it a malformed database too when the disk fails to read (EIO), and that may pass: only who is
+        met so again, which is after its lease has run out, is broken."""
+        is_doubtful = message not in self._doubtful
+        if len(self._doubtful) >= DOUBTFUL_LIMIT:
+            self._doubtful.clear()
+        self._doubtful ^= {message}
+        return Broken(message, why, is_doubtful)
 
     def _taken(self, taken: Sequence[Taken]) -> list[Found | Broken]:
         wanted = dumps([(one.message, one.numbers) for one in taken])
         rows = self._asked(lambda db: db.execute(_TAKEN, (wanted,)).fetchall())
+        if self._doubtful:
+            self._doubtful.difference_update(row[0] for row in rows)
         found = [_found(row) for row in rows]
         missing = {one.message for one in taken} - {row[0] for row in rows}
         lost = [Broken(message, "the message's row is missing") for message in missing]

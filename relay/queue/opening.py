@@ -7,7 +7,8 @@
     body without a row          removed, when its id is one that this database gave; else set aside
     row without its whole body  set aside, and told
 
-Trouble that may pass by itself (permission, a disk that is not there or is full) changes nothing and stops the start.
+Trouble that may pass by itself (permission, a disk that is not there, is full or fails to read) changes nothing and
+stops the start.
 """
 
 from __future__ import annotations
@@ -84,6 +85,7 @@ class Opening:
         except schema.BROKEN as error:
             self._writer.close()
             broken = str(error)
+        self._spool.read_database_through()  # SQLite calls it broken too when the disk fails to read (EIO)
         place = self._spool.set_aside_database(f"{int(self._clock.seconds())}")
         self._tell(
             "set_aside",

@@ -70,6 +70,20 @@ class Spool:
             os.close(fd)
         self._files.sync_directory(path.parent)  # SQLite does this for its log, and takes this file as it finds it
 
+    def read_database_through(self) -> None:
+        """Reads every octet of it.  Raises OSError: then it is the disk that fails.
+
+        Only while SQLite has it closed (POSIX locks, as above).
+        """
+        for name in (DATABASE, f"{DATABASE}-wal"):
+            if (self.directory / name).exists():
+                fd = self._files.open(self.directory / name)
+                try:
+                    while self._files.read(fd, 1 << 20):
+                        pass
+                finally:
+                    self._files.close(fd)
+
     def set_aside_database(self, name: str) -> Path:
         """Moves the database and all bodies away, together, and gives the place where they are now."""
         place = self._set_aside_place() / name

@@ -187,13 +187,23 @@ class SqliteStore:
         leased = []
         for one in found:
             if isinstance(one, Broken):
-                self._set_aside(one)
+                self._put_away(one)
                 continue
             message, recipients = one
             # An operator may have been quicker than the reading thread.
             if recipients := tuple(each for each in recipients if each.state is not State.HELD):
                 leased.append(Leased(message, recipients))
         return leased
+
+    def _put_away(self, broken: Broken) -> None:
+        if broken.is_doubtful:
+            self._tell(
+                "trouble",
+                id=to_text(broken.message),
+                error=f"it cannot be read, and will be looked at again when its lease has run out: {broken.why}",
+            )
+        else:
+            self._set_aside(broken)
 
     def _set_aside(self, broken: Broken) -> None:
         task = Task(SetAside(broken.message, broken.why, self._clock.seconds()))

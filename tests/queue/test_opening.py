@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 import apsw
 import pytest
 
+from relay.queue.files import DiskFiles
 from relay.queue.sqlite import SqliteStore
 from relay.queue.store import EVERYTHING, Settlement, State, StoreUnavailable
 from tests.conformance.mail import NOW, all_of, clock_at, content_of, lease, now, queue, to, whole
@@ -286,4 +289,50 @@ def test_a_crash_at_any_moment_leaves_what_was_promised(life: Life, tmp_path: Pa
         assert copy.steps == []
         assert len(copy.files()) == sum(len(content) > 65536 for content in acknowledged.values())
         now(again.close())
+    now(store.close())
+
+
+@pytest.mark.parametrize("harm", [garbage, torn])
+def test_a_database_that_the_disk_fails_to_read_is_left_alone(life: Life, harm: Callable[[Path], None]) -> None:
+    """To SQLite an EIO is a malformed database, but it may pass: the queue is not put away for it."""
+    store = life.begin()
+    message = queue(store)
+    now(store.close())
+    whole_octets = (life.spool / "queue.db").read_bytes()
+    harm(life.spool)  # stands for what SQLite makes of the EIO
+
+    class Failing(DiskFiles):
+        def read(self, fd: int, octets: int) -> bytes:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with pytest.raises(OSError, match="Input/output error"):
+        SqliteStore(life.spool, clock=clock_at(NOW), executors=inline(), reserve_octets=0, files=Failing())
+    assert not (life.spool / "set-aside").exists()
+    (life.spool / "queue.db").write_bytes(whole_octets)
+    store = life.begin()
+    assert [leased.message.id for leased in lease(store)] == [message.id]
+    now(store.close())
+
+
+def test_a_row_that_the_disk_fails_to_read_once_is_looked_at_again(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps its lease, and is tried when that has run out; only one that is met so again is set aside."""
+    store = life.begin()
+    message = queue(store)
+    listing = store._listing
+    read, fails = listing._taken, [True, False, True, True]
+
+    def taken(wanted: Any) -> Any:
+        if fails.pop(0):
+            raise StoreUnavailable("the database cannot be read") from apsw.CorruptError("malformed")
+        return read(wanted)
+
+    monkeypatch.setattr(listing, "_taken", taken)
+    assert lease(store, NOW + 10_000) == []
+    assert [(step, fields["id"]) for step, fields in life.steps] == [("trouble", message.id)]
+    assert [leased.message.id for leased in lease(store, NOW + 20_000)] == [message.id]
+    assert lease(store, NOW + 30_000) == []
+    assert store.counts().set_aside == 0
+    assert lease(store, NOW + 40_000) == []
+    assert [step for step, _ in life.steps] == ["trouble", "trouble", "set_aside"]
+    assert store.counts().set_aside == 1
     now(store.close())
