@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from service_identity import VerificationError
 from twisted.internet import defer, error
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTCP, IReactorTime, IStreamClientEndpoint
@@ -103,7 +104,7 @@ class Https:
         ours  the configuration names the server: it may be anywhere, and /etc/hosts may know it
         """
         asked = defer.Deferred.fromCoroutine(self._request(method, url, limit_octets, body, kind, ours))
-        return asked.addTimeout(timeout_s, self._reactor).addErrback(_in_words)
+        return asked.addTimeout(timeout_s, self._reactor, _too_late).addErrback(_in_words)
 
     async def _request(
         self, method: str, url: str, limit_octets: int, body: bytes | None, kind: str, ours: bool
@@ -206,10 +207,16 @@ class _Body(Protocol):
     def _cut(self, why: Exception) -> None:
         if not self.done.called:
             self.done.errback(why)
-            cast(Any, self.transport).abortConnection()
+            self._drop()
 
     def _cancelled(self, done: object) -> None:
-        cast(Any, self.transport).abortConnection()
+        self._drop()
+
+    def _drop(self) -> None:
+        """Now, and not when the peer agrees: Twisted's proxy of the transport has no word for that."""
+        transport = getattr(self.transport, "_producer", None) or self.transport
+        drop = getattr(transport, "abortConnection", None) or cast(Any, self.transport).loseConnection
+        drop()
 
 
 @implementer(IAgentEndpointFactory)
@@ -269,13 +276,15 @@ class _ByName:
         return defer.Deferred.fromCoroutine(self._endpoints.connect(protocolFactory, self._host, self._port))
 
 
+def _too_late(result: object, after_s: float) -> Fetched:
+    raise HttpsFault("time", f"no answer within {after_s:g} s")
+
+
 def _in_words(failure: Failure) -> Failure:
     """Any failure as an HttpsFault."""
     cause: Any = failure.value
     if isinstance(cause, HttpsFault):
         return failure
-    if isinstance(cause, (defer.TimeoutError, error.TimeoutError, defer.CancelledError)):
-        raise HttpsFault("time", "no answer in time")
     if isinstance(cause, ResponseFailed) and cause.reasons:
         cause = cause.reasons[0].value
     if type(cause).__module__.startswith(("OpenSSL", "service_identity")):
@@ -284,6 +293,9 @@ def _in_words(failure: Failure) -> Failure:
 
 
 def _tls_words(cause: Any) -> str:
-    if cause.args and isinstance(cause.args[0], list) and cause.args[0]:
-        return str(cause.args[0][0][-1])
-    return type(cause).__name__ if not str(cause) else str(cause)[:200]
+    if isinstance(cause, VerificationError):
+        return "the certificate is for another host"
+    try:
+        return str(cause.args[0][0][-1])  # OpenSSL's own list of what it found
+    except (IndexError, TypeError):
+        return str(cause)[:200] or type(cause).__name__
