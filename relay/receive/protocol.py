@@ -15,12 +15,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHandshakeListener, IPushProducer, ITCPTransport
 from twisted.internet.protocol import Protocol
 from twisted.internet.protocol import connectionDone as CONNECTION_DONE
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from relay.message.reply import Reply
 from relay.receive.settings import ReceiveSettings
 from relay.receive.tls import agreed
+from relay.smtp.commands import Phase
 from relay.smtp.server import Awaiting, ServerSession
 from relay.wire import Wire
 
@@ -44,6 +46,10 @@ class Transport(typing.Protocol):
     def getHandle(self) -> object: ...
 
 
+HANDSHAKE_LIMIT_S = 60.0
+"""How long a client may take to begin TLS."""
+
+
 @implementer(IPushProducer, IHandshakeListener)
 class SmtpProtocol(Protocol):
     """One connection.
@@ -61,6 +67,7 @@ class SmtpProtocol(Protocol):
         self._is_paused = False  # we do not read from the client
         self._is_choked = False  # the client does not read from us
         self._is_closed = False
+        self._is_handshaking = False  # TLS was begun, and is not there yet
         self._ended_seen = 0
         self.is_gone = False
         self.active_at = self.since = factory.now
@@ -76,6 +83,14 @@ class SmtpProtocol(Protocol):
             self._transport.setTcpNoDelay(True)  # a reply must not wait for the next one to fill the segment
         self.intake = self._factory.admit(self, _ip_of(peer))
         self.session = ServerSession(self.intake.offer)
+        if isinstance(self.transport, TLSMemoryBIOProtocol):
+            # What is written before the handshake is over is held, and the holder tells us to read no more: from a
+            # client that waits for us to read its half of the handshake.  So the greeting waits.
+            self._is_handshaking = True
+        else:
+            self._begin()
+
+    def _begin(self) -> None:
         # So that a client who never reads its replies cannot make us hold them all.
         self._transport.registerProducer(self, True)
         self._run()
@@ -96,6 +111,10 @@ class SmtpProtocol(Protocol):
         self.intake.encrypted(encryption)
         self.session.bind(encryption.bindings)
         self.session.offer = self.intake.offer
+        self._is_handshaking = False
+        self.active_at = self._factory.now
+        if self.session.phase is Phase.OPENED:
+            self._begin()
 
     def connectionLost(self, reason: Failure = CONNECTION_DONE) -> None:
         self.is_gone = True
@@ -172,6 +191,7 @@ class SmtpProtocol(Protocol):
     def _begin_tls(self) -> None:
         tls = self._factory.house.tls
         assert tls is not None, "STARTTLS was answered 220"
+        self._is_handshaking = True
         self._transport.startTLS(tls)
         self.session.tls_started()
 
@@ -200,6 +220,10 @@ class SmtpProtocol(Protocol):
         awaiting = self.session.awaiting
         if self.intake.ended != self._ended_seen:
             self._ended_seen, self.since, self.octets = self.intake.ended, now, 0
+        if self._is_handshaking:
+            if now - self.active_at - tick_s > HANDSHAKE_LIMIT_S:
+                self._transport.abortConnection()
+            return
         if self._waiting is not None or awaiting is Awaiting.ANSWER:
             # It is our turn; the time that we take is not the client's.
             self.active_at = now
@@ -229,7 +253,9 @@ class SmtpProtocol(Protocol):
     def shut_down(self) -> None:
         """Ends the session as soon as no transaction is open."""
         self.session.shut_down()
-        if self._waiting is None:
+        if self._is_handshaking:
+            self._transport.abortConnection()  # nobody could hear us
+        elif self._waiting is None:
             self._run()
 
     def dismiss(self, reply: Reply) -> None:

@@ -46,6 +46,12 @@ class Sealed(StringTransport):
 
     connected = True
 
+    def loseConnection(self) -> None:
+        self.disconnecting = True
+
+    def abortConnection(self) -> None:
+        self.disconnecting = True
+
     def writeSomeData(self, data: bytes) -> int:
         self.write(data)
         return len(data)
@@ -71,7 +77,7 @@ class Client:
         self.passed += self.wire.value()
         self._in.write(self.wire.value())
         self.wire.clear()
-        if self._out.pending:
+        if self._out.pending and self.wire.producerState == "producing":
             self.server.dataReceived(self._out.read())
 
     def shake_hands(self) -> None:
@@ -117,6 +123,24 @@ def test_nothing_is_ever_sent_in_the_clear(house: House, papers: Papers) -> None
     assert b"with ESMTPS id" in house.only.message.head
     for word in (b"220", b"relay.example", b"PIPELINING", b"250 "):
         assert word not in client.passed, word
+
+
+def test_a_client_that_does_not_begin_tls_is_not_kept(house: House, papers: Papers) -> None:
+    """It is heard while it may still begin, hears no greeting, and holds no place for ever."""
+    server = ServerTls(Certificates(load([pair(papers.relay)])))
+    client = Client(house, server, papers.context())
+    house.clock.advance(5)
+    assert client.wire.producerState == "producing" and client.wire.value() == b""
+    for _ in range(13):
+        house.clock.advance(5)
+    assert client.wire.disconnecting
+
+
+def test_a_handshake_is_not_waited_for_at_the_end(house: House, papers: Papers) -> None:
+    server = ServerTls(Certificates(load([pair(papers.relay)])))
+    client = Client(house, server, papers.context())
+    house.factory.shut_down(30)
+    assert client.wire.disconnecting
 
 
 def test_what_was_agreed_is_told(house: House, papers: Papers) -> None:
