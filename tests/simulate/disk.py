@@ -291,3 +291,8 @@ class SimulatedFiles(DiskFiles):
         """The process is gone, and its descriptors with it."""
         for fd in list(self._open):
             self.close(fd)
+
+
+def in_memory() -> str | None:
+    """A folder in memory, where there is one."""
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None

@@ -26,7 +26,7 @@ from relay.message.outcome import Outcome
 from tests.simulate import queue
 from tests.simulate.climate import DAY_S, HOUR_S, climate_of
 from tests.simulate.clock import EPOCH, WorldClock
-from tests.simulate.disk import Disk
+from tests.simulate.disk import Disk, in_memory
 from tests.simulate.fortune import Fortune
 from tests.simulate.hops import Host
 from tests.simulate.land import Land
@@ -57,7 +57,7 @@ class World:
         self.clock = WorldClock()
         self.ledger = Ledger()
         self.laws = Laws(self.ledger, self.climate, self.clock.seconds, self.violated)
-        self.folder = Path(tempfile.mkdtemp(prefix="relay-world-", dir=_memory()))
+        self.folder = Path(tempfile.mkdtemp(prefix="relay-world-", dir=in_memory()))
         self.disk = Disk(self.folder / "spool", self.chance("disk"), self._went_off)
         self.network = Network(self.clock, self.chance("network"), self._weather)
         self.land = Land(self, self.chance("land"))
@@ -286,8 +286,3 @@ class World:
         failure = event.get("log_failure")
         if failure is not None and not self.disk.is_dead:
             self.violated(f"a defect was logged: {failure.getTraceback()}", failure.value)
-
-
-def _memory() -> str | None:
-    """A folder in memory, where there is one."""
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None
