@@ -23,7 +23,7 @@ from relay.operate.config import Config
 from relay.operate.logfile import LogFile
 from relay.operate.parent import CannotBegin, Parent
 from relay.operate.service import CannotStart, RelayService
-from relay.operate.shards import SHARDS
+from relay.operate.shards import SHARDS, number_of, orphans, root_of
 from relay.operate.shares import part_of
 from relay.operate.sockets import Sockets, why_not
 from relay.operate.steps import StepLog
@@ -46,7 +46,8 @@ class RunningRelay(RelayService):
     def __init__(self, config: Config, reactor: Any, load_again: Load) -> None:
         self._file = _open_log(config, reactor)
         log = StepLog(reactor, self._file, config.log.format, config.log.level)
-        super().__init__(config, real_surroundings(reactor, config), log, load_again)
+        left = orphans(config.spool, 1, 0)
+        super().__init__(config, real_surroundings(reactor, config), log, load_again, left)
         self._signals = Signals(reactor, self.reload)
 
     def privilegedStartService(self) -> None:
@@ -141,7 +142,8 @@ class WorkingRelay(RelayService):
         self._signals = Signals(reactor, None)
         log = StepLog(reactor, LogFile(reactor, config.log.file), config.log.format, config.log.level)
         around = replace(real_surroundings(reactor, config), listen=partial(sockets.serve, reactor))
-        super().__init__(config, around, log, load_again)
+        left = orphans(root_of(config.spool), config.workers, number_of(config.spool))
+        super().__init__(config, around, log, load_again, left)
 
     def startService(self) -> None:
         observe(self.config, self.tell)

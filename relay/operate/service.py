@@ -7,7 +7,8 @@ then the attempts, then the store is closed; all within a bound, and nothing ack
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 from twisted.application.service import Service
@@ -24,17 +25,20 @@ from relay.deliver.deliverer import Deliverer
 from relay.message.address import Address
 from relay.operate import privileges, rules, systemd
 from relay.operate.admission import Admission
+from relay.operate.adoption import Adoption
 from relay.operate.commands import Commands
 from relay.operate.config import Config, ConfigFaults
 from relay.operate.control import listen_for_control
 from relay.operate.disk import Disk
+from relay.operate.neighbours import Neighbours
 from relay.operate.outward import Outward
 from relay.operate.settings import Listen
+from relay.operate.sockets import why_not
 from relay.operate.steps import StepLog
 from relay.operate.surroundings import Surroundings
 from relay.policy.policy import Policy
 from relay.policy.recipients import RecipientList
-from relay.queue.store import Selection, StoreUnavailable
+from relay.queue.store import Content, Counts, Selection, Store, StoreUnavailable
 from relay.receive.attendance import Attendance
 from relay.receive.factory import SmtpServerFactory
 from relay.receive.recipients import RecipientFile
@@ -69,16 +73,23 @@ class RelayService(Service):
     config    as it is in force
     load      reads the configuration again, for a reload; raises ConfigFaults
     log       where steps are told
+    orphans   folders of shards that have no worker, and are adopted by this one
     identity  the user to become, once the ports are bound; None: stay who we are
     """
 
     def __init__(
-        self, config: Config, surroundings: Surroundings, log: StepLog, load: Callable[[], Config] | None = None
+        self,
+        config: Config,
+        surroundings: Surroundings,
+        log: StepLog,
+        load: Callable[[], Config] | None = None,
+        orphans: Iterable[Path] = (),
     ) -> None:
         self.config = config
         self.tell = log
         self._load = load
         self._around = surroundings
+        self._orphans = orphans
         self.identity: privileges.Identity | None = None
         self._doors: list[tuple[Doorway, Listen]] = []
         self._ports: list[IListeningPort] = []
@@ -108,9 +119,7 @@ class RelayService(Service):
         # Endpoints of servers answer at once; one that did not could not be waited for before privileges are dropped.
         maybeDeferred(self._around.listen, endpoint, door).addCallbacks(self._ports.append, faults.append)
         for failure in faults:
-            why = getattr(failure.value, "socketError", None) or failure.value
-            help_ = " (ports below 1024 need root, or systemd's socket)" if isinstance(why, PermissionError) else ""
-            raise CannotStart(f"{place}: cannot listen on {endpoint}: {getattr(why, 'strerror', None) or why}{help_}")
+            raise CannotStart(why_not(place, endpoint, failure))
 
     def startService(self) -> None:
         """Gives up privileges and begins to work.  Raises CannotStart."""
@@ -149,31 +158,44 @@ class RelayService(Service):
             clock=clock,
             dial=around.dial,
             router=self.router,
-            open_content=self.store.open,
+            open_content=self._content_of,
             hostname=config.hostname,
             settings=rules.delivery_settings(config),
             tell=self.tell,
             keyring=outward.keyring,
         )
         self.reporter = Reporter(rules.report_settings(config))
-        self.runner = Runner(
-            store=self.store,
-            clock=clock,
-            random=around.chance,
-            deliverer=self.deliverer,
-            lane_of=self._lane_of,
-            reporter=self.reporter,
-            settings=rules.schedule_settings(config),
-            tell=self.tell,
+        self.runner = self._runner_of(self.store)
+        self._adoption = Adoption(
+            self._orphans,
+            clock,
+            self.tell,
+            lambda folder: around.open_store(folder, self.tell),
+            self._runner_of,
+            self._adopted_control,
         )
+        self._neighbours = Neighbours(clock, config.spool)
         self.policy = Policy(rules.policy_settings(config))
         self._reverse = ReverseNames(around.names, clock, around.hosts)
         self._disk = Disk(config.spool, clock, around.free)
+
+    def _runner_of(self, store: Store) -> Runner:
+        return Runner(
+            store=store,
+            clock=self._around.reactor,
+            random=self._around.chance,
+            deliverer=self.deliverer,
+            lane_of=self._lane_of,
+            reporter=self.reporter,
+            settings=rules.schedule_settings(self.config),
+            tell=self.tell,
+        )
 
     def _open(self) -> None:
         """Everything is there: work begins, and clients are let in."""
         self._outward.start()
         self.runner.start()
+        self._adoption.start()
         self._watch_recipients()
         admission = self._admission
         admission.start()
@@ -190,6 +212,7 @@ class RelayService(Service):
                 service=rules.service(listen),
                 tell=self.tell,
                 reverse_name=self._reverse.name_now,
+                counts=self._counts,
                 has_room=self._disk.has_room,
                 attendance=attendance,
                 entrance=rules.entrance(listen),
@@ -199,21 +222,23 @@ class RelayService(Service):
             )
             self._factories.append((factory, listen))
             door.inner = self._encrypted(factory, tls) if listen.service == "submissions" else factory
-        commands = Commands(
-            self.store,
-            self.runner,
-            self._around.reactor,
-            self.tell,
-            self.config.hostname,
-            self.tell.counts,
-            self._around.reactor.seconds(),
-        )
         try:
-            self._ports.append(
-                listen_for_control(cast(Any, self._around.reactor), self.config.spool, commands.by_name())
-            )
+            self._ports.append(self._control(self.config.spool, self.store, self.runner, self.tell.counts))
         except (CannotListenError, ValueError) as error:
             raise CannotStart(str(error)) from None
+
+    def _control(self, folder: Path, store: Store, runner: Runner, steps: Mapping[str, int]) -> IListeningPort:
+        """Opens the control socket of a shard."""
+        clock = self._around.reactor
+        commands = Commands(store, runner, clock, self.tell, self.config.hostname, steps, clock.seconds())
+        return listen_for_control(cast(Any, clock), folder, commands.by_name())
+
+    def _adopted_control(self, folder: Path, store: Store, runner: Runner) -> IListeningPort | None:
+        try:
+            return self._control(folder, store, runner, {})  # the steps made there are counted with our own
+        except (CannotListenError, ValueError) as error:
+            self.tell("trouble", place=str(folder), error=str(error))
+            return None
 
     def _encrypted(self, factory: SmtpServerFactory, tls: ServerTls | None) -> TLSMemoryBIOFactory:
         """The same, within TLS from the first octet (RFC 8314 §3.3)."""
@@ -230,12 +255,21 @@ class RelayService(Service):
         now = self._around.reactor.seconds()
         wanted = [domain, f".{domain}"] if subdomains else [domain]
         flushed = [self.store.retry(Selection(recipient_domain=one), now) for one in wanted]
+        flushed += [self._neighbours.changed("queue.retry", domain=one) for one in wanted]
 
         def looked(counts: list[int]) -> int | None:
             self.runner.look()
             return sum(counts)
 
         return gatherResults(flushed, consumeErrors=True).addCallback(looked)
+
+    def _counts(self) -> Counts | Deferred[Counts]:
+        """The queue in numbers, with the parts that others have."""
+        own = self.store.counts()
+        return self._neighbours.counts(own) if self._neighbours.are_there() else own
+
+    def _content_of(self, message_id: str) -> Content:
+        return self._adoption.open(message_id, self.store.open)
 
     def _watch_recipients(self) -> None:
         if self._recipients is not None:
@@ -295,8 +329,9 @@ class RelayService(Service):
         self.router.replace(rules.route_table(self.config), rules.ourselves(self.config))
         self.deliverer.reconfigure(rules.delivery_settings(self.config))
         self.reporter.reconfigure(rules.report_settings(self.config))
-        self.runner.reconfigure(rules.schedule_settings(self.config))
-        self.runner.routes_changed(self._lane_of)
+        for runner in (self.runner, *self._adoption.runners):
+            runner.reconfigure(rules.schedule_settings(self.config))
+            runner.routes_changed(self._lane_of)
 
     # -- the end -------------------------------------------------------------------------------
 
@@ -314,7 +349,8 @@ class RelayService(Service):
             self._recipients.stop()
         self._admission.stop()
         await gatherResults([factory.shut_down(within_s) for factory, _ in self._factories])
-        await self.runner.stop(max(1.0, until - self._around.reactor.seconds()))
+        left_s = max(1.0, until - self._around.reactor.seconds())
+        await gatherResults([Deferred.fromCoroutine(self._adoption.stop(left_s)), self.runner.stop(left_s)])
         # What is under way even now is tried again when its lease has run out.
         await self.deliverer.stop().addTimeout(LAST_WORDS_S, self._around.reactor).addErrback(_trap_timeout)
         self._outward.stop()

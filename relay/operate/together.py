@@ -92,8 +92,12 @@ def in_order(lists: Iterable[Iterable[Row]]) -> Iterator[Row]:
 
 def status_of(answers: Sequence[tuple[int, Row]]) -> Row:
     """One status of the answers of the shards: sums, and each process by itself under ``workers``."""
+    workers = [
+        {"shard": shard, "pid": row["pid"], "uptime_s": row["uptime_s"], "messages": row["queue"]["messages"]}
+        for shard, row in answers
+    ]
     if len(answers) == 1:
-        return answers[0][1]
+        return {**answers[0][1], "workers": workers}
     rows = [row for _, row in answers]
     queues = [row["queue"] for row in rows]
     oldest = min(rows, key=lambda row: float(row["started_at"]))
@@ -106,10 +110,7 @@ def status_of(answers: Sequence[tuple[int, Row]]) -> Row:
         },
         "destinations": destinations_of(row["destinations"] for row in rows),
         "steps": _sums(row["steps"] for row in rows),
-        "workers": [
-            {"shard": shard, "pid": row["pid"], "uptime_s": row["uptime_s"], "messages": row["queue"]["messages"]}
-            for shard, row in answers
-        ],
+        "workers": workers,
     }
 
 

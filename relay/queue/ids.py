@@ -43,6 +43,11 @@ def to_number(text: str) -> int:
         return -1
 
 
+def shard_of(text: str) -> int:
+    """The number of the shard that gave this id; 255, as good as none, when it is not an id of ours."""
+    return to_number(text) & (1 << SHARD_BITS) - 1
+
+
 class IdSource:
     """Gives ids, each larger than all before.
 

@@ -143,3 +143,25 @@ def lock(directory: Path) -> int:
     os.ftruncate(fd, 0)
     os.pwrite(fd, b"%d\n" % os.getpid(), 0)
     return fd
+
+
+def remove_empty(directory: Path) -> bool:
+    """Removes a spool whose queue is closed and has nothing in it; False when there is more than we put there.
+
+    The database goes last but for the lock: what a crash leaves is opened as an empty queue and removed again.
+    """
+    known = {BODIES, RESERVE, SET_ASIDE, DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", LOCK}
+    if {place.name for place in directory.iterdir()} - known:
+        return False
+    try:
+        for name in (BODIES, SET_ASIDE):
+            if (directory / name).exists():
+                for inner in (directory / name).iterdir():
+                    inner.rmdir()
+                (directory / name).rmdir()
+    except OSError:  # a file: not ours to judge
+        return False
+    for name in (RESERVE, f"{DATABASE}-wal", f"{DATABASE}-shm", DATABASE, LOCK):
+        (directory / name).unlink(missing_ok=True)
+    directory.rmdir()
+    return True

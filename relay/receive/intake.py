@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from relay.message import reply
@@ -207,11 +208,14 @@ class Intake:
     def _expand(self, event: ExpandReceived) -> Reply:
         return self._house.policy.expand(self.client, event.text).reply
 
-    def _help(self, event: HelpReceived) -> Reply:
+    def _help(self, event: HelpReceived) -> Answer:
         house = self._house
-        if house.policy.settings.status_for.includes(self.client.trusted):
-            return questions.status(house.counts(), house.clock.seconds())
-        return reply.HELP
+        if not house.policy.settings.status_for.includes(self.client.trusted):
+            return reply.HELP
+        counts, now = house.counts(), house.clock.seconds()
+        if isinstance(counts, Deferred):  # others have parts of the queue
+            return counts.addCallback(questions.status, now)
+        return questions.status(counts, now)
 
     def _etrn(self, event: EtrnReceived) -> Answer:
         house, asked = self._house, questions.etrn_domain(event.node)

@@ -111,7 +111,7 @@ ReverseName = Callable[[str], str | None]
 """The name that the DNS gives and confirms for an IP address, as far as it is known now.  Never waits: a first
 call may begin a look-up for the next one."""
 
-TellCounts = Callable[[], Counts]
+TellCounts = Callable[[], "Counts | Deferred[Counts]"]
 
 HasRoom = Callable[[int], bool]
 """Whether the spool has room for so many octets."""

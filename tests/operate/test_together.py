@@ -97,5 +97,6 @@ def test_no_relay_is_none(tmp_path: Path) -> None:
 
 
 def test_one_shard_answers_for_itself() -> None:
-    row = {"queue": {}, "any": 1}
-    assert status_of([(0, row)]) is row
+    row = {"pid": 7, "uptime_s": 1.0, "queue": {"messages": 3}, "destinations": []}
+    worker = {"shard": 0, "pid": 7, "uptime_s": 1.0, "messages": 3}
+    assert status_of([(0, row)]) == {**row, "workers": [worker]}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from relay.queue.files import DiskFiles
-from relay.queue.spool import Spool, SpoolInUse, SpoolNotOurs
+from relay.queue.spool import Spool, SpoolInUse, SpoolNotOurs, remove_empty
 from relay.queue.sqlite import SqliteStore
 from tests.conformance.mail import clock_at, now, queue
 from tests.fakes.executors import inline
@@ -105,3 +105,20 @@ def test_a_start_that_failed_lets_go_of_the_spool(tmp_path: Path) -> None:
             opened(spool)
     (spool / "queue.db").rmdir()
     now(opened(spool).close())
+
+
+def test_an_empty_spool_goes_and_one_with_a_body_stays(tmp_path: Path) -> None:
+    """Nothing is deleted that may be mail."""
+    for name in ("empty", "with"):
+        (tmp_path / name / "bodies" / "a7").mkdir(parents=True)
+        for file in ("queue.db", "lock", "reserve"):
+            (tmp_path / name / file).touch()
+    (tmp_path / "with" / "bodies" / "a7" / "00000000000a").touch()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "letter.eml").touch()
+    assert remove_empty(tmp_path / "empty")
+    assert not (tmp_path / "empty").exists()
+    for name in ("with", "other"):
+        assert not remove_empty(tmp_path / name)
+    assert (tmp_path / "with" / "queue.db").exists()
+    assert (tmp_path / "with" / "bodies" / "a7" / "00000000000a").exists()

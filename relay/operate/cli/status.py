@@ -47,8 +47,7 @@ def status(config: Path | None, spool: Path | None, as_json: bool) -> None:
 
 def _say_relay(found: Mapping[str, Any]) -> None:
     up = f"up {age(found['uptime_s'])}, since {moment(found['started_at'])}"
-    workers = found.get("workers") or [found]
-    pids = ", ".join(dict.fromkeys(str(worker["pid"]) for worker in workers))
+    pids = ", ".join(dict.fromkeys(str(worker["pid"]) for worker in found["workers"]))
     say(f"relay {found['version']} on {found['hostname']}: {up}, pid{'s' if ',' in pids else ''} {pids}")
 
 
