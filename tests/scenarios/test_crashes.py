@@ -140,9 +140,9 @@ def when_250_is_read(relay: Relay, load: Load, hop: Fates, chance: random.Random
     load.wait_for(chance.randint(1, 10))
     with smtplib.SMTP("127.0.0.1", relay.port, timeout=10) as smtp:
         name = f"d{chance.randrange(10**9)}y"
-        size = chance.choice([1, 2_000])
+        body = "Subject: x\r\n\r\n" + ("x" * 70 + "\r\n") * chance.choice([1, 2_000])
         try:
-            smtp.sendmail("ann@client.example", [f"{name}@elsewhere.example"], "Subject: x\r\n\r\n" + "x" * 70 * size)
+            smtp.sendmail("ann@client.example", [f"{name}@elsewhere.example"], body)
         finally:
             relay.process.kill()
         load.acknowledged.add(name)
@@ -159,7 +159,7 @@ def when_the_final_dot_has_gone(relay: Relay, load: Load, hop: Fates, chance: ra
         smtp.rcpt("d0y@elsewhere.example")
         smtp.putcmd("DATA")
         smtp.getreply()
-        smtp.send(b"Subject: x\r\n\r\n" + b"x" * chance.choice([10, 200_000]) + b"\r\n" * chance.randint(0, 1))
+        smtp.send(b"Subject: x\r\n\r\n" + (b"x" * 70 + b"\r\n") * chance.choice([1, 3_000]) + b"half a line")
         smtp.send(b"\r\n.\r\n" if chance.random() < 0.7 else b"")
         time.sleep(chance.random() * 0.004)
         relay.process.kill()
