@@ -23,6 +23,7 @@ from relay import __version__
 from relay.bounce.notify import Reporter
 from relay.deliver.deliverer import Deliverer
 from relay.message.address import Address
+from relay.message.envelope import Composed, Origin
 from relay.operate import privileges, rules, systemd
 from relay.operate.admission import Admission
 from relay.operate.adoption import Adoption
@@ -143,7 +144,7 @@ class RelayService(Service):
     def _join(self) -> None:
         around, config = self._around, self.config
         clock = around.reactor
-        self._outward = outward = Outward(config, around, self.tell)
+        self._outward = outward = Outward(config, around, self.tell, self._post)
         self.router = Router(
             rules.route_table(config),
             around.names,
@@ -163,6 +164,7 @@ class RelayService(Service):
             settings=rules.delivery_settings(config),
             tell=self.tell,
             keyring=outward.keyring,
+            witness=outward.witness,
         )
         self.reporter = Reporter(rules.report_settings(config))
         self.runner = self._runner_of(self.store)
@@ -249,6 +251,18 @@ class RelayService(Service):
 
     def _lane_of(self, sender: Address | None, recipient: Address) -> str:
         return self.router.route(sender, recipient).lane
+
+    async def _post(self, composed: Composed) -> None:
+        """Puts a message of our own in the queue.  Raises StoreUnavailable."""
+        draft = self.store.begin()
+        try:
+            written = draft.write(composed.content)
+            if written is not None:
+                await written
+            await self.runner.enqueue(draft, composed.envelope, Origin(protocol="local"), b"", composed.recipients)
+        except BaseException:
+            draft.abort()
+            raise
 
     def _flush(self, domain: str, subdomains: bool) -> Deferred[int | None]:
         """ETRN (RFC 1985 §5): what waits for a domain, and for those below it if they are meant, is due now."""

@@ -1,0 +1,220 @@
+"""TLS reports: what became of the sessions with a domain's mail hosts in one day, for who asks for it (RFC 8460).
+
+    Tally         counts sessions by day, domain and policy; fits guard.Witness
+    destinations  the record of _smtp._tls.DOMAIN -> where its reports go
+    report        what is said of one day and domain, as the JSON of the law
+    mail          that as a message
+
+The rule that must not be broken: nothing is counted without bound, whatever our peers do.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import sha256
+
+from relay.message.address import Address, AddressFault, parse_mailbox
+from relay.message.reply import printable
+from relay.message.trace import date
+from relay.message.transfer import base64
+from relay.route.tls import Policed
+from relay.route.via import Hop
+
+DAY_S = 86_400
+DOMAINS_LIMIT = 5_000
+DETAILS_LIMIT = 50
+"""Kinds of failure that are told apart for one policy; more are counted with the last."""
+DESTINATIONS_LIMIT = 3
+_WHY_LIMIT = 200
+
+_RECORD = re.compile(r"v=TLSRPTv1\s*;(?:[^;]*;)*?\s*rua\s*=\s*([^;]+)")
+_LABEL = re.compile(r"(?P<host>\S+) \[(?P<ip>[^\]]+)\]|\[(?P<only>[^\]]+)\]")
+
+Detail = tuple[str, str, str, str]
+"""Result type, host, its address, why."""
+
+
+@dataclass(slots=True)
+class Sessions:
+    """Those of one day under one policy."""
+
+    succeeded: int = 0
+    failed: dict[Detail, int] = field(default_factory=dict)
+
+    def count(self, detail: Detail | None) -> None:
+        if detail is None:
+            self.succeeded += 1
+        elif detail in self.failed or len(self.failed) < DETAILS_LIMIT:
+            self.failed[detail] = self.failed.get(detail, 0) + 1
+        else:
+            self.failed[next(reversed(self.failed))] += 1
+
+
+class Tally:
+    """See the module.
+
+    days  day (of the epoch, UTC) -> policy -> sessions
+    """
+
+    def __init__(self) -> None:
+        self.days: dict[int, dict[Policed, Sessions]] = {}
+
+    def count(self, at: float, hop: Hop, label: str, failure: str, why: str) -> None:
+        """One session.  ``at`` in seconds since the epoch; the rest as for guard.Witness."""
+        policed = hop.security.policed
+        day = self.days.setdefault(int(at // DAY_S), {})
+        if policed is None or (policed not in day and len(day) >= DOMAINS_LIMIT):
+            return
+        found = _LABEL.fullmatch(label)
+        host, ip = (found["host"] or "", found["ip"] or found["only"]) if found else ("", "")
+        detail = (failure, host, ip, printable(why)[:_WHY_LIMIT]) if failure else None
+        day.setdefault(policed, Sessions()).count(detail)
+
+    def take(self, before: float) -> Iterator[tuple[int, str, dict[Policed, Sessions]]]:
+        """Days that are over, and are then forgotten: (day, domain, its policies)."""
+        for day in [day for day in self.days if day < int(before // DAY_S)]:
+            policies = self.days.pop(day)
+            for domain in dict.fromkeys(policed.domain for policed in policies):
+                yield day, domain, {one: policies[one] for one in policies if one.domain == domain}
+
+    def dump(self) -> str:
+        """All of it as text, for a restart."""
+        return json.dumps(
+            [
+                [day, one.domain, one.kind, one.strings, one.mx, sessions.succeeded, list(sessions.failed.items())]
+                for day, policies in self.days.items()
+                for one, sessions in policies.items()
+            ]
+        )
+
+    def load(self, text: str | None) -> None:
+        """Takes up what was dumped; what is broken is left out."""
+        try:
+            for day, domain, kind, strings, mx, succeeded, failed in json.loads(text or "[]"):
+                details = {(str(a), str(b), str(c), str(d)): int(number) for (a, b, c, d), number in failed}
+                policed = Policed(str(domain), str(kind), tuple(map(str, strings)), tuple(map(str, mx)))
+                self.days.setdefault(int(day), {})[policed] = Sessions(int(succeeded), details)
+        except (ValueError, TypeError):
+            return
+
+
+def destinations(records: Sequence[str]) -> tuple[str, ...]:
+    """Where the reports of a domain go: ``mailto:`` and ``https:`` (RFC 8460 §3); none without one right record."""
+    ours = [record for record in records if record.startswith("v=TLSRPTv1")]
+    found = _RECORD.match(ours[0]) if len(ours) == 1 else None
+    uris = [uri.strip() for uri in found[1].split(",")] if found else []
+    fitting = [uri for uri in uris if uri.isascii() and uri.isprintable() and uri.startswith(("mailto:", "https://"))]
+    return tuple(fitting[:DESTINATIONS_LIMIT])
+
+
+def mailbox_of(uri: str) -> Address | None:
+    """The mailbox of a ``mailto:``, or None when it has none."""
+    try:
+        return parse_mailbox(uri.removeprefix("mailto:").partition("?")[0])
+    except AddressFault:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One day of one domain.
+
+    id    the same each time it is made
+    json  RFC 8460 §4.4, compressed
+    """
+
+    domain: str
+    day: int
+    id: str
+    json: bytes
+
+
+def report(
+    domain: str, day: int, policies: Mapping[Policed, Sessions], hostname: str, organization: str, contact: Address
+) -> Report:
+    """What is said of one day and domain."""
+    name = f"{sha256(f'{domain} {day} {hostname}'.encode()).hexdigest()[:16]}@{hostname}"
+    said = {
+        "organization-name": organization,
+        "date-range": {"start-datetime": _rfc3339(day * DAY_S), "end-datetime": _rfc3339((day + 1) * DAY_S - 1)},
+        "contact-info": str(contact),
+        "report-id": name,
+        "policies": [_policy(policed, sessions) for policed, sessions in policies.items()],
+    }
+    return Report(domain, day, name, gzip.compress(json.dumps(said, indent=1).encode(), mtime=0))
+
+
+def _policy(policed: Policed, sessions: Sessions) -> dict[str, object]:
+    policy: dict[str, object] = {"policy-type": policed.kind, "policy-domain": policed.domain}
+    if policed.strings:
+        policy["policy-string"] = policed.strings
+    if policed.mx:
+        policy["mx-host"] = policed.mx
+    failed = sum(sessions.failed.values())
+    told: dict[str, object] = {
+        "policy": policy,
+        "summary": {"total-successful-session-count": sessions.succeeded, "total-failure-session-count": failed},
+    }
+    if failed:
+        told["failure-details"] = [
+            {
+                "result-type": kind,
+                "receiving-mx-hostname": host,
+                "receiving-ip": ip,
+                "failed-session-count": number,
+                "failure-reason-code": why,
+            }
+            for (kind, host, ip, why), number in sessions.failed.items()
+        ]
+    return told
+
+
+def mail(made: Report, to: Address, sender: Address, hostname: str, now: float) -> bytes:
+    """A report as a message (RFC 8460 §5.3).
+
+    It may go without TLS, for it may be about why there is none (RFC 8689 §5).
+    """
+    start, end = made.day * DAY_S, (made.day + 1) * DAY_S - 1
+    file = f"{hostname}!{made.domain}!{start}!{end}!{made.id.partition('@')[0]}.json.gz"
+    boundary = "=_" + b64encode(sha256(made.json).digest()[:18], b"-_").decode()
+    words = f"TLS with the mail hosts of {made.domain} on {_rfc3339(start)[:10]}, as {hostname} saw it (RFC 8460)."
+    lines = [
+        f"Date: {date(now)}",
+        f"From: <{sender}>",
+        f"To: <{to}>",
+        f"Subject: Report Domain: {made.domain} Submitter: {hostname}",
+        f" Report-ID: <{made.id}>",
+        f"Message-ID: <tls.{made.id}>",
+        f"TLS-Report-Domain: {made.domain}",
+        f"TLS-Report-Submitter: {hostname}",
+        "TLS-Required: No",
+        "Auto-Submitted: auto-generated",
+        "MIME-Version: 1.0",
+        'Content-Type: multipart/report; report-type="tlsrpt";',
+        f' boundary="{boundary}"',
+        "",
+        f"--{boundary}",
+        "Content-Type: text/plain; charset=us-ascii",
+        "",
+        words,
+        f"--{boundary}",
+        "Content-Type: application/tlsrpt+gzip",
+        "Content-Transfer-Encoding: base64",
+        "Content-Disposition: attachment;",
+        f' filename="{file}"',
+        "",
+        base64(made.json).decode("ascii"),
+        f"--{boundary}--",
+        "",
+    ]
+    return "\r\n".join(lines).encode()
+
+
+def _rfc3339(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
