@@ -136,10 +136,19 @@ class Report:
 
 
 def report(
-    domain: str, day: int, policies: Mapping[Policed, Sessions], hostname: str, organization: str, contact: Address
+    domain: str,
+    day: int,
+    policies: Mapping[Policed, Sessions],
+    hostname: str,
+    organization: str,
+    contact: Address,
+    part: int = 0,
 ) -> Report:
-    """What is said of one day and domain."""
-    name = f"{sha256(f'{domain} {day} {hostname}'.encode()).hexdigest()[:16]}@{hostname}"
+    """What is said of one day and domain.
+
+    part  of several processes of one host, which count each for itself, the number of this one
+    """
+    name = f"{sha256(f'{domain} {day} {hostname} {part}'.encode()).hexdigest()[:16]}@{hostname}"
     said = {
         "organization-name": organization,
         "date-range": {"start-datetime": _rfc3339(day * DAY_S), "end-datetime": _rfc3339((day + 1) * DAY_S - 1)},

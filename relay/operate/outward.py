@@ -13,6 +13,7 @@ from relay.deliver.oauth import TokenSource
 from relay.message.address import Address, domain_key
 from relay.message.step import Tell
 from relay.operate.config import Config
+from relay.operate.shards import number_of
 from relay.operate.shelf import FileShelf
 from relay.operate.surroundings import Surroundings
 from relay.operate.tls_reports import Enqueue, TlsReports
@@ -70,4 +71,5 @@ def _reports(config: Config, around: Surroundings, tell: Tell, enqueue: Enqueue)
         hostname=hostname,
         sender=config.tls_reports.sender or config.postmaster or Address("postmaster", hostname),
         organization=config.tls_reports.organization or hostname,
+        part=number_of(config.spool),
     )

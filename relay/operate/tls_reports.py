@@ -42,6 +42,7 @@ class TlsReports:
     sender    from whom reports come
     request   HTTPS; None: only mail
     enqueue   puts a message of ours in the queue
+    part      the number of this process, when several work together; each reports what it has seen
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class TlsReports:
         hostname: str,
         sender: Address,
         organization: str,
+        part: int = 0,
     ) -> None:
         self._clock = clock
         self._chance = chance
@@ -68,6 +70,7 @@ class TlsReports:
         self._hostname = hostname
         self._sender = sender
         self._organization = organization
+        self._part = part
         self._tally = Tally()
         self._calls: dict[str, IDelayedCall] = {}
 
@@ -108,7 +111,7 @@ class TlsReports:
         self._save()
         self._plan()
         made = [
-            report(domain, day, policies, self._hostname, self._organization, self._sender)
+            report(domain, day, policies, self._hostname, self._organization, self._sender, self._part)
             for day, domain, policies in due
         ]
         Deferred.fromCoroutine(self._send_all(made)).addErrback(lambda failure: _log.failure("TLS reports", failure))
