@@ -24,6 +24,8 @@ SLACK_S = 3600.0
 """How late an expiry or a warning may be: an attempt that hangs may be under way for so long."""
 WRITTEN_WITHIN_S = 180.0
 """How long what was told may be known in memory only: a delay waits for its warning, and for the other recipients."""
+FLUSHED_WITHIN_S = 60.0
+"""How long a flush takes: it goes through the queue in steps, while mail goes on."""
 PROMPT_S = 300.0
 """How soon mail for the kind domain is there, whatever hangs elsewhere."""
 KIND = "kind.example"
@@ -55,6 +57,7 @@ class Laws:
         self._violated = violated
         self._lanes: dict[str, Lane] = {}
         self._told_at: dict[Key, float] = {}
+        self._forgiven_until = 0.0
 
     # -- attempts -------------------------------------------------------------------------------
 
@@ -181,7 +184,8 @@ class Laws:
         if fields.get("in_doubt"):
             fate.in_doubt = True
         if step == "deferred":
-            fate.not_before = max(fate.not_before, fields["next_at"])
+            if now >= self._forgiven_until:
+                fate.not_before = max(fate.not_before, fields["next_at"])
             if fields["attempts"] < fate.begun:
                 self._violated(f"{name} was tried {fate.begun} times, and the relay counts {fields['attempts']}")
             if was_tried and fields["next_at"] < now + self.climate.first_s * 0.79:
@@ -288,6 +292,7 @@ class Laws:
             lane.resting_until = 0.0
             lane.on_probation = False
         if not only_rests:
+            self._forgiven_until = self._seconds() + FLUSHED_WITHIN_S
             for fate in self.ledger.fates.values():
                 fate.not_before = 0.0
 
