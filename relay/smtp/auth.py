@@ -103,15 +103,15 @@ def challenge_line(challenge: bytes) -> bytes:
     return b"334 " + b64encode(challenge) + b"\r\n"
 
 
-def chosen_mechanism(name: str, offered: Sequence[str], encrypted: bool) -> str:
-    """The mechanism that a client names.  Raises CommandRefused: 504 for an unknown one (RFC 4954 §4), 538 when TLS
-    would be needed, 534 when we do not let it be used."""
+def chosen_mechanism(name: str, offered: Sequence[str], needs_tls: bool) -> str:
+    """The mechanism that a client names.  Raises CommandRefused: 504 for an unknown one (RFC 4954 §4), 538 when logging
+    in needs TLS, which is not there, 534 when we do not let this one be used."""
     mechanism = name.upper()
     if mechanism in offered:
         return mechanism
     if mechanism not in MECHANISMS:
         raise CommandRefused(reply.MECHANISM_UNKNOWN)
-    raise CommandRefused(reply.MECHANISM_TOO_WEAK if encrypted else reply.ENCRYPTION_REQUIRED)
+    raise CommandRefused(reply.ENCRYPTION_REQUIRED if needs_tls else reply.MECHANISM_TOO_WEAK)
 
 
 # -- the mechanisms --------------------------------------------------------------------------------------------

@@ -370,7 +370,7 @@ class ServerSession:
         if self.is_logged_in:  # RFC 4954 §4
             raise CommandRefused(replies.BAD_SEQUENCE.saying("You are logged in already"))
         name, space, initial = argument.partition(" ")
-        mechanism = chosen_mechanism(name, self.offer.mechanisms, self.offer.encrypted)
+        mechanism = chosen_mechanism(name, self.offer.mechanisms, self.offer.login_needs_tls)
         bindings = self._bindings if "SCRAM-SHA-256-PLUS" in self.offer.mechanisms else {}
         self._exchange = Exchange(mechanism, Channel(bindings))
         self._step(self._exchange.begin(initial.strip(" ") if space else None))

@@ -6,11 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
+import trustme
 
 from relay.operate.cli import exit_code
 from relay.operate.config import load
 from relay.operate.rules import login_of, route_table, security_of
 
+PAIR = trustme.CA().issue_cert("relay.example.org")
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -25,12 +27,18 @@ def recipes() -> list[tuple[str, str]]:
     return found
 
 
+def _content(name: str) -> str:
+    if name.endswith((".crt", ".key", ".pem")):
+        return "".join(blob.bytes().decode() for blob in (PAIR.private_key_pem, *PAIR.cert_chain_pems))
+    return "ann@example.org:{PLAIN}secret\n" if name == "users" else "secret\n"
+
+
 @pytest.mark.parametrize(("heading", "text"), recipes(), ids=[heading for heading, _ in recipes()])
 def test_a_recipe_is_a_right_configuration(
     heading: str, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for folder, name in set(re.findall(r"(/etc/relay/|/var/spool/relay/)([\w.-]+)", text)):
-        (tmp_path / name).write_text("secret\n")
+        (tmp_path / name).write_text(_content(name))
         text = text.replace(folder + name, str(tmp_path / name))
     path = tmp_path / "relay.yaml"
     path.write_text("hostname: relay.example.org\n" + text)
@@ -46,5 +54,5 @@ def test_a_recipe_is_a_right_configuration(
 
 def test_there_is_a_recipe_for_each_provider_that_people_ask_for() -> None:
     headings = " ".join(heading for heading, _ in recipes())
-    for provider in ("Gmail", "Microsoft 365", "Amazon SES", "generic"):
+    for provider in ("A printer on the LAN", "Gmail", "Microsoft 365", "Amazon SES", "generic"):
         assert provider in headings

@@ -12,15 +12,20 @@ from pathlib import Path
 import pytest
 from twisted.internet.defer import fail
 
+from relay.message import reply
 from relay.message.address import Address
 from relay.policy.content import ContentLimits
 from relay.policy.directory import parse_entry
 from relay.policy.forward import Forward
 from relay.policy.policy import PolicySettings, Service
 from relay.policy.recipients import parse_recipients
+from relay.policy.users import User
 from relay.queue.store import StoreFull, StoreUnavailable
+from relay.receive.settings import Entrance
+from relay.receive.tls import Certificates, ServerTls
+from tests.fakes.users import FakeUsers
 from tests.policy.test_forward import entries
-from tests.receive.visit import HOSTNAME, STRANGER, House
+from tests.receive.visit import HOSTNAME, STRANGER, House, Visit
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "replies.md"
 POLICY = PolicySettings(
@@ -72,7 +77,153 @@ def content(house: House, text: str, *before: str, ip: str = "127.0.0.1") -> lis
     return visit.heard()
 
 
+PLAIN = "AUTH PLAIN AGpvZUBvdXJzLmV4YW1wbGUAZ2VoZWlt"  # joe@ours.example, geheim
+WRONG = "AUTH PLAIN AGpvZUBvdXJzLmV4YW1wbGUAZmFsc2No"
+
+
+def users(in_clear: bool = True, *allowed: str, **more: object) -> House:
+    source = FakeUsers(User("joe@ours.example"), mechanisms=frozenset({"PLAIN", "LOGIN", "SCRAM-SHA-256"}))
+    return House(POLICY, source=source, entrance=Entrance(login_in_clear=in_clear), allowed=allowed, **more)
+
+
+def known(house: House) -> FakeUsers:
+    logins = house.factory.house.logins
+    assert logins is not None
+    (source,) = logins._sources
+    assert isinstance(source, FakeUsers)
+    return source
+
+
+def late(house: House, visit: Visit, *lines: str) -> list[str]:
+    visit.says(*lines)
+    house.clock.advance(10)
+    return visit.heard()
+
+
+class NoTls(ServerTls):
+    """A certificate there is, but nothing is made of it here."""
+
+    def __init__(self) -> None:
+        super().__init__(Certificates(()))
+
+
 # -- 2yz and 3yz -------------------------------------------------------------------------------
+
+
+@situation("220 2.0.0")
+def starttls_where_there_is_a_certificate() -> list[str]:
+    house = House(POLICY, tls=NoTls())
+    visit = house.visit()
+    visit.wire.startTLS = lambda _: None
+    return visit.says("STARTTLS")
+
+
+@situation("235 2.7.0")
+def a_login_that_is_right() -> list[str]:
+    return users().visit(STRANGER).says(PLAIN)
+
+
+@situation("334")
+def a_login_that_goes_on() -> list[str]:
+    return users().visit(STRANGER).says("AUTH LOGIN")
+
+
+@situation("432 4.7.12")
+def a_login_by_scram_while_some_passwords_are_not_kept_for_it() -> list[str]:
+    house = users()
+    known(house).trouble = reply.PASSWORD_TRANSITION
+    return late(house, house.visit(STRANGER), WRONG)
+
+
+@situation("454 4.7.0")
+def a_login_while_we_cannot_ask_who_knows_the_users() -> list[str]:
+    house = users()
+    known(house).trouble = OSError("no such socket")
+    return house.visit(STRANGER).says(PLAIN)
+
+
+@situation("454 4.7.0")
+def a_login_after_too_many_that_failed() -> list[str]:
+    house = users()
+    visit = house.visit(STRANGER)
+    for _ in range(5):
+        late(house, visit, WRONG)
+    return visit.says(PLAIN)
+
+
+@situation("454 4.7.0")
+def starttls_when_the_certificate_is_gone() -> list[str]:
+    house = House(POLICY, tls=NoTls())
+    visit = house.visit()
+    house.factory.house.tls = None
+    return visit.says("STARTTLS")
+
+
+@situation("500 5.5.6")
+def a_line_of_a_login_that_is_too_long() -> list[str]:
+    visit = users().visit(STRANGER)
+    visit.says("AUTH PLAIN")
+    return visit.says("A" * 12300)
+
+
+@situation("501 5.5.2")
+def a_login_that_is_no_base64() -> list[str]:
+    return users().visit(STRANGER).says("AUTH PLAIN !")
+
+
+@situation("501 5.7.0")
+def a_login_that_is_cancelled() -> list[str]:
+    return users().visit(STRANGER).says("AUTH LOGIN", "*")
+
+
+@situation("503 5.5.1")
+def a_second_login() -> list[str]:
+    visit = users().visit(STRANGER)
+    visit.says(PLAIN)
+    return visit.says(PLAIN)
+
+
+@situation("503 5.5.1")
+def a_command_behind_starttls() -> list[str]:
+    return House(POLICY, tls=NoTls()).visit().says("STARTTLS", MAIL)
+
+
+@situation("504 5.5.4")
+def a_login_by_a_mechanism_that_is_not_there() -> list[str]:
+    return users().visit(STRANGER).says("AUTH DIGEST-MD5")
+
+
+@situation("530 5.7.0")
+def a_submission_before_a_login() -> list[str]:
+    return users(service=Service.SUBMISSION).visit(STRANGER).says(MAIL)
+
+
+@situation("530 5.7.0")
+def a_command_before_tls_where_it_is_required() -> list[str]:
+    return House(POLICY, tls=NoTls(), entrance=Entrance(must_encrypt=True)).visit().says(MAIL)
+
+
+@situation("534 5.7.9")
+def a_login_by_a_mechanism_that_is_not_allowed() -> list[str]:
+    return users(True, "SCRAM-SHA-256").visit(STRANGER).says("AUTH LOGIN")
+
+
+@situation("535 5.7.8")
+def a_login_that_is_wrong() -> list[str]:
+    house = users()
+    return late(house, house.visit(STRANGER), WRONG)
+
+
+@situation("538 5.7.11")
+def a_login_in_the_clear() -> list[str]:
+    return users(in_clear=False).visit(STRANGER).says(PLAIN)
+
+
+@situation("553 5.7.1")
+def a_sender_that_is_not_the_users() -> list[str]:
+    visit = users().visit(STRANGER)
+    visit.says(PLAIN)
+    return visit.says("MAIL FROM:<ann@client.example>")
 
 
 @situation("211 2.0.0")
