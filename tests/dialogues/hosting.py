@@ -22,7 +22,7 @@ from relay.operate.steps import StepLog
 from relay.operate.surroundings import real_surroundings
 from tests.dialogues.player import Dialogue
 
-NOT_BY_CONFIGURATION = frozenset({"off", "answer", "starttls", "login"})
+NOT_BY_CONFIGURATION = frozenset({"off", "answer", "starttls", "encrypted"})
 """Settings that only the bare session has: an operator cannot turn PIPELINING off, nor order a full disk."""
 SCRIPTED = frozenset({"lmtp", "remote-queue"})
 """Dialogues whose server has full mailboxes and queues that only the script of the bare session gives it."""
@@ -44,6 +44,10 @@ def configuration(dialogue: Dialogue, folder: Path, port: int) -> dict[str, Any]
         "networks": ["192.0.2.0/24" if dialogue.setting("untrusted") else "127.0.0.0/8"],
         "bare_line_ends": next(iter(dialogue.setting("bare-line-ends")), "refuse"),
     }
+    if dialogue.setting("login"):
+        lines = [":{PLAIN}".join(login.split()) for login in dialogue.setting("login")]
+        (folder / "users").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        accept["users"] = str(folder / "users")
     for key, name in (("size", "message_size"), ("recipients", "max_recipients")):
         for value in dialogue.setting(key):
             accept[name] = int(value)
@@ -53,6 +57,8 @@ def configuration(dialogue: Dialogue, folder: Path, port: int) -> dict[str, Any]
             {
                 "endpoint": f"tcp:{port}:interface=127.0.0.1",
                 "service": "lmtp" if dialogue.setting("lmtp") else "relay",
+                "login_without_tls": bool(dialogue.setting("in-the-clear")),
+                "login": "required" if dialogue.setting("must-log-in") else "offered",
             }
         ],
         "accept": accept,
