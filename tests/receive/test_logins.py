@@ -11,6 +11,7 @@ from relay.message import reply
 from relay.policy.policy import PolicySettings, Service
 from relay.policy.users import User
 from relay.receive.settings import Entrance, Login
+from relay.receive.tls import Encryption
 from tests.fakes.users import FakeUsers
 from tests.receive.visit import HOSTNAME, OURS, STRANGER, House, Visit
 
@@ -73,6 +74,17 @@ def test_the_login_outlives_a_reload() -> None:
     visit.says(plain())
     at.factory.reconfigure(at.factory.house.settings, at.policy)
     assert visit.mails("x\r\n", ELSEWHERE, sender="ann@ours.example").startswith("250")
+
+
+def test_a_login_in_the_clear_is_forgotten_when_tls_begins() -> None:
+    """RFC 3207 §4.2: who listened to it, or made it up, gains nothing within."""
+    at = house()
+    visit = at.visit(STRANGER)
+    visit.says(plain())
+    intake = visit.protocol.intake
+    assert intake.client.trusted
+    intake.encrypted(Encryption("TLSv1.3", "TLS_AES_256_GCM_SHA384"))
+    assert not intake.client.trusted and intake.client.user is None
 
 
 def test_auth_is_announced_only_where_it_can_be_used() -> None:
