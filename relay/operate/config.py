@@ -21,7 +21,18 @@ from relay.operate.settings import Settings
 from relay.route.table import ANY
 from relay.route.via import parse_via
 
-FIXED_AT_START = ("hostname", "spool", "user", "group", "workers", "listen", "dns", "log.file")
+FIXED_AT_START = (
+    "hostname",
+    "spool",
+    "user",
+    "group",
+    "workers",
+    "listen",
+    "dns",
+    "log.file",
+    "delivery.mta_sts",
+    "tls_reports",
+)
 """Keys that a reload cannot change: a restart is needed.  One dot at most."""
 
 BUILT_IN = Place("built-in default")

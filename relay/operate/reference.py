@@ -46,8 +46,8 @@ put in quotes.
 `--spool DIR`, and `--smarthost HOST:PORT`, which takes the place of the route to everywhere (or becomes one, after
 the narrower routes of the file).
 
-**Reload.** SIGHUP takes everything but `hostname`, `spool`, `user`, `group`, `workers`, `listen`, `dns` and `log.file`,
-which need a restart; the log says so when one of them changed. Sessions and deliveries under way go on.
+**Reload.** SIGHUP takes everything but `hostname`, `spool`, `user`, `group`, `workers`, `listen`, `dns`, `log.file`,
+`delivery.mta_sts` and `tls_reports`, which need a restart; the log says so when one of them changed. Sessions and deliveries under way go on.
 """
 
 LATER_INTRODUCTION = """\
