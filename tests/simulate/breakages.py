@@ -238,7 +238,7 @@ def finish_before_the_report() -> Sequence[Any]:
             return
         record(ledger, replace(entry, settlement=replace(entry.settlement, reports=()), admissions=()))
         report = replace(entry, settlement=replace(entry.settlement, finished=(), changed=()))
-        ledger._clock.callLater(0.5, record, ledger, report)
+        ledger._clock.callLater(5.0, record, ledger, report)
 
     return [around(runners.Ledger, "record", in_two)]
 

@@ -40,6 +40,7 @@ class Lane:
     resting_until: float = 0.0
     on_probation: bool = False
     probes: int = 0
+    used_at: float = 0.0
 
 
 class Laws:
@@ -65,6 +66,9 @@ class Laws:
         now = self._seconds()
         lane = self._lanes.setdefault(name, Lane())
         lane.in_flight += 1
+        if now > lane.used_at + 2 * self.climate.longest_s:
+            lane.on_probation = False  # what was not used for so long is forgotten, its troubles too
+        lane.used_at = now
         if now < lane.resting_until - 0.001:
             self._violated(f"{name} was tried while it rests until {lane.resting_until:.3f}")
         if lane.in_flight > self.climate.per_domain:
@@ -92,6 +96,7 @@ class Laws:
     def attempt_ended(self, name: str, outcomes: Sequence[Outcome]) -> None:
         lane = self._lanes.setdefault(name, Lane())
         lane.in_flight -= 1
+        lane.used_at = self._seconds()
         lane.probes = max(0, lane.probes - 1)
         if any(map(_is_answer, outcomes)):  # the host is there after all: its rest or probation is over
             lane.resting_until = 0.0
@@ -172,6 +177,7 @@ class Laws:
             lane.probes = 0
         elif step == "woken":
             lane = self._lanes.setdefault(fields["destination"], Lane())
+            lane.used_at = self._seconds()
             if self._seconds() < lane.resting_until - 0.001:
                 self._violated(f"the rest of {fields['destination']} ended before its time")
 

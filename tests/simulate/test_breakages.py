@@ -6,7 +6,7 @@ import pytest
 
 from tests.simulate.breakages import BREAKAGES, caught
 
-WITHIN_SEEDS = 60
+WITHIN_SEEDS = 100
 DAYS = 0.5
 
 
