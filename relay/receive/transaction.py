@@ -154,7 +154,7 @@ class Transaction:
         head = self._head(watch, draft.id, origin)
         mail = self._mail
         auth = mail.auth if self._client.trusted else None  # RFC 4954 §5: from others it counts as <>
-        envelope = Envelope(mail.reverse_path, mail.body, mail.smtputf8, mail.ret, mail.envid, auth)
+        envelope = Envelope(mail.reverse_path, mail.body, mail.smtputf8, mail.ret, mail.envid, auth, mail.require_tls)
         queued = house.enqueue(draft, envelope, origin, head, recipients, self._expanded)
         self._draft = None
         return queued.addCallbacks(self._queued, self._not_queued, (len(recipients),), {}, (draft,))

@@ -34,6 +34,7 @@ class MailReceived:
     verb           MAIL, SEND, SOML or SAML
     declared_size  octets by the SIZE parameter (RFC 1870), or None
     auth           the AUTH= parameter, xtext decoded (RFC 4954 §5), or None
+    require_tls    REQUIRETLS: the message must not travel without TLS (RFC 8689)
     """
 
     reverse_path: Address | None
@@ -44,6 +45,7 @@ class MailReceived:
     ret: Ret | None = None
     envid: str | None = None
     auth: str | None = None
+    require_tls: bool = False
 
 
 @dataclass(frozen=True, slots=True)

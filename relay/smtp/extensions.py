@@ -62,6 +62,7 @@ EXTENSIONS = (
     Extension("LIMITS"),  # RFC 9422
     Extension("STARTTLS", verbs=("STARTTLS",)),  # RFC 3207
     Extension("AUTH", verbs=("AUTH",), mail_parameters=("AUTH",), mail_octets=500),  # RFC 4954 §3
+    Extension("REQUIRETLS", mail_parameters=("REQUIRETLS",), mail_octets=11),  # RFC 8689 §2
     Extension("VRFY"),  # has no verbs here: where it is off the answer is 252, not 502 (RFC 5321 §7.3)
     Extension("EXPN", verbs=("EXPN",)),
     Extension("ETRN", verbs=("ETRN",), in_lmtp=False),  # RFC 1985
@@ -129,6 +130,8 @@ class ServerOffer:
     def extensions(self) -> Mapping[str, Extension]:
         """Those that are offered, by keyword."""
         off = {*self.off, *([] if self.starttls else ["STARTTLS"]), *([] if self.mechanisms else ["AUTH"])}
+        if not self.encrypted:
+            off.add("REQUIRETLS")  # RFC 8689 §3: announced only within TLS
         offered: dict[str, Extension] = {}
         for extension in EXTENSIONS:
             if (
@@ -291,7 +294,10 @@ def _auth(value: str) -> str:
     return decoded
 
 
-# keyword -> the event's field, and what makes its value; SMTPUTF8 has none
+# keyword -> the event's field, of those that take no value (RFC 6531 §3.4, RFC 8689 §2)
+_FLAGS: Mapping[str, str] = {"SMTPUTF8": "smtputf8", "REQUIRETLS": "require_tls"}
+
+# keyword -> the event's field, and what makes its value, of the others
 _READERS: Mapping[str, tuple[str, Callable[[str], object]]] = {
     "SIZE": ("declared_size", _size),
     "BODY": ("body", lambda value: Body(value.upper())),
@@ -337,8 +343,8 @@ def without_smtputf8(argument: str, offer: ServerOffer) -> tuple[str, bool]:
 
 
 def _read(keyword: str, value: str | None) -> tuple[str, object]:
-    if keyword == "SMTPUTF8" and value is None:  # takes no value (RFC 6531 §3.4)
-        return "smtputf8", True
+    if value is None and keyword in _FLAGS:
+        return _FLAGS[keyword], True
     field, reader = _READERS.get(keyword, ("", None))
     try:
         if reader is not None and value:

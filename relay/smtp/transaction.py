@@ -125,6 +125,8 @@ class Transaction:
             said += " SMTPUTF8"
         if self.require_tls:
             said += " REQUIRETLS"
+        if offer.auth and envelope.auth is not None:  # RFC 4954 §5: who submitted it, to a host that knows of logins
+            said += f" AUTH={xtext(envelope.auth)}"
         if offer.dsn:
             if envelope.ret is not None:
                 said += f" RET={envelope.ret.value}"

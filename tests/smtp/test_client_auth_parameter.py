@@ -1,0 +1,28 @@
+"""AUTH= on the way out: who submitted a message is passed on to a host that knows of logins (RFC 4954 §5)."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay.message.address import parse_mailbox
+from relay.message.envelope import Envelope, Recipient
+from relay.smtp.offer import Offer
+from relay.smtp.transaction import Transaction
+
+BOB = Recipient(parse_mailbox("bob@elsewhere.example"))
+
+
+@pytest.mark.parametrize(
+    ("auth", "offered", "wanted"),
+    [
+        ("ann@client.example", {"PLAIN"}, b" AUTH=ann@client.example"),
+        ("a+b@client.example", {"PLAIN"}, b" AUTH=a+2Bb@client.example"),
+        ("<>", {"PLAIN"}, b" AUTH=<>"),
+        (None, {"PLAIN"}, b""),
+        ("ann@client.example", set(), b""),
+    ],
+)
+def test_who_submitted_it_is_passed_on(auth: str | None, offered: set[str], wanted: bytes) -> None:
+    envelope = Envelope(parse_mailbox("ann@client.example"), auth=auth)
+    mail = Transaction(envelope, [BOB], 10).commands(Offer(auth=frozenset(offered)))[0]
+    assert mail == b"MAIL FROM:<ann@client.example>" + wanted + b"\r\n"
