@@ -6,6 +6,7 @@ import pytest
 from twisted.internet import error
 
 from relay.deliver.settings import DeliverySettings
+from relay.message.outcome import Deferred
 from relay.route.via import Hop
 from tests.deliver.way_out import WayOut, message, shown
 from tests.fakes.next_hop import NextHop
@@ -72,3 +73,13 @@ def test_the_port_and_the_address_stand_in_the_outcome() -> None:
     way_out.network.hosts["192.0.2.7"] = error.ConnectionRefusedError()
     (outcome,) = way_out.send(message())
     assert "connect to [192.0.2.7]:2525: Connection was refused" in str(outcome)
+
+
+@pytest.mark.parametrize("behind", ["250 2.0.0 another", "421 4.3.2 bye", "garbage"])
+def test_a_host_that_ends_the_session_as_it_opens_is_not_asked_again_and_again(behind: str) -> None:
+    """Found by fuzzing: connections were opened one after the other, as fast as they came, and without end."""
+    hop = NextHop(replies={"EHLO": f"250-hop.example\n250 8BITMIME\n{behind}"})
+    way_out = WayOut(hop)
+    (outcome,) = way_out.send(message(), "bob@example.net")
+    assert isinstance(outcome, Deferred)
+    assert hop.sessions == 1

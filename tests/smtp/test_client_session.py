@@ -80,6 +80,17 @@ def test_a_reply_to_ehlo_that_came_with_the_greeting_is_not_believed() -> None:
     assert isinstance(event, SessionEnded) and "nothing asked for" in event.why
 
 
+@pytest.mark.parametrize("behind", ["250 2.0.0 another", "421 4.3.2 bye", "garbage"])
+def test_a_session_that_ends_with_the_reply_that_opens_it_was_never_open(behind: str) -> None:
+    """Found by fuzzing: the reply to EHLO and one that nothing asked for, in one segment."""
+    session = ClientSession("relay.example")
+    session.receive_data(b"220 hi\r\n")
+    session.receive_data(b"250-hop.example\r\n250 8BITMIME\r\n" + behind.encode() + b"\r\n")
+    assert session.over
+    assert isinstance(session.next_event(), SessionEnded)
+    assert session.next_event() is None
+
+
 # -- the envelope's wishes -------------------------------------------------------------------
 
 WISHES = Envelope(parse_mailbox("ann@example.org"), Body.EIGHTBIT, True, Ret.HDRS, "a+b=c d")
