@@ -47,5 +47,5 @@ def test_a_target_holds_for_what_a_fuzzer_finds(target: str, tmp_path: Path) -> 
     )
     assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
     runs = re.search(r"Done (\d+) runs", done.stderr)
-    assert runs is not None and int(runs[1]) > 100, done.stderr[-2000:]
+    assert runs is not None and int(runs[1]) > 20, done.stderr[-2000:]
     print(f"{target}: {runs[1]} executions")
