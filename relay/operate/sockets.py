@@ -9,6 +9,7 @@ replaced waits in the backlog and is not refused.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -22,6 +23,9 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+BACKLOG = 1024
+_HAS_BACKLOG = re.compile(r"(?:haproxy:)?(?:tcp6?|ssl|unix):")
 
 Wrap = Callable[[Any], IProtocolFactory]
 """From a worker's reactor to the factory that a socket is served with."""
@@ -63,7 +67,8 @@ class Sockets:
         faults: list[Failure] = []
         door = _Door()
         maker = _Binding(self._real, door)
-        maybeDeferred(lambda: serverFromString(maker, endpoint).listen(door)).addErrback(faults.append)
+        described = with_backlog(endpoint)
+        maybeDeferred(lambda: serverFromString(maker, described).listen(door)).addErrback(faults.append)
         self._bound[endpoint] = maker.bound
         return faults
 
@@ -85,6 +90,14 @@ class Sockets:
         for bound in (one for several in self._bound.values() for one in several):
             bound.port.connectionLost(Failure(CONNECTION_DONE))
         self._bound.clear()
+
+
+def with_backlog(endpoint: str) -> str:
+    """The endpoint with room for so many who connect at once; Twisted's own is 50.
+
+    Who finds no room is not refused: his SYN is dropped, and he tries again after a second, and then after two.
+    """
+    return f"{endpoint}:backlog={BACKLOG}" if _HAS_BACKLOG.match(endpoint) and ":backlog=" not in endpoint else endpoint
 
 
 def why_not(place: str, endpoint: str, failure: Failure) -> str:

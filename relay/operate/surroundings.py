@@ -23,6 +23,7 @@ from relay.deliver.opening import Dial, dial_by
 from relay.message.step import Tell
 from relay.operate.settings import Settings
 from relay.operate.shards import number_of
+from relay.operate.sockets import with_backlog
 from relay.queue.schema import SchemaTooNew
 from relay.queue.spool import SpoolInUse, SpoolNotOurs
 from relay.queue.sqlite import SqliteStore
@@ -74,7 +75,7 @@ def real_surroundings(reactor: IReactorTime, settings: Settings) -> Surroundings
         names=names,
         hosts=hosts,
         dial=dial_by(reactor),
-        listen=lambda endpoint, factory: serverFromString(real, endpoint).listen(factory),
+        listen=lambda endpoint, factory: serverFromString(real, with_backlog(endpoint)).listen(factory),
         open_store=lambda folder, tell: _open_store(folder, tell, real, settings.retry.first_s),
         free=_free,
         in_thread=lambda read: deferToThreadPool(real, real.getThreadPool(), read),
