@@ -1,140 +1,180 @@
-"""Drives each relay with Postfix's smtp-source into one counting sink, in interleaved rounds.
+"""Drives each relay with Postfix's smtp-source and clients of its own into one counting sink, in interleaved rounds.
+
+    python -m bench --quick              a few minutes: fewer messages, one round, the fast peers
+    python -m bench                      everything; an hour, and some gigabytes of disk
+    python -m bench --write              … and puts the tables and the chart into docs/performance.md
 
 The machine's speed wanders, so only ratios within one run mean anything: every round runs every peer,
-and the table shows medians with their spread.
+and the table shows medians with their spread.  Messages are counted as distinct ones at the sink.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import socket
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-from bench.peers import PEERS, Missing, Peer, find, free_port, wait_for
-from bench.usage import usage
+from bench.names import serve as _names  # noqa: F401 - so that a missing dnspython is said at once
+from bench.peers import PEERS, Peer
+from bench.queued import Queued
+from bench.report import Measured, write
+from bench.roots import Missing
+from bench.syncs import syncs_per_message
+from bench.works import (
+    Result,
+    Sink,
+    Work,
+    idle_sessions,
+    latency,
+    one_message,
+    one_round,
+    source,
+)
+
+NAMES_ADDRESS, HOST_ADDRESS = "127.0.0.3", "127.0.0.2"
+"""Where the DNS of the benchmark answers, and the mail host of all its domains."""
+
+QUICK_PEERS = ("straight", "relay", "relay-2", "postfix")
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What smtp-source is told to do: sessions at once, messages, octets, connections kept or not."""
-
-    name: str
-    sessions: int
-    messages: int
-    octets: int = 4096
-    kept: bool = False
-    recipients: int = 1
-
-    def arguments(self, port: int) -> list[str]:
-        words = ["-s", str(self.sessions), "-m", str(self.messages), "-l", str(self.octets), "-r", str(self.recipients)]
-        return [*words, *(["-d"] if self.kept else []), f"127.0.0.1:{port}"]
-
-
-WORKS = [
-    Work("4 KiB, 20 sessions, one connection each", 20, 3000),
-    Work("4 KiB, 100 sessions, one connection each", 100, 3000),
-    Work("4 KiB, 20 sessions, kept", 20, 4000, kept=True),
-    Work("4 KiB, 100 sessions, kept", 100, 4000, kept=True),
-    Work("1 MiB, 10 sessions, kept", 10, 60, 1 << 20, kept=True),
-    Work("4 KiB to 1,000 recipients on one hop", 1, 5, recipients=1000),
-]
+def works(quick: bool) -> Sequence[Work]:
+    few = 4 if quick else 1
+    return [
+        Work("4 KiB, 20 sessions, one connection each", "messages/s", source(20, 8000 // few), "≥ 3×"),
+        Work("4 KiB, 100 sessions, one connection each", "messages/s", source(100, 8000 // few), "≥ 4×"),
+        Work("4 KiB, 20 sessions, kept", "messages/s", source(20, 12000 // few, kept=True), "≥ 5×"),
+        Work("4 KiB, 100 sessions, kept", "messages/s", source(100, 12000 // few, kept=True), "≥ 6×"),
+        Work("1 MiB, 10 sessions, kept", "MiB/s", source(10, 200 // few, 1 << 20, True), "≥ 1.5×"),
+        Work("one message to 10,000 on one hop", "recipients/s", one_message(on_one_hop), "≥ 3×"),
+        Work("one message to 10,000 in 1,000 domains", "recipients/s", one_message(in_domains), "≥ 3×"),
+        Work("50 messages/s: from final dot to final dot", "ms", latency(50, 30 / few), "< 10 ms, p99 < 50 ms"),
+        Work("5,000 idle sessions", "KiB each", idle_sessions(5000 // few), "< 12 KiB", everybody=False),
+    ]
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """messages_per_s from the first connection to the last arrival; complete: every one arrived, once."""
-
-    messages_per_s: float
-    cpu_ms: float
-    memory_octets: int
-    complete: bool
+def on_one_hop() -> Sequence[str]:
+    return [f"r{number}@hop.bench" for number in range(10_000)]
 
 
-class Sink:
-    """The counting sink in a process of its own."""
-
-    def __init__(self) -> None:
-        self.port = free_port()
-        self._process = subprocess.Popen([sys.executable, "-m", "bench.sink", str(self.port)])
-        wait_for(self.port)
-
-    def ask(self, command: str) -> dict[str, int]:
-        with socket.create_connection(("127.0.0.1", self.port)) as connection:
-            stream = connection.makefile("rwb")
-            stream.readline()
-            stream.write(command.encode() + b"\r\n")
-            stream.flush()
-            answer = stream.readline()[4:]
-            return dict(json.loads(answer)) if answer.startswith(b"{") else {}
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait()
+def in_domains() -> Sequence[str]:
+    return [f"r{number}@d{number % 1000}.bench" for number in range(10_000)]
 
 
-def run(peer: Peer, work: Work, sink: Sink, limit_s: float = 180.0) -> Result:
-    """One round of one peer."""
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=Path.cwd()) as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        peer.start(folder, sink.port)
+def by_mx(work: Work) -> bool:
+    return "domains" in work.name
+
+
+class Benchmark:
+    """One run: gathers what was measured, and says it as it goes."""
+
+    def __init__(self, names: Sequence[str], rounds: int) -> None:
+        self.measured = Measured()
+        self._peers = list(names)
+        self._rounds = rounds
+        self._sink = Sink()
+
+    def close(self) -> None:
+        self._sink.stop()
+
+    def do(self, work: Work) -> None:
+        print(f"\n{work.name}", flush=True)
+        mine = [name for name in self._peers if work.everybody or name.startswith("relay")]
+        if work.unit == "ms" or work.unit.startswith("recipients"):
+            mine = [name for name in mine if name != "straight"]
+        if by_mx(work):
+            with tempfile.TemporaryDirectory():
+                self._in_domains(work, [name for name in mine if name.startswith(("relay", "postfix"))])
+        else:
+            self._in_turn(work, mine, self._sink, "")
+        for line in self.measured.lines(work):
+            print(f"  {line}", flush=True)
+
+    def _in_domains(self, work: Work, mine: Sequence[str]) -> None:
         try:
-            time.sleep(0.5)
-            sink.ask("XRESET")
-            before = usage(peer.pids())
-            start = time.monotonic()
-            source = subprocess.Popen([find("smtp-source"), *work.arguments(peer.port)])
-            wanted, end = work.messages * work.recipients, start + limit_s
-            counts = sink.ask("XSTAT")
-            while counts["recipients"] < wanted and time.monotonic() < end:
-                time.sleep(0.02)
-                counts = sink.ask("XSTAT")
-            took = time.monotonic() - start
-            source.wait(30)
-            after = usage(peer.pids())
-            complete = counts["recipients"] == wanted and counts["distinct"] == work.messages
-            rate = counts["recipients"] / took
-            return Result(rate, (after.cpu_s - before.cpu_s) * 1000 / max(1, wanted), after.memory_octets, complete)
+            sink = Sink(25, HOST_ADDRESS)
+        except Missing as why:
+            self.measured.left_out[work.name] = f"port 25 of {HOST_ADDRESS}: {why}"
+            return
+        names = subprocess.Popen([sys.executable, "-m", "bench.names", NAMES_ADDRESS, "53", HOST_ADDRESS])
+        try:
+            self._in_turn(work, mine, sink, NAMES_ADDRESS)
         finally:
-            peer.stop()
+            names.terminate()
+            names.wait()
+            sink.stop()
+
+    def _in_turn(self, work: Work, mine: Sequence[str], sink: Sink, names: str) -> None:
+        for _ in range(self._rounds):
+            for name in list(mine):
+                if name in self.measured.left_out:
+                    continue
+                peer = PEERS[name]()
+                peer.by_mx = names
+                try:
+                    self.measured.add(work, peer.name, one_round(peer, work, sink))
+                except Missing as why:
+                    self.measured.left_out[name] = str(why)
+                    print(f"  {peer.name}: left out: {why}", flush=True)
+                except (OSError, subprocess.SubprocessError, ValueError) as why:
+                    self.measured.add(work, peer.name, Result(0.0, complete=False))
+                    print(f"  {peer.name}: failed: {why!r}", flush=True)
+
+    def count_syncs(self) -> None:
+        print("\nsyncs per message", flush=True)
+        for name in self._peers:
+            if name == "straight" or name in self.measured.left_out:
+                continue
+            peer: Peer = PEERS[name]()
+            try:
+                self.measured.syncs[peer.name] = syncs_per_message(peer, self._sink)
+            except (Missing, OSError) as why:
+                print(f"  {peer.name}: not counted: {why}")
+            else:
+                print(f"  {peer.name:28} {self.measured.syncs[peer.name]:6.2f}", flush=True)
+
+    def with_queues(self, sizes: Sequence[int], live: int) -> None:
+        with tempfile.TemporaryDirectory(prefix="bench-", dir=Path.cwd()) as folder:
+            for messages in sizes:
+                print(f"\n{messages:,} messages queued for a host that does not answer", flush=True)
+                queued = Queued(messages, Path(folder))
+                for _ in range(self._rounds):
+                    self.measured.queued.setdefault(messages, []).append(queued.measure(self._sink, live, print))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--peers", default=",".join(PEERS), help="which, separated by commas (default: all)")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--peers", help=f"which, separated by commas, of {','.join(PEERS)}")
+    parser.add_argument("--rounds", type=int)
     parser.add_argument("--work", type=int, action="append", help="number of a work, from 0 (default: all)")
+    parser.add_argument("--queued", help="sizes of queues, separated by commas; empty for none")
+    parser.add_argument("--no-syncs", action="store_true", help="count no system calls")
+    parser.add_argument("--write", action="store_true", help="put the result into docs/performance.md")
+    parser.add_argument("--json", type=Path, help="write what was measured to a file")
     options = parser.parse_args()
-    sink = Sink()
+    names = options.peers.split(",") if options.peers else QUICK_PEERS if options.quick else tuple(PEERS)
+    benchmark = Benchmark(names, options.rounds or (1 if options.quick else 3))
     try:
-        for number in options.work or range(len(WORKS)):
-            work = WORKS[number]
-            print(f"\n{work.name}")
-            results: dict[str, list[Result]] = {}
-            for _ in range(options.rounds):
-                for name in options.peers.split(","):
-                    peer = PEERS[name]()
-                    try:
-                        results.setdefault(peer.name, []).append(run(peer, work, sink))
-                    except Missing as why:
-                        print(f"  {peer.name}: left out: {why}")
-            for name, rounds in results.items():
-                rates = [result.messages_per_s for result in rounds]
-                print(
-                    f"  {name:28} {statistics.median(rates):8.0f}/s  ({min(rates):.0f}-{max(rates):.0f})"
-                    f"  CPU {statistics.median(r.cpu_ms for r in rounds):6.2f} ms"
-                    f"  memory {max(r.memory_octets for r in rounds) >> 20} MiB"
-                    f"{'' if all(r.complete for r in rounds) else '  NOT ALL ARRIVED ONCE'}"
-                )
+        all_works = works(options.quick)
+        for number in options.work if options.work is not None else range(len(all_works)):
+            benchmark.do(all_works[number])
+        if not options.no_syncs:
+            benchmark.count_syncs()
+        queued = "20000" if options.quick else "100000,1000000"
+        sizes = [int(size) for size in (queued if options.queued is None else options.queued).split(",") if size]
+        benchmark.with_queues(sizes, 3000 if options.quick else 12000)
     finally:
-        sink.stop()
+        benchmark.close()
+    if options.json:
+        options.json.write_text(json.dumps(benchmark.measured.as_data(), indent=1), encoding="utf-8")
+    if options.write:
+        write(benchmark.measured)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""A next hop that only counts, as fast as Python can: ``python -m bench.sink PORT``.
+"""A next hop that only counts, as fast as Python can: ``python -m bench.sink PORT [ADDRESS]``.
 
-It offers PIPELINING and 8BITMIME, takes everything, and remembers each Message-ID, so that
-what is missing or came twice is seen.  ``XSTAT`` answers with the counts as JSON, ``XRESET``
-forgets them.  One process, one epoll loop, one write for each read.
+It offers PIPELINING and 8BITMIME, takes everything, and remembers each Message-ID and when it came, so that
+what is missing or came twice is seen.  ``XSTAT`` answers with the counts as JSON, ``XTIMES`` with the times
+(of the clock that all processes share, time.monotonic), ``XRESET`` forgets.  One process, one epoll loop, one write
+for each read.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 import select
 import socket
 import sys
+import time
 
 _MESSAGE_ID = re.compile(rb"^message-id:[ \t]*(\S+)", re.IGNORECASE | re.MULTILINE)
 _EHLO = b"250-sink.bench\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE\r\n"
@@ -29,7 +31,7 @@ class Tally:
         self.messages = 0
         self.recipients = 0
         self.octets = 0
-        self.names: set[bytes] = set()
+        self.names: dict[bytes, float] = {}
 
     def json(self) -> bytes:
         counts = {
@@ -39,6 +41,9 @@ class Tally:
             "octets": self.octets,
         }
         return b"250 " + json.dumps(counts).encode() + b"\r\n"
+
+    def times(self) -> bytes:
+        return b"250 " + json.dumps({name.decode(): at for name, at in self.names.items()}).encode() + b"\r\n"
 
 
 class Connection:
@@ -89,6 +94,8 @@ class Connection:
             return b"354 Go\r\n"
         elif verb == b"XSTA":
             return self._tally.json()
+        elif verb == b"XTIM":
+            return self._tally.times()
         elif verb == b"XRES":
             self._tally.forget()
         return _OK
@@ -111,15 +118,15 @@ class Connection:
         tally.recipients += self._recipients  # counted when the content is here, not when it is promised
         self._recipients = 0
         tally.octets += self._seen + end + 2
-        tally.names.add(name[1] if name else b"?%d" % tally.messages)
+        tally.names.setdefault(name[1] if name else b"?%d" % tally.messages, time.monotonic())
         self._in_content = False
         return data[end + len(_END) :], True
 
 
-def serve(port: int) -> None:
+def serve(port: int, address: str = "127.0.0.1") -> None:
     """Runs until killed."""
     tally = Tally()
-    server = socket.create_server(("127.0.0.1", port), backlog=1024)
+    server = socket.create_server((address, port), backlog=1024)
     server.setblocking(False)
     poll = select.epoll()
     poll.register(server, select.EPOLLIN)
@@ -142,7 +149,7 @@ def serve(port: int) -> None:
                 data = connection.socket.recv(262_144)
                 reply = connection.receive(data) if data else None
                 if reply:
-                    connection.socket.send(reply)
+                    connection.socket.sendall(reply)
             except OSError:
                 reply = None
             if reply is None:
@@ -152,4 +159,4 @@ def serve(port: int) -> None:
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]))
+    serve(int(sys.argv[1]), *sys.argv[2:])

@@ -41,7 +41,7 @@ def usage(roots: list[int]) -> Usage:
         fields = _stat(pid)
         if fields:
             ticks += sum(int(field) for field in fields[11:15])  # utime, stime, cutime, cstime
-            octets += _pss(pid)
+            octets += 0 if pid in roots else _pss(pid)  # a root is our own reaper
     return Usage(ticks / _TICKS_PER_S, octets)
 
 

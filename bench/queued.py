@@ -1,0 +1,130 @@
+"""A relay with a long queue: how soon it works, what it needs, and what live traffic loses.
+
+Only ours: others keep a queue in folders of files, and no tool fills these.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.peers import Relay, free_port
+from bench.usage import usage
+from bench.works import Result, Sink, source
+
+DEAD = "dead.bench"
+
+
+def filled(cache: Path, messages: int, dead_port: int) -> Path:
+    """A spool with so many messages for a host that does not answer, kept for the next round."""
+    spool = cache / f"{messages}-{dead_port}"
+    if not (spool / "complete").exists():
+        shutil.rmtree(spool, ignore_errors=True)
+        fill(spool, messages, f"smtp:[127.0.0.1]:{dead_port}")
+        (spool / "complete").touch()
+    return spool
+
+
+def fill(spool: Path, messages: int, lane: str, due_in_s: float = 0.0) -> None:
+    command = [sys.executable, "-m", "bench.fill", str(spool), str(messages), lane, "4096", str(due_in_s)]
+    subprocess.run(command, check=True)
+
+
+class Queued:
+    """Rounds with and without a queue, in turn.
+
+    start_s    from the start of the process to the first delivery of something queued
+    list_s     until ``relay queue list`` shows its first row
+    """
+
+    def __init__(self, messages: int, folder: Path, workers: int = 1) -> None:
+        self.messages = messages
+        self._folder = folder
+        self._dead_port = free_port()
+        self._workers = workers
+
+    def measure(self, sink: Sink, live: int, say: Callable[[str], None]) -> dict[str, float]:
+        """One pair of rounds: live messages a second without the queue, and with it."""
+        load = source(20, live, kept=True)
+        without = self._round(sink, load, None, say)
+        spool = filled(self._folder, self.messages, self._dead_port)
+        found = self._round(sink, load, spool, say)
+        found["live_without"] = without["live"]
+        found["loses"] = 1 - found["live"] / without["live"]
+        return found
+
+    def _round(
+        self, sink: Sink, load: Callable[..., Result], spool: Path | None, say: Callable[[str], None]
+    ) -> dict[str, float]:
+        with tempfile.TemporaryDirectory(prefix="bench-", dir=self._folder) as name:
+            folder = Path(name)
+            found: dict[str, float] = {}
+            dead = f"  - to: {DEAD}\n    via: smtp://127.0.0.1:{self._dead_port}\n"
+            relay = Relay("relay", f"workers: {self._workers}\n", dead)
+            if spool is not None:
+                shutil.copytree(spool, folder / "spool")
+                (folder / "spool").chmod(0o700)
+                fill(folder / "spool", 20, f"smtp:[127.0.0.1]:{sink.port}")
+                os.sync()
+            sink.ask("XRESET")
+            begun = time.monotonic()
+            relay.start(folder, sink.port)
+            try:
+                if spool is not None:
+                    found["ready_s"] = time.monotonic() - begun
+                    while not sink.ask("XSTAT")["distinct"]:
+                        time.sleep(0.01)
+                    found["start_s"] = min(sink.ask("XTIMES").values()) - begun
+                time.sleep(3)  # the dead host is known by now
+                found["live"] = load(relay, sink).value
+                if spool is not None:
+                    found["list_s"] = first_row(folder)
+                    found["retry_live"] = self._while_retried(folder, relay, sink, load)
+                    found["memory_mib"] = usage(relay.pids()).memory_octets / (1 << 20)
+            finally:
+                relay.stop()
+            say(f"    {found}")
+            return found
+
+    def _while_retried(self, folder: Path, relay: Relay, sink: Sink, load: Callable[..., Result]) -> float:
+        """Live messages a second while an operator makes all of it due."""
+        command = [
+            Path(sys.executable).parent / "relay",
+            "queue",
+            "retry",
+            "--all",
+            "--yes",
+            "--spool",
+            folder / "spool",
+        ]
+        done: list[float] = []
+
+        def retry() -> None:
+            begun = time.monotonic()
+            subprocess.run(command, check=False, capture_output=True)
+            done.append(time.monotonic() - begun)
+
+        thread = threading.Thread(target=retry)
+        thread.start()
+        rate = load(relay, sink).value
+        thread.join()
+        return rate
+
+
+def first_row(folder: Path) -> float:
+    """Seconds from the command to its first row."""
+    command = [Path(sys.executable).parent / "relay", "queue", "list", "--json", "--spool", folder / "spool"]
+    begun = time.monotonic()
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        took = time.monotonic() - begun
+        process.kill()
+    return took
