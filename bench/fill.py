@@ -24,7 +24,9 @@ ORIGIN = Origin("127.0.0.1", "localhost", "client.bench", "ESMTP")
 AT_ONCE = 500
 
 
-async def fill(reactor: object, spool: Path, messages: int, lane: str, octets: int, due_in_s: float) -> None:
+async def fill(
+    reactor: object, spool: Path, messages: int, lane: str, domain: str, octets: int, due_in_s: float
+) -> None:
     store = SqliteStore(spool, clock=reactor, executors=threads(reactor))  # type: ignore[arg-type]
     now = time.time()
     for begin in range(0, messages, AT_ONCE):
@@ -33,7 +35,7 @@ async def fill(reactor: object, spool: Path, messages: int, lane: str, octets: i
             draft = store.begin()
             name = f"Message-ID: <{draft.id}@fill.bench>\r\nSubject: bench\r\n\r\n".encode()
             draft.write(name + (b"x" * 76 + b"\r\n") * (octets // 78))
-            recipient = Recipient(parse_mailbox(f"r{number}@{'live' if 'live' in lane else 'dead'}.bench"))
+            recipient = Recipient(parse_mailbox(f"r{number}@{domain}"))
             row = NewRecipient(recipient, lane, now + due_in_s)
             committed.append(draft.commit(ENVELOPE, ORIGIN, HEAD, (row,), now))
         await gatherResults(committed)
@@ -41,10 +43,14 @@ async def fill(reactor: object, spool: Path, messages: int, lane: str, octets: i
 
 
 def main() -> None:
-    spool, messages, lane, *more = sys.argv[1:]
+    spool, messages, lane, domain, *more = sys.argv[1:]
     octets, due_in_s = int(more[0]) if more else 4096, float(more[1]) if more[1:] else 0.0
     Path(spool).mkdir(mode=0o700, parents=True, exist_ok=True)
-    react(lambda reactor: Deferred.fromCoroutine(fill(reactor, Path(spool), int(messages), lane, octets, due_in_s)))
+    react(
+        lambda reactor: Deferred.fromCoroutine(
+            fill(reactor, Path(spool), int(messages), lane, domain, octets, due_in_s)
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The DNS of the benchmark: every domain below ``bench.`` has one mail host: ``python -m bench.names ADDRESS PORT HOST``.
+"""The DNS of the benchmark, where every domain below ``bench.`` has the same mail host.
 
-HOST is the address of the mail host of all of them.
+``python -m bench.names ADDRESS PORT HOST``; HOST is the address of that mail host.
 """
 
 from __future__ import annotations

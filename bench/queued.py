@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bench.peers import Relay, free_port
 from bench.usage import usage
-from bench.works import Result, Sink, source
+from bench.works import LIMIT_S, Result, Sink, source
 
 DEAD = "dead.bench"
 
@@ -27,14 +27,13 @@ def filled(cache: Path, messages: int, dead_port: int) -> Path:
     spool = cache / f"{messages}-{dead_port}"
     if not (spool / "complete").exists():
         shutil.rmtree(spool, ignore_errors=True)
-        fill(spool, messages, f"smtp:[127.0.0.1]:{dead_port}")
+        fill(spool, messages, f"smtp:[127.0.0.1]:{dead_port}", DEAD)
         (spool / "complete").touch()
     return spool
 
 
-def fill(spool: Path, messages: int, lane: str, due_in_s: float = 0.0) -> None:
-    command = [sys.executable, "-m", "bench.fill", str(spool), str(messages), lane, "4096", str(due_in_s)]
-    subprocess.run(command, check=True)
+def fill(spool: Path, messages: int, lane: str, domain: str) -> None:
+    subprocess.run([sys.executable, "-m", "bench.fill", str(spool), str(messages), lane, domain], check=True)
 
 
 class Queued:
@@ -71,7 +70,7 @@ class Queued:
             if spool is not None:
                 shutil.copytree(spool, folder / "spool")
                 (folder / "spool").chmod(0o700)
-                fill(folder / "spool", 20, f"smtp:[127.0.0.1]:{sink.port}")
+                fill(folder / "spool", 20, f"smtp:[127.0.0.1]:{sink.port}", "live.bench")
                 os.sync()
             sink.ask("XRESET")
             begun = time.monotonic()
@@ -79,7 +78,7 @@ class Queued:
             try:
                 if spool is not None:
                     found["ready_s"] = time.monotonic() - begun
-                    while not sink.ask("XSTAT")["distinct"]:
+                    while not sink.ask("XSTAT")["distinct"] and time.monotonic() < begun + LIMIT_S:
                         time.sleep(0.01)
                     found["start_s"] = min(sink.ask("XTIMES").values()) - begun
                 time.sleep(3)  # the dead host is known by now

@@ -72,9 +72,10 @@ class Root:
             (etc / file).write_text(Path("/etc", file).read_text("utf-8") + added, "utf-8")
         root, over = self.files / "root", folder / "root"
         lower = f"{root}/etc:/etc" if (root / "etc").is_dir() else "/etc"
+        overlay = "mount -t overlay overlay -o"
         script = (
-            f"mount -t overlay overlay -o lowerdir={root}/usr:/usr,upperdir={over}/usr-upper,workdir={over}/usr-work /usr"
-            f" && mount -t overlay overlay -o lowerdir={lower},upperdir={etc},workdir={over}/etc-work /etc"
+            f"{overlay} lowerdir={root}/usr:/usr,upperdir={over}/usr-upper,workdir={over}/usr-work /usr"
+            f" && {overlay} lowerdir={lower},upperdir={etc},workdir={over}/etc-work /etc"
             f" && mount --bind {over}/spool /var/spool && mount --bind {over}/lib /var/lib && mount -t tmpfs tmpfs /run"
             f" && exec {shlex.join(arguments)}"
         )
