@@ -2,6 +2,8 @@
 
 Each batch is one transaction and one sync, however many messages wait for it, and one wake-up of the
 reactor fires all their Deferreds.  The busier the relay, the larger the batches.
+
+When a queue that was long has become short, and nobody waits, the file becomes short too (``Writer.compact``).
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from relay.queue.writer import Job, Performed, Writer
 
 BATCH_JOBS: Final = 1000
 BATCH_OCTETS: Final = 8 * 1024 * 1024
+COMPACT_FROM_OCTETS: Final = 64 * 1024 * 1024
+COMPACT_BELOW_OCTETS: Final = 4 * 1024 * 1024  # what is there is copied, some tens of milliseconds
 
 
 class Committer:
@@ -28,11 +32,14 @@ class Committer:
 
     tally    the queue in numbers, as of the last batch
     is_full  the disk had no room for new mail; stays until ``restore`` of the reserve succeeds
+    added    how many jobs there were so far
     """
 
     def __init__(self, writer: Writer, executor: Executor, bodies: Bodies, tell: Tell, tally: Tally) -> None:
         self.tally = tally
         self.is_full = False
+        self.added = 0
+        self._most_octets = tally.octets
         self._writer = writer
         self._executor = executor
         self._bodies = bodies
@@ -46,6 +53,7 @@ class Committer:
         if self._closed is not None:
             return fail(StoreUnavailable("the store is closed"))
         fired: Deferred[Any] = Deferred()
+        self.added += 1
         self._waiting.append((job, fired))
         if not self._busy:
             self._begin()
@@ -82,6 +90,7 @@ class Committer:
             self._begin()  # first of all: the disk works while the reactor does
         if done.tally is not None:
             self.tally = done.tally
+            self._compact_if_short(done.tally.octets)
         if done.gone:
             self._bodies.remove(done.gone)
         for step, fields in done.steps:
@@ -93,6 +102,18 @@ class Committer:
             else:
                 fired.callback(outcome)
 
+    def _compact_if_short(self, octets: int) -> None:
+        if octets > self._most_octets:
+            self._most_octets = octets
+        elif octets < COMPACT_BELOW_OCTETS and self._most_octets >= COMPACT_FROM_OCTETS and not self._busy:
+            self._most_octets = 0
+            self._executor.submit(self._compact)
+
+    def _compact(self) -> Done:
+        """In the storage thread."""
+        self._writer.compact(COMPACT_FROM_OCTETS)
+        return _nothing_to_tell
+
     def _close(self) -> Done:
         """In the storage thread."""
         self._writer.close()
@@ -101,3 +122,7 @@ class Committer:
     def _is_closed(self) -> None:
         assert self._closed is not None
         self._closed.callback(None)
+
+
+def _nothing_to_tell() -> None:
+    """The file is shorter, or it is not."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from twisted.internet.interfaces import IReactorTime
 
 from relay.message.step import Tell
-from relay.queue import schema
+from relay.queue import committer, schema
 from relay.queue.aside import SetAside
 from relay.queue.batch import Tally
 from relay.queue.bodies import DRAFT, Bodies
@@ -75,6 +75,8 @@ class Opening:
             self._reclaim()
             self._sweep(tally.ids_below)
             self._look_for_bodies()
+            if tally.octets < committer.COMPACT_BELOW_OCTETS:
+                self._writer.compact(committer.COMPACT_FROM_OCTETS)
         except schema.DatabaseError as error:
             raise StoreUnavailable(f"the queue's database {self._spool.database} cannot be opened: {error}") from error
         return self._writer.tally()

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from relay.message.envelope import Envelope, Message, Origin
@@ -60,7 +61,9 @@ from relay.queue.writer import Reserve, Task, Writer
 RESERVE_OCTETS: Final = 16 * 1024 * 1024
 RECLAIM_S: Final = 60.0
 LOOK_FOR_ROOM_EVERY_S: Final = 5.0
-STEP_RECIPIENTS: Final = 1000  # of an operator's change: some milliseconds
+STEP_RECIPIENTS: Final = 500  # of an operator's change: some milliseconds
+BREATH: Final = 3.0  # so much longer than a step is the wait after it, when there is other work
+LONGEST_BREATH_S: Final = 0.2
 
 Reported = Sequence[tuple[Message, tuple[QueuedRecipient, ...]]]
 
@@ -315,14 +318,22 @@ class SqliteStore:
             changed = 0
             key = FIRST_KEY
             while True:
+                begun, jobs = self._clock.seconds(), self.committer.added
                 keys = await self._read(partial(self._listing.keys, selection, states, key, STEP_RECIPIENTS))
                 if keys:
                     changed += await self.committer.add(Task(make(keys)))
                 if len(keys) < STEP_RECIPIENTS:
                     return changed
                 key = keys[-1]
+                if self.committer.added > jobs + 1:
+                    await self._breathe(self._clock.seconds() - begun)
 
         return Deferred.fromCoroutine(steps())
+
+    async def _breathe(self, step_s: float) -> None:
+        """Mail comes and goes meanwhile: it gets most of the time."""
+        if step_s > 0:
+            await deferLater(self._clock, min(BREATH * step_s, LONGEST_BREATH_S), _nothing)
 
     def counts(self) -> Counts:
         tally = self.committer.tally
@@ -431,3 +442,7 @@ async def _written(body: BodyDraft, content: bytes) -> None:
     if room is not None:
         await room
     await body.finish()
+
+
+def _nothing() -> None:
+    """What is done after a breath."""

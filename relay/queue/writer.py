@@ -163,6 +163,20 @@ class Writer:
             with contextlib.suppress(apsw.Error):
                 db.close()
 
+    def compact(self, from_octets: int) -> None:
+        """Gives the disk back what is empty in the file, if that is much; costs what copying the rest costs.
+
+        Not by ``auto_vacuum``, which would keep books of every page with every message.  When it fails, or a reader
+        is in the way, there is a next time.
+        """
+        if self._db is None:
+            return
+        with contextlib.suppress(apsw.Error):
+            empty = schema.pragma(self._db, "freelist_count") * schema.pragma(self._db, "page_size")
+            if empty >= from_octets:
+                self._db.execute("VACUUM").fetchall()
+                schema.pragma(self._db, "wal_checkpoint(TRUNCATE)")
+
     def _must_be_open(self) -> None:
         if self._db is None:
             if self._clock.seconds() < self._opened_at + REOPEN_AFTER_S:
