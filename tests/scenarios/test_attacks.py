@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import resource
 import socket
 import subprocess
@@ -421,3 +422,17 @@ def raise_descriptors(needed: int) -> None:
         if hard < needed:
             pytest.skip(f"only {hard} descriptors are allowed here")
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def test_every_test_that_the_attack_list_names_is_there() -> None:
+    """docs/attacks.md has a row for each class of attack."""
+    root = Path(__file__).parents[2]
+    page = (root / "docs/attacks.md").read_text(encoding="utf-8")
+    assert [int(number) for number in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)] == list(range(1, 25))
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page)
+    assert len(named) > 80
+    for path, name in named:
+        source = (root / path).read_text(encoding="utf-8")
+        assert re.search(rf"^ *(def {name}\(|async def {name}\(|class {name}\b|{name} = )", source, re.MULTILINE), (
+            f"{path}::{name}"
+        )
