@@ -29,11 +29,13 @@ class Peer(Protocol):
     name   as the table shows it
     pids   its top processes, whose families' CPU and memory count
     by_mx  the address of a DNS server, when mail goes by MX and not to the sink's port; set before the start
+    part   so much of each work is enough to know its rate
     """
 
     name: str
     port: int
     by_mx: str
+    part: float
 
     def start(self, folder: Path, sink_port: int) -> None: ...
     def stop(self) -> None: ...
@@ -70,6 +72,7 @@ class Relay:
         """routes  rules that come before the one for everything, as YAML"""
         self.name = name
         self.by_mx = ""
+        self.part = 1.0
         self._extra = extra
         self._routes = routes
         self.port = 0
@@ -134,6 +137,7 @@ class Postfix:
     def __init__(self, name: str = "Postfix", extra: str = "") -> None:
         self.name = name
         self.by_mx = ""
+        self.part = 0.5
         self._extra = extra
         self.port = 0
         self._folder = Path()
@@ -229,6 +233,7 @@ class Straight:
 
     def __init__(self) -> None:
         self.by_mx = ""
+        self.part = 1.0
         self.port = 0
 
     def start(self, folder: Path, sink_port: int) -> None:
@@ -247,6 +252,7 @@ class Exim:
 
     def __init__(self) -> None:
         self.by_mx = ""
+        self.part = 0.02
         self.port = 0
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -291,6 +297,7 @@ class OpenSmtpd:
 
     def __init__(self) -> None:
         self.by_mx = ""
+        self.part = 0.02
         self.port = 0
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -76,6 +76,9 @@ def source(sessions: int, messages: int, octets: int = 4096, kept: bool = False)
     """Work for smtp-source.  The rate counts from its start to the last arrival, of distinct messages."""
 
     def run(peer: Peer, sink: Sink) -> Result:
+        return _from_source(peer, sink, max(2 * sessions, int(messages * peer.part)))
+
+    def _from_source(peer: Peer, sink: Sink, messages: int) -> Result:
         words = ["-s", str(sessions), "-m", str(messages), "-l", str(octets), *(["-d"] if kept else [])]
         sink.ask("XRESET")
         before = usage(peer.pids())
