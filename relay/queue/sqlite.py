@@ -61,6 +61,7 @@ from relay.queue.writer import Reserve, Task, Writer
 RESERVE_OCTETS: Final = 16 * 1024 * 1024
 RECLAIM_S: Final = 60.0
 LOOK_FOR_ROOM_EVERY_S: Final = 5.0
+UNREAD_AFTER_S: Final = 10.0  # until what was leased and could not be read is due again
 STEP_RECIPIENTS: Final = 500  # of an operator's change: some milliseconds
 BREATH: Final = 3.0  # so much longer than a step is the wait after it, when there is other work
 LONGEST_BREATH_S: Final = 0.2
@@ -179,7 +180,18 @@ class SqliteStore:
     def lease(
         self, now: float, until: float, limit: int, resting: frozenset[str] = frozenset(), lane: str | None = None
     ) -> Deferred[Sequence[Leased]]:
-        return self.committer.add(Task(Lease(now, until, limit, resting, lane))).addCallback(self._read_taken)
+        def read(taken: Sequence[Taken]) -> Deferred[Sequence[Leased]] | Sequence[Leased]:
+            found = self._read_taken(taken)
+            return found.addErrback(self._give_back, taken) if isinstance(found, Deferred) else found
+
+        return self.committer.add(Task(Lease(now, until, limit, resting, lane))).addCallback(read)
+
+    def _give_back(self, failure: Failure, taken: Sequence[Taken]) -> Failure:
+        """What could not be read does not wait until its lease has run out."""
+        due_at = self._clock.seconds() + UNREAD_AFTER_S
+        for one in taken:
+            self.committer.add(Task(GiveBack(one.message, one.numbers, due_at))).addErrback(lambda _: None)
+        return failure
 
     def _read_taken(self, taken: Sequence[Taken]) -> Deferred[Sequence[Leased]] | Sequence[Leased]:
         if not taken:

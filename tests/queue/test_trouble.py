@@ -235,3 +235,23 @@ def test_a_report_that_cannot_be_written_leaves_what_it_reports(store: SqliteSto
     disk.full = False
     assert [row.message_id for row in all_of(store.list(EVERYTHING))] == [message.id]
     assert store.counts().recipients[State.WAITING] == 1
+
+
+def test_what_was_leased_and_cannot_be_read_is_due_again_soon(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found without descriptors: it waited until its lease had run out, a quarter of an hour.  No attempt counts."""
+    message = queue(store)
+    other = queue(store, content=b"x" * 100_000)
+
+    def fails(taken: object) -> object:
+        raise StoreUnavailable("unable to open database file")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store._listing, "_taken", fails)
+        with pytest.raises(StoreUnavailable):
+            lease(store)
+    assert not lease(store, NOW + 5)
+    again = lease(store, NOW + 11)
+    assert [leased.message.id for leased in again] == [message.id, other.id]
+    assert [leased.recipients[0].attempts for leased in again] == [1, 1]
