@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from tests.scenarios.peers import Relay, free_port, greets, needs_root, program, start_relay, wait_until
-from tests.scenarios.promise import CONFIG, Load, check_promise, fates, queued
+from tests.scenarios.promise import CONFIG, Load, check_promise, fates
 
 pytestmark = [pytest.mark.endtoend, pytest.mark.slow]
 
@@ -234,7 +234,7 @@ def _processor_time_s(pid: int) -> float:
     ],
 )
 def test_calls_that_fail_for_a_while_lose_nothing(tmp_path: Path, calls: str, error: str) -> None:
-    """Each third call of a kind fails in each thread, then none: what was refused was 4yz, what was promised is kept."""
+    """Each third call of a kind fails in each thread, then none: refusals were 4yz, and what was promised is kept."""
     assert hasattr(errno, error)
     port = free_port()
     with ExitStack() as stack:
