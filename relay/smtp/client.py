@@ -511,9 +511,9 @@ class ClientSession:
     def _close(self, step: Step | None, reply: Reply | None, why: str = "") -> None:
         """Ends the session.  Whoever is still undecided is so without a reply."""
         self.over = True
-        # What ends before anybody heard that it is open never was: who opens connections must hear of a failure, or he
-        # would open the next one at once, without end.
-        self._events = deque(event for event in self._events if not isinstance(event, Opened))
+        # What a server said and took back in one breath was never said: who heard that the session is open would open
+        # the next one at once, without end, and who sends the content would take its own failure for the reason.
+        self._events = deque(event for event in self._events if isinstance(event, TransactionEnded))
         for transaction in (self._current, self._following):
             if transaction is not None:
                 transaction.decide(Answer(self._reached(transaction), None, why or str(reply)))

@@ -330,3 +330,14 @@ def test_outcomes_stay_with_their_recipients_over_several_rounds() -> None:
     second = NextHop(recipients={"r1@example.net": "550 5.1.1 no"})
     outcomes = WayOut(first, second).send(message(), *many(3))
     assert shown(outcomes) == ["Delivered 250 2.0.0", "Failed 550 5.1.1", "Delivered 250 2.0.0"]
+
+
+@pytest.mark.parametrize(
+    ("behind", "outcome"),
+    [("550 5.7.1 no", "Failed 550 5.7.1"), ("421 4.3.2 bye", "Deferred 421 4.3.2"), ("garbage", "Deferred 451 4.4.2")],
+)
+def test_a_host_that_thinks_better_of_it_is_believed(behind: str, outcome: str) -> None:
+    """354 and a refusal in one segment: it was told as a content of ours that cannot be read, and tried for days."""
+    way_out = WayOut(NextHop(replies={"DATA": f"354 go\n{behind}"}))
+    assert shown(way_out.send(message(), "bob@example.net")) == [outcome]
+    assert not [step for step, _ in way_out.told if step == "trouble"]

@@ -91,6 +91,18 @@ def test_a_session_that_ends_with_the_reply_that_opens_it_was_never_open(behind:
     assert session.next_event() is None
 
 
+@pytest.mark.parametrize(
+    ("behind", "answer"),
+    [("250 ok", "CONTENT -"), ("garbage", "CONTENT -"), ("421 bye", "CONTENT 421"), ("552 full", "CONTENT 552")],
+)
+def test_what_comes_right_behind_354_decides(behind: str, answer: str) -> None:
+    """Found by fuzzing: nobody is asked for the content of a session that is over."""
+    hop = NextHop(replies={"DATA": f"354 go\n{behind}"})
+    talk = Conversation(hop, [transaction()]).run()
+    assert talk.answers() == [answer]
+    assert not any(isinstance(event, ContentWanted) for event in talk.events)
+
+
 # -- the envelope's wishes -------------------------------------------------------------------
 
 WISHES = Envelope(parse_mailbox("ann@example.org"), Body.EIGHTBIT, True, Ret.HDRS, "a+b=c d")
