@@ -22,7 +22,7 @@ from twisted.web.client import Agent, BrowserLikePolicyForHTTPS
 from relay.message.step import Tell
 from relay.operate import rules
 from relay.operate.config import Config
-from relay.operate.settings import Listen, Tokens
+from relay.operate.settings.receiving import Listen, Tokens
 from relay.operate.shards import root_of
 from relay.operate.surroundings import Surroundings
 from relay.operate.users.dovecot import DovecotUsers

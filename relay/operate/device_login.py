@@ -14,7 +14,7 @@ from relay.deliver.keyring import NoCredentials
 from relay.deliver.oauth import FORM, client_of, members, refusal
 from relay.operate import rules
 from relay.operate.cli.speech import EX_CONFIG, EX_UNAVAILABLE, Stop
-from relay.operate.settings import Route
+from relay.operate.settings.delivering import Route
 from relay.route.credentials import OAuth
 
 TIMEOUT_S = 30.0

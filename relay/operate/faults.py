@@ -12,7 +12,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from relay.operate.places import Fault, Path, Place, Reading, dotted
-from relay.operate.settings import LATER, Section, Settings
+from relay.operate.settings import LATER, Settings
+from relay.operate.settings.section import Section
 from relay.operate.values import shown
 
 _BOUNDS = {"greater_than_equal": "at least", "less_than_equal": "at most"}

@@ -16,12 +16,13 @@ from pydantic_core import PydanticUndefined
 
 from relay.operate.faults import section_within
 from relay.operate.kinds import Form
-from relay.operate.settings import LATER, Section, Settings
+from relay.operate.settings import LATER, Settings
+from relay.operate.settings.section import Section
 
 INTRODUCTION = """\
 # Configuration
 
-*This page is written by `python -m relay.operate.reference` from relay/operate/settings.py; change it there.*
+*This page is written by `python -m relay.operate.reference` from relay/operate/settings/; change it there.*
 
 relay reads one YAML file, named by `--config`. Every key has a default, and so has the file as a whole: without
 one, relay listens on 127.0.0.1:2525, keeps its queue in `./spool`, relays for this machine only, and delivers by MX.

@@ -11,7 +11,8 @@ from relay.deliver.settings import DeliverySettings
 from relay.message.address import domain_key
 from relay.operate.config import Config
 from relay.operate.interfaces import own_addresses
-from relay.operate.settings import Listen, Route
+from relay.operate.settings.delivering import Route
+from relay.operate.settings.receiving import Listen
 from relay.policy.attempts import AttemptLimits
 from relay.policy.content import ContentLimits
 from relay.policy.directory import parse_entry

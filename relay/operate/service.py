@@ -27,13 +27,14 @@ from relay.message.envelope import Composed, Origin
 from relay.operate import privileges, rules, systemd
 from relay.operate.admission import Admission
 from relay.operate.adoption import Adoption
-from relay.operate.commands import Commands
+from relay.operate.answers.queue import QueueAnswers
+from relay.operate.answers.status import StatusAnswers
 from relay.operate.config import Config, ConfigFaults
 from relay.operate.control import listen_for_control
 from relay.operate.disk import Disk
 from relay.operate.neighbours import Neighbours
 from relay.operate.outward import Outward
-from relay.operate.settings import Listen
+from relay.operate.settings.receiving import Listen
 from relay.operate.sockets import why_not
 from relay.operate.steps import StepLog
 from relay.operate.surroundings import Surroundings
@@ -232,8 +233,12 @@ class RelayService(Service):
     def _control(self, folder: Path, store: Store, runner: Runner, steps: Mapping[str, int]) -> IListeningPort:
         """Opens the control socket of a shard."""
         clock = self._around.reactor
-        commands = Commands(store, runner, clock, self.tell, self.config.hostname, steps, clock.seconds())
-        return listen_for_control(cast(Any, clock), folder, commands.by_name())
+        answers = (
+            QueueAnswers(store, runner, clock, self.tell),
+            StatusAnswers(store, runner, clock, self.config.hostname, steps, clock.seconds()),
+        )
+        commands = {name: command for one in answers for name, command in one.by_name().items()}
+        return listen_for_control(cast(Any, clock), folder, commands)
 
     def _adopted_control(self, folder: Path, store: Store, runner: Runner) -> IListeningPort | None:
         try:

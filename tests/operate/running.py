@@ -13,7 +13,8 @@ from twisted.internet.epollreactor import EPollReactor
 
 from relay.message.address import parse_mailbox
 from relay.message.envelope import Body, Envelope, Message, Notify, Origin, Recipient, Ret
-from relay.operate.commands import Commands
+from relay.operate.answers.queue import QueueAnswers
+from relay.operate.answers.status import StatusAnswers
 from relay.operate.control import listen_for_control
 from relay.queue.store import NewRecipient, State
 from relay.schedule.runner import DestinationStatus
@@ -119,16 +120,15 @@ def running_relay(spool: Path) -> Iterator[Running]:
     store, runner = MemoryStore(reactor), FakeRunner()
     told: list[tuple[str, dict[str, object]]] = []
     counts = {"accepted": 3, "delivered": 2, "deferred": 0}
-    commands = Commands(
-        store,
-        runner,
-        reactor,
-        lambda step, /, **fields: told.append((step, fields)),
-        "relay.test",
-        counts,
-        reactor.seconds(),
-    )
-    listen_for_control(reactor, spool, commands.by_name())
+
+    def tell(step: str, /, **fields: object) -> None:
+        told.append((step, fields))
+
+    commands = {
+        **QueueAnswers(store, runner, reactor, tell).by_name(),
+        **StatusAnswers(store, runner, reactor, "relay.test", counts, reactor.seconds()).by_name(),
+    }
+    listen_for_control(reactor, spool, commands)
     thread = threading.Thread(target=reactor.run, kwargs={"installSignalHandlers": False}, daemon=True)
     thread.start()
     try:

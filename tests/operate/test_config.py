@@ -15,7 +15,8 @@ from relay.operate.config import Config, ConfigFaults, load
 from relay.operate.faults import every_key
 from relay.operate.places import dotted
 from relay.operate.rules import login_of, route_table, security_of
-from relay.operate.settings import LATER, Accept, Settings, Tell
+from relay.operate.settings import LATER, Settings
+from relay.operate.settings.receiving import Accept, Tell
 from relay.policy.policy import Whom
 from relay.route.via import Discard, Hop, HopList
 from relay.smtp.data import BareLineEnds

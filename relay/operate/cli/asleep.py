@@ -23,7 +23,7 @@ def has_queue(spool: Path) -> bool:
 
 def rows_of(spool: Path, fields: Mapping[str, object]) -> Iterator[dict[str, Any]]:
     """What ``queue.list`` would answer, read in portions.  Raises Refusal."""
-    from relay.operate.commands import row_of, selection_of
+    from relay.operate.answers.queue import row_of, selection_of
     from relay.operate.control import Request
     from relay.queue import listing
     from relay.queue.spool import DATABASE

@@ -12,7 +12,7 @@ from relay.operate.cli.reach import chosen_config, config_option
 from relay.operate.cli.speech import EX_CONFIG, EX_NOPERM, Stop, say
 
 if TYPE_CHECKING:
-    from relay.operate.settings import Route
+    from relay.operate.settings.delivering import Route
 
 
 @click.group()

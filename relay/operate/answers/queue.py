@@ -1,13 +1,12 @@
-"""What the control socket can be asked: the queue, the destinations, the state of the relay.
+"""What the control socket can be asked of the queue: what is in it, and changes to it.
 
-Rows use the field names of the log (relay.message.step), times are seconds since the epoch.  The rule that must
-not be broken: nothing is done to the whole queue unless ``all`` says so; no condition at all is a mistake.
+The rule that must not be broken: nothing is done to the whole queue unless ``all`` says so; no condition at all is a
+mistake.
 """
 
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,35 +14,14 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from relay import __version__
 from relay.message.envelope import Message, Notify
 from relay.message.step import Tell
 from relay.operate.control import BadRequest, Command, Request, Row
 from relay.queue.store import QueuedRecipient, QueueRow, Selection, State, Store
 
-DESTINATIONS_SHOWN = 200
 HEADER_SHOWN_OCTETS = 64 * 1024
 
 HELD_BY_OPERATOR = "held by the operator"
-
-
-class Destination(Protocol):
-    """What the scheduler tells of a destination; relay.schedule.runner.DestinationStatus."""
-
-    @property
-    def lane(self) -> str: ...
-    @property
-    def window(self) -> int: ...
-    @property
-    def in_flight(self) -> int: ...
-    @property
-    def waiting(self) -> int: ...
-    @property
-    def resting_until(self) -> float | None: ...
-    @property
-    def failures(self) -> int: ...
-    @property
-    def last_error(self) -> str: ...
 
 
 class Scheduler(Protocol):
@@ -51,28 +29,20 @@ class Scheduler(Protocol):
 
     def wake(self) -> None: ...
     def flush(self, lane: str | None = None) -> None: ...
-    def destinations(self) -> Sequence[Destination]: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Commands:
-    """The commands, with whom they are about.
-
-    counts      step -> how often it was made since the start
-    """
+class QueueAnswers:
+    """Answers questions about one shard's queue."""
 
     store: Store
     runner: Scheduler
     clock: IReactorTime
     tell: Tell
-    hostname: str
-    counts: Mapping[str, int]
-    started_at: float
 
     def by_name(self) -> Mapping[str, Command]:
         """For the control socket."""
         return {
-            "status": self.status,
             "queue.list": self.list,
             "queue.show": self.show,
             "queue.content": self.content,
@@ -81,29 +51,6 @@ class Commands:
             "queue.release": self.release,
             "queue.retry": self.retry,
             "queue.remove": self.remove,
-        }
-
-    async def status(self, request: Request) -> AsyncGenerator[Row, None]:
-        """One row: the relay, its queue in numbers, and the destinations that have most to do."""
-        request.no_more()
-        lanes = await self.store.lanes(DESTINATIONS_SHOWN)
-        counts = self.store.counts()
-        now = self.clock.seconds()
-        yield {
-            "version": __version__,
-            "hostname": self.hostname,
-            "pid": os.getpid(),
-            "started_at": self.started_at,
-            "uptime_s": round(now - self.started_at, 3),
-            "queue": {
-                "messages": counts.messages,
-                "octets": counts.octets,
-                "recipients": {state.value: counts.recipients.get(state, 0) for state in State},
-                "oldest_at": counts.oldest_at,
-                "set_aside": counts.set_aside,
-            },
-            "destinations": _destinations(self.runner.destinations(), lanes),
-            "steps": dict(self.counts),
         }
 
     async def list(self, request: Request) -> AsyncGenerator[Row, None]:
@@ -252,26 +199,6 @@ def _recipient_of(row: QueuedRecipient) -> Row:
         "notify": [flag.name for flag in Notify if flag & notify] if notify is not None else None,
         "warned": row.warned,
     }
-
-
-def _destinations(active: Sequence[Destination], lanes: Mapping[str, int]) -> Sequence[Row]:
-    """Destinations at work or with mail that waits; those with most first."""
-    waiting = dict(lanes)
-    rows: list[Row] = [
-        {
-            "destination": one.lane,
-            "waiting": max(waiting.pop(one.lane, 0), one.waiting),
-            "in_flight": one.in_flight,
-            "window": one.window,
-            "resting_until": one.resting_until,
-            "failures": one.failures,
-            "error": one.last_error,
-        }
-        for one in active
-    ]
-    rows += [{"destination": lane, "waiting": count, "in_flight": 0} for lane, count in waiting.items()]
-    rows.sort(key=lambda row: (-int(str(row["waiting"])), str(row["destination"])))
-    return rows[:DESTINATIONS_SHOWN]
 
 
 def _piece(data: bytes) -> Row:

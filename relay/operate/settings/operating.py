@@ -1,0 +1,47 @@
+"""Running it: how long is waited, what is written down."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from relay.operate import kinds
+from relay.operate.settings.section import Section
+
+
+class Timeouts(Section):
+    """How long is waited for a peer, and for ourselves.
+
+    What a next hop may take for each of its replies is the law's (RFC 5321 §4.5.3.2) and cannot be set.
+    """
+
+    command_s: kinds.Duration = Field(default=300.0, alias="command", description="A client's next command.")
+    content_s: kinds.Duration = Field(
+        default=180.0, alias="content", description="The next piece of a client's content."
+    )
+    transaction_s: kinds.Duration = Field(
+        default=1800.0,
+        alias="transaction",
+        description="A client's whole message; a large one gets a second more for every 500 octets that came.",
+    )
+    connect_s: kinds.Duration = Field(
+        default=30.0, alias="connect", description="A connection to one address of a next hop."
+    )
+    shutdown_s: kinds.Duration = Field(
+        default=30.0, alias="shutdown", description="What is in flight when the relay is told to stop."
+    )
+
+
+class Log(Section):
+    """One line for each step of a message's way."""
+
+    format: Literal["text", "json"] = Field(default="text", description="`text` for people, `json` for programs.")
+    file: kinds.LogPath | None = Field(
+        default=None,
+        description="The file to append to; opened again on SIGHUP, for logrotate. None: standard error.",
+        examples=["/var/log/relay.log"],
+    )
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least of what is written. `debug` adds each connection."
+    )
