@@ -35,6 +35,7 @@ PURE = (
     "schedule/retry.py",
     "schedule/window.py",
     "schedule/plan.py",
+    "schedule/forecast.py",
     "route/table.py",
     "route/mx.py",
     "route/names.py",

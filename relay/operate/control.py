@@ -11,6 +11,7 @@ fast as the asker reads; and an asker that does not read stops nobody else.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
 
@@ -56,6 +57,15 @@ class Request:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise BadRequest(f"{name} must be a list of texts")
         return tuple(value)
+
+    def number(self, name: str, least: float = 0.0, most: float = math.inf) -> float | None:
+        """A number, or None when it is not given."""
+        value = self._fields.pop(name, None)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+            raise BadRequest(f"{name} must be a number")
+        if value is not None and not least <= value <= most:
+            raise BadRequest(f"{name} must be from {least:g} to {most:g}")
+        return value
 
     def flag(self, name: str) -> bool:
         """True or false; false when it is not given."""

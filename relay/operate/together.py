@@ -13,6 +13,7 @@ from typing import Any
 
 from relay.operate.asking import CannotAsk, Control, NotRunning, Refusal
 from relay.operate.shards import folder_of, number_of, shards_in
+from relay.schedule.forecast import BOUNCES_SHOWN
 
 Row = dict[str, Any]
 
@@ -65,6 +66,8 @@ class Together:
             return next(self._of_one_message(do, fields))
         if do == "status":
             return status_of([(shard, control.ask_one(do, **fields)) for shard, control in self._controls])
+        if do == "forecast":
+            return forecast_of([control.ask_one(do, **fields) for _, control in self._controls])
         for folder in self.silent:
             raise CannotAsk(f"worker {number_of(folder)} does not answer just now; nothing was changed, try again soon")
         return {"changed": sum(control.ask_one(do, **fields)["changed"] for _, control in self._controls)}
@@ -112,6 +115,44 @@ def status_of(answers: Sequence[tuple[int, Row]]) -> Row:
         "steps": _sums(row["steps"] for row in rows),
         "workers": workers,
     }
+
+
+def forecast_of(rows: Sequence[Row]) -> Row:
+    """One forecast of those of the shards, which were asked with the same ``now``."""
+    first = rows[0]
+    if len(rows) == 1:
+        return first
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        for one in row["destinations"]:
+            found.setdefault(one["destination"], []).append(one)
+    destinations = [_course_of(ones) for ones in found.values()]
+    return {
+        "from_at": first["from_at"],
+        "every_s": first["every_s"],
+        "events": {event: _added([row["events"][event] for row in rows]) for event in first["events"]},
+        "messages": _added([row["messages"] for row in rows]),
+        "octets": _added([row["octets"] for row in rows]),
+        "destinations": sorted(destinations, key=lambda one: (-one["recipients"], one["destination"])),
+        "bounces": sorted((one for row in rows for one in row["bounces"]), key=lambda one: one["at"])[:BOUNCES_SHOWN],
+    }
+
+
+def _course_of(rows: Sequence[Row]) -> Row:
+    stands = "down" if any(row["stands"] == "down" for row in rows) else rows[0]["stands"]
+    numbers = [{name: value for name, value in row.items() if isinstance(value, int)} for row in rows]
+    return {
+        "destination": rows[0]["destination"],
+        "stands": stands,
+        **_sums(numbers),
+        "next_at": _of_those_known(min, (row["next_at"] for row in rows)),
+        "first_bounce_at": _of_those_known(min, (row["first_bounce_at"] for row in rows)),
+        "last_bounce_at": _of_those_known(max, (row["last_bounce_at"] for row in rows)),
+    }
+
+
+def _added(lists: Sequence[Sequence[int]]) -> list[int]:
+    return [sum(column) for column in zip(*lists, strict=True)]
 
 
 def destinations_of(lists: Iterable[Sequence[Row]]) -> Sequence[Row]:

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 import apsw
 
 from relay.message.address import Address, domain_key
-from relay.message.envelope import Message
+from relay.message.envelope import Message, Notify
 from relay.queue.ids import to_number, to_text
 from relay.queue.leasing import Taken
 from relay.queue.rows import CODES, STATES, dumps, message_of, recipient_of
@@ -62,8 +62,10 @@ SELECT json_group_array(json_array(lane, waiting)) FROM (
 _ROWS: Final = """
 SELECT CAST(json_group_array(json_array(message, number, CAST(sender AS TEXT), CAST(local AS TEXT),
                                         CAST(domain AS TEXT), state, CAST(lane AS TEXT), accepted_at,
-                                        due_at, attempts, size, CAST(note AS TEXT))) AS BLOB) FROM (
-    SELECT message, number, sender, local, domain, state, lane, accepted_at, due_at, attempts, size, note
+                                        due_at, attempts, size, CAST(note AS TEXT), warned,
+                                        iif(json_valid(wishes), wishes->>0, NULL))) AS BLOB) FROM (
+    SELECT message, number, sender, local, domain, state, lane, accepted_at, due_at, attempts, size, note, warned,
+           wishes
     FROM recipients JOIN messages ON id = message
     WHERE (message, number) > (?, ?) {conditions} ORDER BY message, number LIMIT ?)
 """
@@ -256,7 +258,7 @@ def _of_text(key: Callable[[str], str]) -> Callable[..., str]:
 
 
 def row_of(row: list[Any]) -> QueueRow:
-    message, _, sender, local, domain, state, lane, accepted_at, due_at, attempts, size, note = row
+    message, _, sender, local, domain, state, lane, accepted_at, due_at, attempts, size, note, warned, notify = row
     return QueueRow(
         message_id=to_text(message),
         sender=sender,
@@ -268,6 +270,8 @@ def row_of(row: list[Any]) -> QueueRow:
         attempts=attempts,
         size=size,
         note=note,
+        warned=bool(warned),
+        notify=Notify(notify) if isinstance(notify, int) else None,
     )
 
 

@@ -35,7 +35,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from relay.message.envelope import Envelope, Message, Origin, Recipient
+from relay.message.envelope import Envelope, Message, Notify, Origin, Recipient
 from relay.message.outcome import Final
 
 if TYPE_CHECKING:  # so that the pure parts that use these words stay pure
@@ -138,7 +138,11 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class QueueRow:
-    """One recipient as the operator sees it."""
+    """One recipient as the operator sees it.
+
+    sender  the reverse-path, ``<>`` for the null sender
+    warned, notify  as in QueuedRecipient and Recipient
+    """
 
     message_id: str
     sender: str
@@ -150,6 +154,8 @@ class QueueRow:
     attempts: int
     size: int
     note: str
+    warned: bool = False
+    notify: Notify | None = None
 
 
 @dataclass(frozen=True, slots=True)

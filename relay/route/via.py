@@ -174,6 +174,21 @@ def on_terms(way: Way, security: Security | None, login: Login | None = None) ->
     return replace(way, security=security) if isinstance(way, ByMx) else way
 
 
+def leads_to(lane: str, host: str) -> bool:
+    """Whether a lane, as an operator may name it, leads to this host or domain: ``example.org``, ``10.0.0.5``,
+    ``10.0.0.5:25``, or the lane itself.  Which hosts a domain's MX records name, is not in a lane."""
+    wanted = host.strip().lower()
+    if wanted == lane.lower():
+        return True
+    for part in lane.partition(";")[0].lower().split(","):
+        name = re.sub(r"^(smtps?|lmtp):", "", part)
+        bare, port, digits = name.rpartition(":")
+        forms = {part, name} | ({bare} if port and digits.isdigit() else set())
+        if wanted in forms | {form.strip("[]") for form in forms}:
+            return True
+    return False
+
+
 def parse_via(via: str | Sequence[str]) -> Way:
     """The way that ``via:`` means.  Raises ValueError, whose text says what would be right."""
     if not isinstance(via, str):

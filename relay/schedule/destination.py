@@ -36,6 +36,7 @@ class DestinationStatus:
     resting_until  seconds since the epoch, or None
     failures       attempts in a row that found the destination itself in trouble
     last_error     what it said then, in words; empty when it does well
+    rests          rests in a row without a success
     """
 
     lane: str
@@ -45,6 +46,7 @@ class DestinationStatus:
     resting_until: float | None
     failures: int
     last_error: str
+    rests: int = 0
 
 
 class Destination:
@@ -105,6 +107,7 @@ class Destination:
             resting_until=self.window.resting_until if self.window.is_resting else None,
             failures=self.window.troubles,
             last_error="" if self.trouble is None else note_of(self.trouble),
+            rests=self.window.rests,
         )
 
 

@@ -434,6 +434,8 @@ def row(message: Message, one: QueuedRecipient) -> QueueRow:
         attempts=one.attempts,
         size=message.size,
         note=one.note,
+        warned=one.warned,
+        notify=one.recipient.notify,
     )
 
 

@@ -13,11 +13,13 @@ from twisted.internet.epollreactor import EPollReactor
 
 from relay.message.address import parse_mailbox
 from relay.message.envelope import Body, Envelope, Message, Notify, Origin, Recipient, Ret
+from relay.operate.answers.forecast import ForecastAnswers
 from relay.operate.answers.queue import QueueAnswers
 from relay.operate.answers.status import StatusAnswers
 from relay.operate.control import listen_for_control
 from relay.queue.store import NewRecipient, State
 from relay.schedule.runner import DestinationStatus
+from relay.schedule.settings import ScheduleSettings
 from tests.fakes.memory_store import MemoryStore
 
 T = TypeVar("T")
@@ -127,6 +129,7 @@ def running_relay(spool: Path) -> Iterator[Running]:
     commands = {
         **QueueAnswers(store, runner, reactor, tell).by_name(),
         **StatusAnswers(store, runner, reactor, "relay.test", counts, reactor.seconds()).by_name(),
+        **ForecastAnswers(store, runner, reactor, ScheduleSettings).by_name(),
     }
     listen_for_control(reactor, spool, commands)
     thread = threading.Thread(target=reactor.run, kwargs={"installSignalHandlers": False}, daemon=True)

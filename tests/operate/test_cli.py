@@ -259,6 +259,37 @@ def test_status_in_json_is_one_object(running: Running, relay: Relay) -> None:
     assert found["steps"] == running.counts
 
 
+def test_the_forecast_tells_what_is_to_come(running: Running, relay: Relay) -> None:
+    running.put("ann@client.example", "bob@a.example", age_s=5 * 86400 - 3600)
+    running.put("ann@client.example", "eve@b.example")
+    code, out, _ = relay("status", "--forecast", "1d", "--down", "a.example")
+    assert code == 0
+    assert "a.example\tdown\t1\t" in out
+    assert "b.example\t\t1\t" in out
+    assert "the first of 1 recipient to be given up:" in out
+    assert "ann@client.example -> bob@a.example" in out
+    code, out, _ = relay("status", "--forecast", "1d", "--down", "a.example", "--json")
+    found = json.loads(out)
+    assert (sum(found["events"]["bounced"]), sum(found["events"]["delivered"]), found["messages"][-1]) == (1, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (("--forecast", "soon"), "is not a duration"),
+        (("--down", "a.example"), "--down and --up go with --forecast"),
+        (("--forecast", "1d", "--down", "a.example", "--up", "a.example"), "either down or up"),
+        (("--forecast", "99d"), "for_s must be from"),
+    ],
+)
+def test_a_forecast_asked_wrongly_says_what_would_be_right(
+    running: Running, relay: Relay, said: tuple[str, ...], words: str
+) -> None:
+    code, _, err = relay("status", *said)
+    assert code in (64, 65)
+    assert words in err
+
+
 def test_the_stores_trouble_is_told_as_temporary(running: Running, relay: Relay) -> None:
     message = running.put("ann@client.example", "bob@a.example")
     running.within(lambda: running.store.trouble.update(operate=StoreUnavailable("the disk is away")))

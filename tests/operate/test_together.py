@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -100,3 +101,17 @@ def test_one_shard_answers_for_itself() -> None:
     row = {"pid": 7, "uptime_s": 1.0, "queue": {"messages": 3}, "destinations": []}
     worker = {"shard": 0, "pid": 7, "uptime_s": 1.0, "messages": 3}
     assert status_of([(0, row)]) == {**row, "workers": [worker]}
+
+
+def test_a_forecast_is_that_of_all_shards(shards: tuple[Running, Running]) -> None:
+    first, second = shards
+    for shard in shards:
+        shard.put("ann@client.example", "bob@a.example")
+    second.put("ann@client.example", "bob@b.example")
+    with Together(first.spool) as control:
+        found = control.ask_one("forecast", now=time.time(), for_s=86400, down=["a.example"])
+    assert sum(found["events"]["delivered"]) == 1
+    assert (found["messages"][0], found["messages"][-1]) == (2, 2)
+    a, b = found["destinations"]
+    assert (a["destination"], a["stands"], a["recipients"]) == ("a.example", "down", 2)
+    assert (b["destination"], b["stands"], b["recipients"], b["delivered"]) == ("b.example", "well", 1, 1)

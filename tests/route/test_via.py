@@ -10,7 +10,19 @@ import pytest
 from relay.message.reply import reply
 from relay.route.credentials import Login, OAuth
 from relay.route.tls import NO_TLS, OPPORTUNISTIC, Level, Security
-from relay.route.via import ByMx, Discard, Hop, HopList, Reject, ToLiteral, is_ip, literal_way, on_terms, parse_via
+from relay.route.via import (
+    ByMx,
+    Discard,
+    Hop,
+    HopList,
+    Reject,
+    ToLiteral,
+    is_ip,
+    leads_to,
+    literal_way,
+    on_terms,
+    parse_via,
+)
 
 
 @pytest.mark.parametrize(
@@ -153,3 +165,18 @@ def test_an_address_is_not_a_name(host: str) -> None:
 @pytest.mark.parametrize("host", ["mail.example", "mail1", "host.7", "", "face"])
 def test_a_name_is_not_an_address(host: str) -> None:
     assert not is_ip(host)
+
+
+@pytest.mark.parametrize(
+    ("lane", "hosts"),
+    [
+        ("example.org", ["example.org", "EXAMPLE.org"]),
+        ("smtp:mail.example:587;tls=verify", ["mail.example", "mail.example:587", "smtp:mail.example:587"]),
+        ("smtp:[10.0.0.5]:25,smtp:two.example:25", ["10.0.0.5", "[10.0.0.5]:25", "two.example"]),
+        ("lmtp:/run/lmtp.sock", ["/run/lmtp.sock"]),
+        ("[192.0.2.1]", ["192.0.2.1", "[192.0.2.1]"]),
+    ],
+)
+def test_an_operator_may_name_a_lane_by_its_host(lane: str, hosts: list[str]) -> None:
+    assert [host for host in hosts if not leads_to(lane, host)] == []
+    assert not any(leads_to(lane, host) for host in ("example", "org", "25", "smtp", "other.example", ""))

@@ -3,27 +3,63 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from relay.operate.cli.forecast import show_forecast
 from relay.operate.cli.reach import reaching, running
 from relay.operate.cli.speech import age, count, moment, say, say_json, show_table, size, until
+from relay.operate.values import parse_duration
 
 STEPS_SHOWN = ("accepted", "delivered", "deferred", "failed", "expired", "refused", "reported", "trouble")
 
 
+def _seconds(context: click.Context, option: click.Parameter, value: str | None) -> float | None:
+    """``3d``, ``12 hours``."""
+    try:
+        return parse_duration(value) if value is not None else None
+    except ValueError as fault:
+        raise click.BadParameter(str(fault)) from None
+
+
 @click.command()
 @reaching
-def status(config: Path | None, spool: Path | None, as_json: bool) -> None:
+@click.option(
+    "--forecast",
+    "forecast_s",
+    metavar="TIME",
+    callback=_seconds,
+    help="Show what becomes of the queue in this time instead: 3d.",
+)
+@click.option("--down", multiple=True, metavar="HOST", help="In the forecast, this destination is down. Repeatable.")
+@click.option("--up", multiple=True, metavar="HOST", help="In the forecast, this destination is well. Repeatable.")
+def status(
+    config: Path | None,
+    spool: Path | None,
+    as_json: bool,
+    forecast_s: float | None,
+    down: Sequence[str],
+    up: Sequence[str],
+) -> None:
     """Show the queue in numbers, and how each destination does.
+
+    With --forecast: what becomes of the queue if nothing changes. What is refused goes on being refused, destinations
+    that are down stay down, all else is delivered. HOST is a destination as it is shown here, or its host or domain.
 
     \b
     relay status
     relay status --json | jq .queue.messages
+    relay status --forecast 3d                      what will be warned about, and come back, when
+    relay status --forecast 5d --down example.org   and if that one dies?
     """
+    if forecast_s is not None:
+        _forecast(config, spool, as_json, forecast_s, down, up)
+        return
+    if down or up:
+        raise click.UsageError("--down and --up go with --forecast")
     with running(config, spool) as control:
         found = control.ask_one("status")
         silent = len(control.silent)
@@ -43,6 +79,17 @@ def status(config: Path | None, spool: Path | None, as_json: bool) -> None:
             [_destination(row) for row in found["destinations"]],
             right=(1, 2, 3),
         )
+
+
+def _forecast(
+    config: Path | None, spool: Path | None, as_json: bool, for_s: float, down: Sequence[str], up: Sequence[str]
+) -> None:
+    with running(config, spool) as control:
+        found = control.ask_one("forecast", now=time.time(), for_s=for_s, down=[*down], up=[*up])
+    if as_json:
+        say_json(found)
+    else:
+        show_forecast(found)
 
 
 def _say_relay(found: Mapping[str, Any]) -> None:
