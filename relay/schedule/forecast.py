@@ -59,16 +59,18 @@ class Down:
 class Course:
     """What becomes of the recipients of one destination, as far as the forecast looks.
 
-    stands    ``down``, or ``well``
     counts    of EVENTS
     bounces   when the first and the last of its recipients bounces, seconds since the epoch
+    down      None: it does well
+    empty_at  when the last of its recipients is gone, seconds since the epoch
     """
 
-    stands: str
     recipients: int = 0
     next_at: float | None = None
     counts: Counter[str] = field(default_factory=Counter)
     bounces: tuple[float, float] | None = None
+    down: Down | None = None
+    empty_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -147,7 +149,9 @@ class Forecast:
                 self._count(at, event, row, course)
                 if event in ("delivered", "bounced", "dropped"):
                     ended_at = at
-            gone_at = max(gone_at, ended_at if ended_at is not None else self._until)
+            left_at = ended_at if ended_at is not None else self._until
+            course.empty_at = max(course.empty_at, left_at)
+            gone_at = max(gone_at, left_at)
         self._messages += 1
         self._octets += first.size
         if gone_at < self._until:
@@ -156,7 +160,9 @@ class Forecast:
             self._left_octets[span] += first.size
 
     def sum_up(self) -> Forecasted:
-        """The forecast of all that was added."""
+        """The forecast of all that was added; to be asked once."""
+        for course in self._courses.values():
+            self._probe(course)
         return Forecasted(
             self._now,
             self._every_s,
@@ -178,7 +184,7 @@ class Forecast:
         queued = QueuedRecipient(
             0, Recipient(_SOMEBODY, row.notify), row.lane, max(row.due_at, self._now), row.attempts, warned=row.warned
         )
-        if course.stands == "down":
+        if course.down is not None:
             return self._waiting(message, queued)
         if row.attempts and row.note:
             return self._refused(message, queued)
@@ -213,18 +219,17 @@ class Forecast:
             lane = OTHERS
         course = self._courses.get(lane)
         if course is None:
-            down = self._down(lane) if lane != OTHERS else None
-            course = self._courses[lane] = Course("down" if down is not None else "well")
-            if down is not None:
-                self._probe(course, down)
+            course = self._courses[lane] = Course(down=self._down(lane) if lane != OTHERS else None)
         return course
 
-    def _probe(self, course: Course, down: Down) -> None:
-        """One attempt after each rest, each of which is longer than the one before."""
+    def _probe(self, course: Course) -> None:
+        """One attempt after each rest, each of which is longer than the one before, while there is mail."""
+        if course.down is None:
+            return
         window = Window(self._window)
-        window.rests = down.rests
-        at = max(self._now, down.resting_until or self._now)
-        while at < self._until:
+        window.rests = course.down.rests
+        at = max(self._now, course.down.resting_until or self._now)
+        while at < course.empty_at:
             self._count(at, "tried", None, course)
             window.size = 1
             window.rests = max(window.rests, 1)  # what is to come finds it down: no window to close first

@@ -113,8 +113,13 @@ def test_a_destination_that_is_down_is_probed_and_its_mail_waits_behind_it() -> 
     assert totals(found)["tried"] < 100
     assert totals(found)["warned"] == 500
     assert "bounced" not in totals(found)
-    assert found.destinations["example.org"].stands == "down"
+    assert found.destinations["example.org"].down is not None
     assert found.messages[-1] == 500
+
+
+def test_nobody_is_probed_when_nothing_is_left() -> None:
+    found = forecast([row(age_s=5 * DAY - HOUR)], down=lambda _: Down(), until_s=3 * DAY)
+    assert sum(found.events["tried"][:1]) == totals(found)["tried"]
 
 
 def test_a_rest_that_goes_on_is_waited_for() -> None:

@@ -126,7 +126,7 @@ def _destinations(courses: Sequence[tuple[str, Course]]) -> Iterator[Row]:
         first, last = course.bounces or (None, None)
         yield {
             "destination": lane,
-            "stands": course.stands,
+            "stands": "down" if course.down is not None else "well",
             "recipients": course.recipients,
             "next_at": course.next_at,
             **dict(course.counts),

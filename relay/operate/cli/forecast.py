@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from relay.operate.cli.speech import count, moment, say, show_table, size, until
+from relay.operate.cli.speech import count, hour, moment, say, show_table, size, until
 
 LINES = 12
 BOUNCES_SHOWN = 5
@@ -40,7 +40,7 @@ def _lines(found: Row) -> Iterator[Sequence[str]]:
         last = min(first + together, spans)
         numbers = [sum(found["events"][event][first:last]) for event, _ in EVENTS]
         yield (
-            moment(found["from_at"] + last * found["every_s"]),
+            hour(found["from_at"] + last * found["every_s"]),
             *(f"{number:,}" if number else "" for number in numbers),
             f"{found['messages'][last - 1]:,}",
             size(found["octets"][last - 1]),
@@ -55,7 +55,7 @@ def _destination(one: Row) -> tuple[str, ...]:
         until(one["next_at"]) if one["next_at"] else "",
         f"{one.get('warned', 0):,}",
         f"{one.get('bounced', 0):,}",
-        moment(one["first_bounce_at"]) if one["first_bounce_at"] else "",
+        hour(one["first_bounce_at"]) if one["first_bounce_at"] else "",
     )
 
 

@@ -77,6 +77,11 @@ def moment(at: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(at))
 
 
+def hour(at: float) -> str:
+    """A point of time within the next weeks, short: ``Fri 27 Nov 14:05``."""
+    return time.strftime("%a %d %b %H:%M", time.localtime(at))
+
+
 def count(number: int, one: str) -> str:
     """``1 message``, ``3 messages``."""
     return f"{number:,} {one}" if number == 1 else f"{number:,} {one}s"
