@@ -107,7 +107,7 @@ class SqliteStore:
         self._overdue_after = FIRST_KEY
         self._spool = Spool(directory, files)
         self._reserve = Reserve(self._spool.reserve, reserve_octets, files)
-        self._writer = Writer(self._spool.database, self._reserve, clock, vfs)
+        self._writer = Writer(self._spool.database, self._reserve, files, clock, vfs)
         self._listing = Listing(self._spool.database, vfs)
         self.bodies = Bodies(self._spool.bodies, files, executors.files)
         try:
