@@ -98,6 +98,7 @@ class RelayService(Service):
         self._ports: list[IListeningPort] = []
         self._factories: list[tuple[SmtpServerFactory, Listen]] = []
         self._recipients: RecipientFile | None = None
+        self._stopped: Deferred[None] | None = None
 
     # -- the beginning -----------------------------------------------------------------------
 
@@ -358,9 +359,13 @@ class RelayService(Service):
 
     def stopService(self) -> Deferred[None]:
         """Fires when all is at rest and on disk."""
-        self.running = 0
-        systemd.notify(systemd.STOPPING)
-        return Deferred.fromCoroutine(self._stop())
+        if self._stopped is None:
+            self.running = 0
+            systemd.notify(systemd.STOPPING)
+            self._stopped = Deferred.fromCoroutine(self._stop())
+        stopped: Deferred[None] = Deferred()
+        self._stopped.addBoth(stopped.callback)
+        return stopped
 
     async def _stop(self) -> None:
         within_s = self.config.timeouts.shutdown_s

@@ -103,6 +103,7 @@ class SqliteStore:
         self._executors = executors
         self._tell = tell
         self._is_closed = False
+        self._closed: Deferred[None] | None = None
         self._looked_at = clock.seconds()
         self._overdue_after = FIRST_KEY
         self._spool = Spool(directory, files)
@@ -365,10 +366,14 @@ class SqliteStore:
         return self._read(lambda: self._listing.lanes(limit))
 
     def close(self) -> Deferred[None]:
-        if self._is_closed:
-            return self.committer.close()
-        self._is_closed = True
-        return Deferred.fromCoroutine(self._close())
+        if self._closed is None:
+            self._is_closed = True
+            self._closed = Deferred.fromCoroutine(self._close())
+        closed: Deferred[None] = (
+            Deferred()
+        )  # its own for whoever asks, and however often: the spool is another's to take
+        self._closed.addBoth(closed.callback)
+        return closed
 
     async def _close(self) -> None:
         await run_in(self._executors.reading, self._listing.close)  # the writer is to be the last, and checkpoint
