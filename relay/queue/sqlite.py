@@ -371,7 +371,7 @@ class SqliteStore:
             self._closed = Deferred.fromCoroutine(self._close())
         closed: Deferred[None] = (
             Deferred()
-        )  # its own for whoever asks, and however often: the spool is another's to take
+        )  # for each who asks: the spool is free
         self._closed.addBoth(closed.callback)
         return closed
 
