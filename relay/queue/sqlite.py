@@ -369,9 +369,7 @@ class SqliteStore:
         if self._closed is None:
             self._is_closed = True
             self._closed = Deferred.fromCoroutine(self._close())
-        closed: Deferred[None] = (
-            Deferred()
-        )  # for each who asks: the spool is free
+        closed: Deferred[None] = Deferred()  # for each who asks: the spool is free
         self._closed.addBoth(closed.callback)
         return closed
 
