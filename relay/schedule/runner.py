@@ -222,8 +222,14 @@ class Runner:
 
     def _not_committed(self, failure: Failure, admission: Admission) -> Failure:
         self._active.forget(admission)
+        self._look_for_doubtful()
         self._finish_if_idle()
         return failure
+
+    def _look_for_doubtful(self) -> None:
+        """What the store refused may be in the queue all the same, if it failed after it had written: nobody knows of
+        it here, so it is looked for when the lease that it was written with has run out."""
+        self._fetch.due(self._clock.seconds() + self._settings.lease_s)
 
     def _free(self) -> int:
         """Room for fresh mail.  While due mail waits for room, fresh mail leaves it a portion."""
@@ -427,6 +433,7 @@ class Runner:
             self._finish_if_idle()
 
     def _resumed(self) -> None:
+        self._look_for_doubtful()
         self._fetch.look()
         self._pump()
         self._finish_if_idle()
