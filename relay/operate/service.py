@@ -7,7 +7,7 @@ then the attempts, then the store is closed; all within a bound, and nothing ack
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,18 +27,21 @@ from relay.message.envelope import Composed, Origin
 from relay.operate import privileges, rules, systemd
 from relay.operate.admission import Admission
 from relay.operate.adoption import Adoption
+from relay.operate.answers.explain import ExplainAnswers, standing_here
 from relay.operate.answers.forecast import ForecastAnswers
 from relay.operate.answers.queue import QueueAnswers
 from relay.operate.answers.status import StatusAnswers
 from relay.operate.config import Config, ConfigFaults
 from relay.operate.control import listen_for_control
 from relay.operate.disk import Disk
+from relay.operate.explaining.premises import Premises
 from relay.operate.neighbours import Neighbours
 from relay.operate.outward import Outward
 from relay.operate.settings.receiving import Listen
 from relay.operate.sockets import why_not
 from relay.operate.steps import StepLog
 from relay.operate.surroundings import Surroundings
+from relay.operate.together import destinations_of
 from relay.policy.policy import Policy
 from relay.policy.recipients import RecipientList
 from relay.queue.store import Content, Counts, Selection, Store, StoreUnavailable
@@ -93,6 +96,7 @@ class RelayService(Service):
         self._load = load
         self._around = surroundings
         self._orphans = orphans
+        self._loaded_at = surroundings.reactor.seconds()
         self.identity: privileges.Identity | None = None
         self._doors: list[tuple[Doorway, Listen]] = []
         self._ports: list[IListeningPort] = []
@@ -240,12 +244,35 @@ class RelayService(Service):
         """Opens the control socket of a shard."""
         clock = self._around.reactor
         answers = (
+            ExplainAnswers(self._premises, store, runner),
             QueueAnswers(store, runner, clock, self.tell),
             StatusAnswers(store, runner, clock, self.config.hostname, steps, clock.seconds()),
             ForecastAnswers(store, runner, clock, lambda: rules.schedule_settings(self.config)),
         )
         commands = {name: command for one in answers for name, command in one.by_name().items()}
         return listen_for_control(cast(Any, clock), folder, commands)
+
+    def _premises(self) -> Premises:
+        """What an explanation stands on, now."""
+        listen = self.config.listen
+        return Premises(
+            config=self.config,
+            is_running=True,
+            loaded_at=self._loaded_at,
+            listeners=[pair for pair in self._factories if pair[1] in listen],
+            attendance=self._attendance,
+            router=self.router,
+            deliverer=self.deliverer,
+            destinations=self._standing,
+        )
+
+    async def _standing(self, lanes: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+        """How these destinations stand, in all shards together."""
+        own = await standing_here(self.store, self.runner, lanes)
+        others: list[dict[str, Any]] = []
+        if self._neighbours.are_there():
+            others = await self._neighbours.ask("explain.destinations", destinations=list(lanes))
+        return {row["destination"]: row for row in destinations_of([own, others])}
 
     def _adopted_control(self, folder: Path, store: Store, runner: Runner) -> IListeningPort | None:
         try:
@@ -338,6 +365,7 @@ class RelayService(Service):
         for key in self.config.needs_restart(newer):
             self.tell("trouble", place=newer.place(key), error=f"{key} has changed: that takes effect with a restart")
         self._use(newer)
+        self._loaded_at = self._around.reactor.seconds()
         self.tell("reloaded", place=newer.source)
 
     def _use(self, config: Config) -> None:

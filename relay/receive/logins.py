@@ -117,6 +117,10 @@ class Logins:
         asked = maybeDeferred(self._source(attempt.mechanism).check, attempt, client.ip)
         return asked.addCallbacks(self._answered, self._trouble, (attempt, client, group), {}, (attempt,))
 
+    def taken_for_right(self, attempt: LoginAttempted) -> User | Reply:
+        """What the source that would be asked says, if the evidence were right."""
+        return self._source(attempt.mechanism).taken_for_right(attempt)
+
     def _source(self, mechanism: str) -> Source:
         for source in self._sources:
             if mechanism in source.mechanisms:
