@@ -36,7 +36,7 @@ from relay.operate.control import listen_for_control
 from relay.operate.disk import Disk
 from relay.operate.explaining.premises import Premises
 from relay.operate.neighbours import Neighbours
-from relay.operate.outward import Outward
+from relay.operate.outward import Outward, router_of
 from relay.operate.settings.receiving import Listen
 from relay.operate.sockets import why_not
 from relay.operate.steps import StepLog
@@ -50,7 +50,6 @@ from relay.receive.factory import SmtpServerFactory
 from relay.receive.recipients import RecipientFile
 from relay.receive.tls import TlsFault
 from relay.route.reverse import ReverseNames
-from relay.route.router import Router
 from relay.schedule.runner import Runner
 
 LAST_WORDS_S = 1.0
@@ -153,16 +152,7 @@ class RelayService(Service):
         around, config = self._around, self.config
         clock = around.reactor
         self._outward = outward = Outward(config, around, self.tell, self._post)
-        self.router = Router(
-            rules.route_table(config),
-            around.names,
-            clock,
-            around.chance,
-            rules.ourselves(config),
-            around.hosts,
-            ipv6=config.dns.ipv6,
-            securing=outward.securing,
-        )
+        self.router = router_of(config, around, outward.securing)
         self.deliverer = Deliverer(
             clock=clock,
             dial=around.dial,

@@ -86,12 +86,13 @@ async def standing_here(store: Store, runner: Scheduler, lanes: Sequence[str]) -
 
 def question_of(request: Request) -> Question:
     """What is asked.  Raises BadRequest."""
+    client, login, sender = _client(request.text("client")), request.text("login") or "", request.text("sender")
     asked = Question(
         recipients=request.texts("recipients"),
-        sender=request.text("sender") or "",
-        client=_client(request.text("client")),
-        helo=request.text("helo") or "client.example",
-        login=request.text("login") or "",
+        sender=sender if sender is not None else login if "@" in login else "",
+        client=client,
+        helo=request.text("helo") or _literal(client),
+        login=login,
         listener=request.text("listener") or "",
         size=_octets(request.number("size", 0, SIZE_LIMIT_OCTETS)),
         smtputf8=request.flag("smtputf8"),
@@ -117,6 +118,11 @@ def _client(text: str | None) -> str:
         return str(ip_address(text))
     except ValueError:
         raise BadRequest(f"client must be an IP address, or unix, not {printable(text)[:100]}") from None
+
+
+def _literal(ip: str) -> str:
+    """How a client without a name calls itself (RFC 5321 §4.1.3)."""
+    return (f"[IPv6:{ip}]" if ":" in ip else f"[{ip}]") if ip else "localhost"
 
 
 def _octets(number: float | None) -> int | None:

@@ -31,11 +31,14 @@ async def explain(premises: Premises, question: Question) -> AsyncIterator[Findi
         envelope = Envelope(way_in.sender, body, question.smtputf8)
         size = question.size if question.size is not None else len(CONTENT)
         message = Message("", envelope, Origin(), now, b"", b"", size)
-        way_out = _way_out(premises)
-        async for finding in way_out.findings(message, way_in.recipients, question.probe):
+        way_out = WayOut(premises, message)
+        async for finding in way_out.findings(way_in.recipients):
             found.append(finding)
             yield finding
         yield way_out.times(now, now, 0)
+        async for finding in _probes(way_out, question.probe):
+            found.append(finding)
+            yield finding
     yield verdict_of(found)
 
 
@@ -67,15 +70,20 @@ async def explain_message(
         yield Finding("queue", "recipient", details={"left_out": len(rows) - len(shown)})
     to_go = [row.recipient for row in shown if row.state is not State.OWING]
     found: list[Finding] = []
-    async for finding in _way_out(premises).findings(message, to_go, probes):
+    way_out = WayOut(premises, message)
+    async for finding in way_out.findings(to_go):
         found.append(finding)
         yield finding
-    yield verdict_of(found)
+    async for finding in _probes(way_out, probes):
+        found.append(finding)
+        yield finding
+    yield verdict_of(found, is_queued=True)
 
 
-def _way_out(premises: Premises) -> WayOut:
-    retry = rules.schedule_settings(premises.config).retry
-    return WayOut(premises.config, premises.router, premises.deliverer, retry, premises.destinations)
+async def _probes(way_out: WayOut, wanted: bool) -> AsyncIterator[Finding]:
+    if wanted:
+        async for finding in way_out.probes():
+            yield finding
 
 
 def _of_configuration(premises: Premises) -> Finding:

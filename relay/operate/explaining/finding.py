@@ -1,4 +1,27 @@
-"""What an explanation is made of: findings in the order in which a relay comes to them, and what was asked."""
+"""What an explanation is made of: findings in the order in which a relay comes to them, and what was asked.
+
+The details of each, by part and what:
+
+    in     configuration  hostname running loaded_at changed_since
+           listener       service tls login
+           connection     trusted connections connections_limit of_client of_client_limit
+           hello          helo encrypted must_encrypt must_log_in mechanisms; twice when TLS is begun
+           login          mechanism assumed senders
+           recipient      to: where its mail goes, after forwarding
+           content        message_size header_size max_recipients max_hops
+    out    route          recipients destination via, and of its rule to from
+           dns            kind answer records secure canonical why ttl_s
+           policy         mode mx id fetched_at expires_at, of MTA-STS
+           host           preference addresses, and left_out: why; or number protocol tls{level whence …} login{user …}
+           destination    is_known window in_flight waiting resting_until failures error, of all workers together
+           times          attempts_at longest_s warns_at expires_at
+    probe  host           dialogue[{at hop line}] recipients[{recipient decision reply}] tls{how is_known by why …}
+           way            what all hosts together make of it
+    queue  message        sender accepted_at size client client_name protocol login require_tls recipients
+           recipient      state attempts destination destination_now place orcpt next_at attempts_at warned warns_at
+                          expires_at
+    end    verdict        at: the finding that decided; is_queued
+"""
 
 from __future__ import annotations
 
@@ -20,11 +43,9 @@ NOTHING: Mapping[str, object] = {}
 class Finding:
     """One thing that was decided, or found out.
 
-    part      in: the client's session; out: the way to the next hop; probe; queue: where a message stands; end: all
-              of it together
-    what      in: configuration, listener, connection, hello, tls, login, sender, recipient, content
-              out: route, dns, policy, host, destination, times; probe: host, way; queue: message, recipient;
-              end: verdict
+    part      in: the client's session; out: the way to the next hop; probe: the hosts asked in truth; queue: where a
+              message stands; end: all of it together
+    what      see the module; beside these tls and sender
     about     whom: an address, a name, a host
     rule      what decided, in words; place says where that stands: ``/etc/relay/relay.yaml:12``
     reply     word for word as on the wire
@@ -91,17 +112,19 @@ def decision_of(reply: Reply) -> Decision:
     return "temporary" if reply.is_temporary else "refused"
 
 
-def verdict_of(findings: Sequence[Finding]) -> Finding:
+def verdict_of(findings: Sequence[Finding], is_queued: bool = False) -> Finding:
     """All of it together: would this message come to where it is to go?
 
     What is refused for good counts more than what is refused for now.
+
+    is_queued  it is in the queue already, and only its way is asked for
     """
     # Of a host that cannot be used the way is told by its route: another may do.
     decided = [one for one in findings if one.decision in ("refused", "temporary") and one.what != "host"]
     refused = next((one for one in decided if one.decision == "refused"), None)
     decisive = refused or (decided[0] if decided else None)
     if decisive is None:
-        return Finding("end", "verdict", decision="accepted")
+        return Finding("end", "verdict", decision="accepted", details={"is_queued": is_queued})
     return Finding(
         "end",
         "verdict",
@@ -111,5 +134,5 @@ def verdict_of(findings: Sequence[Finding]) -> Finding:
         decisive.place,
         decisive.reply,
         decisive.remedy,
-        {"at": decisive.what},
+        {"at": decisive.what, "is_queued": is_queued},
     )

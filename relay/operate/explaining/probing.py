@@ -45,7 +45,8 @@ async def probe(
     else:
         outcomes += [one for one in last if isinstance(one, Deferred)]
     if outcomes:
-        yield Finding("probe", "way", decision=_decision(outcomes), reply=_reply(outcomes))
+        about = str(recipients[0].address) if len(recipients) == 1 else f"{len(recipients)} recipients"
+        yield Finding("probe", "way", about, _decision(outcomes), reply=_reply(outcomes))
 
 
 def _of_host(hop: Hop, probed: Probed, recipients: Sequence[Recipient]) -> Finding:

@@ -76,7 +76,7 @@ class Standing:
             "orcpt": row.recipient.orcpt,
             **self._times(row),
         }
-        said = row.final.reply if row.final is not None else row.note
+        said = row.final.reply if row.final is not None else row.note if row.state is State.WAITING else ""
         return Finding("queue", "recipient", str(row.recipient.address), "told", why, "", said, remedy, details)
 
     def _why(self, row: QueuedRecipient) -> tuple[str, str]:
@@ -91,9 +91,7 @@ class Standing:
         if place is not None:
             return self._in_line(row, place), ""
         if self._rests_until(row) is not None:
-            error = self._destinations[row.lane].get("error") or row.note
-            flush = f"relay queue flush --destination '{row.lane}' ends the rest, and tries what waits"
-            return f"its destination rests: {error}" if error else "its destination rests", flush
+            return "its destination rests", f"relay queue flush --destination '{row.lane}' ends that, and tries again"
         if row.due_at > self._now:
             return "it could not be served so far, and is tried again", f"relay queue retry {message_id}"
         return "it is due, and waits for room: as much is in hand as may be", ""

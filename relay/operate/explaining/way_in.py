@@ -24,7 +24,7 @@ from relay.receive.factory import SmtpServerFactory
 from relay.receive.logins import REHEARSED_PASSWORD
 from relay.receive.settings import Login
 from relay.receive.visit import AS_IF_BY_TLS, Visit, VisitOver
-from relay.smtp.events import LoginAttempted, Proof
+from relay.smtp.events import LoginAttempted, Password, Proof
 from relay.smtp.login import Credentials, LoggingIn, choose, exchange
 
 CONTENT = b"From: <nobody@invalid>\r\nSubject: a rehearsal\r\n\r\n"
@@ -63,7 +63,6 @@ class WayIn:
         yield self._of_listener()
         question = self._question
         implicit = AS_IF_BY_TLS if self._listen.service == "submissions" else None
-        # Named by its brackets where it has no name, as a client without one does (RFC 5321 §4.1.3).
         with Visit(self._rehearsal.factory, question.client, encryption=implicit, helo=question.helo) as self._visit:
             try:
                 async for finding in self._steps():
@@ -110,7 +109,8 @@ class WayIn:
                 self._take(verdict.recipients)
         if self._accepted:
             reply = await self._visit.content([CONTENT])
-            yield self._found("content", "", reply, self._verdict(), self._limits())
+            verdict = self._verdict() if not reply.is_positive else None
+            yield self._found("content", "", reply, verdict, self._limits())
 
     def _parameters(self) -> str:
         question = self._question
@@ -151,7 +151,8 @@ class WayIn:
     def _of_login(self, mechanism: str, reply: Reply) -> Finding:
         logins, name = self._rehearsal.factory.house.logins, self._question.login
         if logins is not None:
-            whoever = logins.taken_for_right(LoginAttempted(mechanism, name, Proof(True)))
+            evidence = Proof(True) if mechanism.startswith("SCRAM") else Password("")
+            whoever = logins.taken_for_right(LoginAttempted(mechanism, name, evidence))
             self._user = whoever if isinstance(whoever, User) else None
         details: dict[str, object] = {"mechanism": mechanism}
         if not reply.is_positive or self._user is None:
@@ -205,7 +206,7 @@ class WayIn:
         details = {
             "service": listen.service,
             "tls": house.tls is not None and (house.entrance.starttls or listen.service == "submissions"),
-            "login": house.entrance.login.value,
+            "login": house.entrance.login.value if house.logins is not None else "none",
         }
         place = self._config.place(f"listen[{number}]")
         return Finding("in", "listener", listen.endpoint, place=place, details=details)

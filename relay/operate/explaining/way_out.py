@@ -11,24 +11,23 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from relay.deliver.deliverer import Deliverer
 from relay.message.envelope import Message, Recipient
 from relay.message.outcome import Deferred, Discarded, Failed
 from relay.message.reply import Reply
-from relay.operate.config import BUILT_IN, Config
+from relay.operate import rules
+from relay.operate.config import BUILT_IN
 from relay.operate.explaining import hosts
 from relay.operate.explaining.finding import Decision, Finding
 from relay.operate.explaining.hearing import Heard
 from relay.operate.explaining.hosts import Answers
-from relay.operate.explaining.premises import AskDestinations, Row
+from relay.operate.explaining.premises import Premises, Row
 from relay.operate.explaining.probing import probe
 from relay.operate.explaining.times import attempts_ahead
 from relay.route.policies import Held
-from relay.route.router import Addresses, Hops, Router
+from relay.route.router import Addresses, Hops
 from relay.route.table import Route
 from relay.route.tls import not_required, required
 from relay.route.via import ByMx, Discard, Hop, HopList, Reject, ToLiteral, Way
-from relay.schedule.retry import RetrySettings
 
 WAYS_SHOWN = 50
 
@@ -60,39 +59,40 @@ class _Way:
 class WayOut:
     """See the module."""
 
-    def __init__(
-        self, config: Config, router: Router, deliverer: Deliverer, retry: RetrySettings, destinations: AskDestinations
-    ) -> None:
+    def __init__(self, premises: Premises, message: Message) -> None:
+        """message  its envelope and size count; its content only where the way hangs on it"""
+        config, router, deliverer = premises.config, premises.router, premises.deliverer
         self._config = config
-        self._live = router
+        self._message = message
         self._deliverer = deliverer
-        self._retry = retry
-        self._destinations = destinations
+        self._retry = rules.schedule_settings(config).retry
+        self._destinations = premises.destinations
         self._heard = Heard(router.names)
         self._router = router.apart(self._heard, _InOrder())
         self._now = deliverer.pool.clock.seconds
+        self._ways: list[tuple[_Way, Sequence[Recipient]]] = []
 
-    async def findings(
-        self, message: Message, recipients: Sequence[Recipient], probes: bool = False
-    ) -> AsyncIterator[Finding]:
-        """The ways of these recipients, one after the other.
-
-        message  its envelope counts; content only where the way hangs on it
-        """
+    async def findings(self, recipients: Sequence[Recipient]) -> AsyncIterator[Finding]:
+        """The ways of these recipients, one after the other."""
         routes: dict[str, tuple[Route, list[Recipient]]] = {}
         for recipient in recipients:
-            route = self._router.route(message.envelope.reverse_path, recipient.address)
+            route = self._router.route(self._message.envelope.reverse_path, recipient.address)
             routes.setdefault(route.lane, (route, []))[1].append(recipient)
         standing = await self._destinations(list(routes)[:WAYS_SHOWN])
         for number, (route, those) in enumerate(routes.values()):
             if number == WAYS_SHOWN:
                 yield Finding("out", "route", details={"left_out": len(routes) - number})
                 return
-            way = await self._explore(route, message)
+            way = await self._explore(route)
+            self._ways.append((way, those))
             for finding in self._told(way, those, standing.get(route.lane)):
                 yield finding
-            if probes and isinstance(way.hops, tuple):
-                async for finding in probe(self._deliverer, way.hops, way.addresses, message, those):
+
+    async def probes(self) -> AsyncIterator[Finding]:
+        """The hosts of the ways that were found, asked in truth."""
+        for way, recipients in self._ways:
+            if isinstance(way.hops, tuple):
+                async for finding in probe(self._deliverer, way.hops, way.addresses, self._message, recipients):
                     yield finding
 
     def times(self, accepted_at: float, first_at: float, failures: int) -> Finding:
@@ -108,12 +108,12 @@ class WayOut:
 
     # -- finding out -------------------------------------------------------------------------
 
-    async def _explore(self, route: Route, message: Message) -> _Way:
+    async def _explore(self, route: Route) -> _Way:
         hops = await self._router.hops(route)
         held = await self._policy(route.way)
         answers = dict(self._heard.answers)
         if isinstance(hops, tuple):
-            hops = await self._fitted(hops, message)
+            hops = await self._fitted(hops)
         found = [await self._addresses(hop) for hop in hops] if isinstance(hops, tuple) else []
         return _Way(route, hops, found, {**answers, **self._heard.answers}, held)
 
@@ -121,8 +121,9 @@ class WayOut:
         policies = self._router.securing.policies
         return (await policies.policy(way.domain))[0] if isinstance(way, ByMx) and policies is not None else None
 
-    async def _fitted(self, hops: tuple[Hop, ...], message: Message) -> tuple[Hop, ...]:
+    async def _fitted(self, hops: tuple[Hop, ...]) -> tuple[Hop, ...]:
         """As the message itself wishes its hops to be secured (RFC 8689); see relay.deliver.attempt."""
+        message = self._message
         if message.envelope.require_tls:
             return tuple(
                 hop if hop.protocol == "lmtp" else replace(hop, security=required(hop.security)) for hop in hops
@@ -172,7 +173,7 @@ class WayOut:
             return Finding("out", "route", about, "accepted", rule, place or str(BUILT_IN), details=details)
         else:
             remedy = "it waits until one of its hosts can be used"
-            said = tried[0].reply if tried else ""
+            said = tried[-1].reply if tried else ""  # as an attempt has it: the last host's words
             return Finding("out", "route", about, "temporary", rule, place, said, remedy, details)
         remedy = _remedy(route, reply, place)
         decision: Decision = "refused" if refused else "temporary"
@@ -189,6 +190,7 @@ class WayOut:
     def _of_destination(self, route: Route, standing: Row | None) -> Finding:
         row = standing or {}
         details = {
+            "is_known": standing is not None,
             "window": row.get("window"),
             "in_flight": row.get("in_flight", 0),
             "waiting": row.get("waiting", 0),
