@@ -7,7 +7,7 @@ then the attempts, then the store is closed; all within a bound, and nothing ack
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,27 +27,29 @@ from relay.message.envelope import Composed, Origin
 from relay.operate import privileges, rules, systemd
 from relay.operate.admission import Admission
 from relay.operate.adoption import Adoption
+from relay.operate.answers.explain import ExplainAnswers, standing_here
 from relay.operate.answers.forecast import ForecastAnswers
 from relay.operate.answers.queue import QueueAnswers
 from relay.operate.answers.status import StatusAnswers
 from relay.operate.config import Config, ConfigFaults
 from relay.operate.control import listen_for_control
 from relay.operate.disk import Disk
+from relay.operate.explaining.premises import Premises
 from relay.operate.neighbours import Neighbours
-from relay.operate.outward import Outward
+from relay.operate.outward import Outward, router_of
 from relay.operate.settings.receiving import Listen
 from relay.operate.sockets import why_not
 from relay.operate.steps import StepLog
 from relay.operate.surroundings import Surroundings
+from relay.operate.together import destinations_of
 from relay.policy.policy import Policy
 from relay.policy.recipients import RecipientList
 from relay.queue.store import Content, Counts, Selection, Store, StoreUnavailable
 from relay.receive.attendance import Attendance
 from relay.receive.factory import SmtpServerFactory
 from relay.receive.recipients import RecipientFile
-from relay.receive.tls import ServerTls, TlsFault
+from relay.receive.tls import TlsFault
 from relay.route.reverse import ReverseNames
-from relay.route.router import Router
 from relay.schedule.runner import Runner
 
 LAST_WORDS_S = 1.0
@@ -93,10 +95,12 @@ class RelayService(Service):
         self._load = load
         self._around = surroundings
         self._orphans = orphans
+        self._loaded_at = surroundings.reactor.seconds()
         self.identity: privileges.Identity | None = None
         self._doors: list[tuple[Doorway, Listen]] = []
         self._ports: list[IListeningPort] = []
         self._factories: list[tuple[SmtpServerFactory, Listen]] = []
+        self._attendance = Attendance()
         self._recipients: RecipientFile | None = None
         self._stopped: Deferred[None] | None = None
 
@@ -148,16 +152,7 @@ class RelayService(Service):
         around, config = self._around, self.config
         clock = around.reactor
         self._outward = outward = Outward(config, around, self.tell, self._post)
-        self.router = Router(
-            rules.route_table(config),
-            around.names,
-            clock,
-            around.chance,
-            rules.ourselves(config),
-            around.hosts,
-            ipv6=config.dns.ipv6,
-            securing=outward.securing,
-        )
+        self.router = router_of(config, around, outward.securing)
         self.deliverer = Deliverer(
             clock=clock,
             dial=around.dial,
@@ -202,46 +197,72 @@ class RelayService(Service):
         self.runner.start()
         self._adoption.start()
         self._watch_recipients()
-        admission = self._admission
-        admission.start()
-        settings, attendance = rules.receive_settings(self.config), Attendance()
+        self._admission.start()
         for door, listen in self._doors:
-            tls = admission.tls(listen)
-            factory = SmtpServerFactory(
-                clock=self._around.reactor,
-                settings=settings,
-                policy=self.policy,
-                store=self.store,
-                enqueue=self.runner.enqueue,
-                flush=self._flush,
-                service=rules.service(listen),
-                tell=self.tell,
-                reverse_name=self._reverse.name_now,
-                counts=self._counts,
-                has_room=self._disk.has_room,
-                attendance=attendance,
-                entrance=rules.entrance(listen),
-                tls=tls,
-                logins=admission.logins,
-                trusted_certificates=admission.trusted,
-            )
-            self._factories.append((factory, listen))
-            door.inner = self._encrypted(factory, tls) if listen.service == "submissions" else factory
+            factory = self._factory(listen)
+            door.inner = self._encrypted(factory) if listen.service == "submissions" else factory
         try:
             self._ports.append(self._control(self.config.spool, self.store, self.runner, self.tell.counts))
         except (CannotListenError, ValueError) as error:
             raise CannotStart(str(error)) from None
 
+    def _factory(self, listen: Listen) -> SmtpServerFactory:
+        """Makes the sessions of a listener; it takes part in reloads and in the end."""
+        admission = self._admission
+        factory = SmtpServerFactory(
+            clock=self._around.reactor,
+            settings=rules.receive_settings(self.config),
+            policy=self.policy,
+            store=self.store,
+            enqueue=self.runner.enqueue,
+            flush=self._flush,
+            service=rules.service(listen),
+            tell=self.tell,
+            reverse_name=self._reverse.name_now,
+            counts=self._counts,
+            has_room=self._disk.has_room,
+            attendance=self._attendance,
+            entrance=rules.entrance(listen),
+            tls=admission.tls(listen),
+            logins=admission.logins,
+            trusted_certificates=admission.trusted,
+        )
+        self._factories.append((factory, listen))
+        return factory
+
     def _control(self, folder: Path, store: Store, runner: Runner, steps: Mapping[str, int]) -> IListeningPort:
         """Opens the control socket of a shard."""
         clock = self._around.reactor
         answers = (
+            ExplainAnswers(self._premises, store, runner),
             QueueAnswers(store, runner, clock, self.tell),
             StatusAnswers(store, runner, clock, self.config.hostname, steps, clock.seconds()),
             ForecastAnswers(store, runner, clock, lambda: rules.schedule_settings(self.config)),
         )
         commands = {name: command for one in answers for name, command in one.by_name().items()}
         return listen_for_control(cast(Any, clock), folder, commands)
+
+    def _premises(self) -> Premises:
+        """What an explanation stands on, now."""
+        listen = self.config.listen
+        return Premises(
+            config=self.config,
+            is_running=True,
+            loaded_at=self._loaded_at,
+            listeners=[pair for pair in self._factories if pair[1] in listen],
+            attendance=self._attendance,
+            router=self.router,
+            deliverer=self.deliverer,
+            destinations=self._standing,
+        )
+
+    async def _standing(self, lanes: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+        """How these destinations stand, in all shards together."""
+        own = await standing_here(self.store, self.runner, lanes)
+        others: list[dict[str, Any]] = []
+        if self._neighbours.are_there():
+            others = await self._neighbours.ask("explain.destinations", destinations=list(lanes))
+        return {row["destination"]: row for row in destinations_of([own, others])}
 
     def _adopted_control(self, folder: Path, store: Store, runner: Runner) -> IListeningPort | None:
         try:
@@ -250,8 +271,9 @@ class RelayService(Service):
             self.tell("trouble", place=str(folder), error=str(error))
             return None
 
-    def _encrypted(self, factory: SmtpServerFactory, tls: ServerTls | None) -> TLSMemoryBIOFactory:
+    def _encrypted(self, factory: SmtpServerFactory) -> TLSMemoryBIOFactory:
         """The same, within TLS from the first octet (RFC 8314 §3.3)."""
+        tls = factory.house.tls
         assert tls is not None, "a configuration without a certificate has no such listener"
         return TLSMemoryBIOFactory(tls, False, factory, self._around.reactor)
 
@@ -333,6 +355,7 @@ class RelayService(Service):
         for key in self.config.needs_restart(newer):
             self.tell("trouble", place=newer.place(key), error=f"{key} has changed: that takes effect with a restart")
         self._use(newer)
+        self._loaded_at = self._around.reactor.seconds()
         self.tell("reloaded", place=newer.source)
 
     def _use(self, config: Config) -> None:

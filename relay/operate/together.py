@@ -17,7 +17,9 @@ from relay.schedule.forecast import BOUNCES_SHOWN
 
 Row = dict[str, Any]
 
-OF_ONE_MESSAGE = ("queue.show", "queue.content")
+OF_ONE_MESSAGE = ("queue.show", "queue.content", "explain.message")
+OF_ONE_WORKER = ("explain",)
+"""Asked of the first that answers: it asks the others itself for what they have part in."""
 
 
 class Together:
@@ -58,6 +60,8 @@ class Together:
             return in_order(control.ask(do, **fields) for _, control in self._controls)
         if do in OF_ONE_MESSAGE:
             return self._of_one_message(do, fields)
+        if do in OF_ONE_WORKER:
+            return self._controls[0][1].ask(do, **fields)
         return iter([self.ask_one(do, **fields)])
 
     def ask_one(self, do: str, /, **fields: object) -> Row:

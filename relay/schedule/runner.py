@@ -9,7 +9,7 @@ before what became of it is on disk.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Protocol
@@ -176,6 +176,21 @@ class Runner:
 
     def destinations(self) -> Sequence[DestinationStatus]:
         return [destination.status() for destination in self._destinations]
+
+    def turns(self, message_id: str) -> Mapping[int, int]:
+        """Of the recipients of a message that are in hand: in which place its turn comes at its destination.
+
+        0: it is being tried, or what became of it is being written; those that wait in the store are not in it.
+        """
+        carried = self._hand.carried.get(message_id)
+        if carried is None:
+            return {}
+        turns = dict.fromkeys(carried.numbers, 0)
+        for destination in self._destinations:
+            for place, attempt in enumerate(destination.waiting, 1):
+                if attempt.carried is carried:
+                    turns.update((row.number, place) for row in attempt.rows)
+        return turns
 
     # -- fresh mail -----------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ import click
 
 from relay import __version__
 from relay.operate.cli.check import check
+from relay.operate.cli.explain import explain
 from relay.operate.cli.oauth import oauth
 from relay.operate.cli.queue import queue
 from relay.operate.cli.run import run
@@ -53,13 +54,14 @@ def relay() -> None:
     \b
     relay run                      start a relay, on safe defaults
     relay check /etc/relay/relay.yaml
+    relay explain --to ann@example.org   what would happen to it, and why
     relay queue list               where is my mail, and why
     relay status                   the queue in numbers, and each destination
     relay user add ann@example.org
     """
 
 
-for _command in (run, check, queue, status, user, oauth):
+for _command in (run, check, explain, queue, status, user, oauth):
     relay.add_command(_command)
 
 
