@@ -17,6 +17,7 @@ from relay.bounce.text import text
 from relay.message.address import domain_key
 from relay.message.envelope import Body, Composed, Envelope, Recipient
 from relay.message.outcome import Action
+from relay.message.tls_required import tls_not_required
 from relay.message.trace import date
 from relay.message.transfer import encoded, is_binary, quoted_printable
 
@@ -72,11 +73,18 @@ def _header(facts: Facts, name: str, boundary: str, encoding: str) -> str:
         field("Message-ID", f"<{name}>"),
         *(field(name, original_id) for name in ("In-Reply-To", "References") if original_id),
         field("Auto-Submitted", "auto-generated" if facts.is_to_postmaster else "auto-replied"),
+        # RFC 8689 §6: what was so unimportant, or told of broken TLS, is told of on the same terms.
+        *([field("TLS-Required", "No")] if _needs_no_tls(facts) else []),
         field("MIME-Version", "1.0"),
         field("Content-Type", "multipart/report;", "report-type=delivery-status;", f'boundary="{boundary}"'),
         field("Content-Transfer-Encoding", encoding),
     ]
     return "".join(fields) + "\r\n"
+
+
+def _needs_no_tls(facts: Facts) -> bool:
+    """REQUIRETLS goes before the field (RFC 8689 §4.1)."""
+    return tls_not_required(facts.original.header) and not facts.message.envelope.require_tls
 
 
 def _subject(said: str, facts: Facts) -> str:

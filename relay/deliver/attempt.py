@@ -18,7 +18,15 @@ from twisted.internet import defer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from relay.deliver.classify import milder, our_trouble, outcome_of, says_too_many, untrusted
+from relay.deliver.classify import (
+    NEEDS_TLS,
+    milder,
+    of_the_message_alone,
+    our_trouble,
+    outcome_of,
+    says_too_many,
+    untrusted,
+)
 from relay.deliver.connection import Connection, Errand
 from relay.deliver.dialogue import Dialogue
 from relay.deliver.form import NEEDS_REQUIRETLS, NEEDS_SMTPUTF8, Form, needs_utf8
@@ -27,7 +35,7 @@ from relay.message.envelope import Message, Recipient
 from relay.message.outcome import Deferred, Failed, Outcome
 from relay.route.router import Addresses, Hops
 from relay.route.table import Route
-from relay.route.tls import not_required, required
+from relay.route.tls import OF_THE_MESSAGE, not_required, required
 from relay.route.via import Hop
 from relay.smtp.stuffing import StrayLineEnd
 from relay.smtp.transaction import Transaction
@@ -41,7 +49,7 @@ _NOWHERE = Hop("", 0)
 
 
 def _is_final(hop: Hop) -> bool:
-    """Whether REQUIRETLS ends here: it is about relaying by SMTP, and LMTP is delivery (RFC 8689 §1)."""
+    """Whether REQUIRETLS ends here: it is about relaying by SMTP, and LMTP is delivery (RFC 8689 §4.4)."""
     return hop.protocol == "lmtp"
 
 
@@ -76,6 +84,7 @@ class Attempt:
         "_left",
         "_letter",
         "_outcomes",
+        "_promising",
         "_tried_hops",
         "_was_stale",
         "dialogue",
@@ -96,6 +105,7 @@ class Attempt:
         self._batch: Sequence[int] = ()  # in the transaction that goes on
         self._hops: Sequence[Hop] = ()
         self._tried_hops = 0
+        self._promising = 0  # so many of the hops, from the first on, must promise REQUIRETLS
         self._hop = _NOWHERE
         self._letter: Letter | None = None
         self._connection: Connection | None = None
@@ -116,15 +126,30 @@ class Attempt:
             return
         self._hops = hops[: self._deliverer.settings.hosts_per_attempt]
         if self.message.envelope.require_tls:
-            self._hops = [
-                hop if _is_final(hop) else replace(hop, security=required(hop.security)) for hop in self._hops
-            ]
+            self._require_tls()
         elif any(hop.security.asked_for for hop in self._hops):
             self._letter = letter = self._deliverer.letter(self.message)
             asking = defer.Deferred.fromCoroutine(letter.tls_not_required())
             asking.addCallbacks(self._relax, self._unreadable).addErrback(self.broke)
             return
         self._try_hop()
+
+    def _require_tls(self) -> None:
+        """Leaves the hops that may have a message with REQUIRETLS, on its terms (RFC 8689 §4.2.1)."""
+        hops = self._hops
+        terms = [(hop, hop.security if _is_final(hop) else required(hop.security)) for hop in hops]
+        self._hops = [replace(hop, security=security) for hop, security in terms if security is not None]
+        self._promising = len(self._hops)
+        if self._promising < len(hops):
+            why = NEEDS_TLS.saying("The message says REQUIRETLS, and nothing vouches for the mail host's name")
+            self._outcomes = [Failed(why)] * len(self.recipients)
+        if self.message.envelope.reverse_path is None:
+            self._hops = [*self._hops, *hops]  # RFC 8689 §5: a report rather goes without than not at all
+
+    @property
+    def _must_promise(self) -> bool:
+        """Whether this hop gets the message only with REQUIRETLS."""
+        return self._tried_hops <= self._promising and not _is_final(self._hop)
 
     def _relax(self, not_needed: bool) -> None:
         """The message may say that it needs none of what the recipient's domain asks for."""
@@ -177,8 +202,12 @@ class Attempt:
     @_guarded
     def unreachable(self, why: Deferred) -> None:
         self.dialogue.remark(self._deliverer.pool.clock.seconds(), why.hop, str(why.reply))
+        meant = of_the_message_alone(why) if self._hop.security.whence == OF_THE_MESSAGE else why
+        if isinstance(meant, Failed):
+            self._pass_by(meant)
+            return
         for place in self._left:
-            self._decide(place, why)
+            self._decide(place, meant)
         self._leave_hop()
 
     # -- one transaction after the other -----------------------------------------------------
@@ -199,7 +228,7 @@ class Attempt:
             return
         offer = connection.session.offer
         assert offer is not None
-        if self.message.envelope.require_tls and not offer.requiretls and not _is_final(self._hop):
+        if self._must_promise and not offer.requiretls:
             self._pass_by(Failed(NEEDS_REQUIRETLS, connection.label))
             return
         if self._letter is None:
@@ -232,7 +261,7 @@ class Attempt:
             body=form.body,
             smtputf8=form.smtputf8,
             chunked=form.chunked,
-            require_tls=self.message.envelope.require_tls and offer.requiretls,
+            require_tls=self._must_promise,
         )
         if connection.served == 0:
             self.dialogue.add(connection.label, connection.session.record)

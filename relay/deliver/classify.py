@@ -51,6 +51,7 @@ NO_ANSWER = reply(451, "4.4.1", "No answer from host")
 BAD_CONNECTION = reply(451, "4.4.2", "Bad connection")
 NO_TLS = reply(451, "4.7.4", "TLS is required, and not offered")
 TLS_FAILED = reply(451, "4.7.5", "TLS failed")
+NEEDS_TLS = reply(550, "5.7.10", "The message says REQUIRETLS, and the next host offers no TLS")  # RFC 8689 §4.2.1
 LOGIN_FAILED = reply(451, "4.7.8", "Cannot log in")
 _SECURITY: dict[Step | None, Reply] = {
     Step.STARTTLS: NO_TLS,
@@ -119,6 +120,14 @@ def unreachable(why: str, hop: str) -> Deferred:
 def untrusted(hop: Hop, security: Security) -> Deferred:
     """The hop must not be talked to now, for what is asked of it cannot be had."""
     return Deferred(TLS_FAILED.saying(printable(security.trouble)), hop.host, whole_destination=True)
+
+
+def of_the_message_alone(why: Deferred) -> Deferred | Failed:
+    """What trouble with TLS means that only this message asks for: it is no trouble of the destination's, which takes
+    other mail.  Where there is no TLS the sender is told (RFC 8689 §4.2.1); a certificate may be mended."""
+    if why.reply.enhanced == NO_TLS.enhanced:
+        return Failed(NEEDS_TLS, why.hop)
+    return replace(why, whole_destination=False) if why.reply.enhanced == TLS_FAILED.enhanced else why
 
 
 def our_trouble(why: str) -> Deferred:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import partial
 
@@ -20,10 +19,8 @@ from relay.deliver.form import (
 from relay.deliver.pump import Content, WrongSize
 from relay.message.envelope import Body, Message
 from relay.message.outcome import Failed
+from relay.message.tls_required import tls_not_required
 from relay.smtp.offer import Offer
-
-# RFC 8689 §5: at most one such field, and its one value; anything else is as if there were none.
-_TLS_REQUIRED = re.compile(rb"(?:\A|\r\n)tls-required[ \t]*:((?:[^\r\n]|\r\n[ \t])*)", re.IGNORECASE)
 
 Open = Callable[[str], Content]
 """Opens the content of the message with this id."""
@@ -79,7 +76,7 @@ class Letter:
         self.needs = Needs(Body.BINARY, self.needs.smtputf8)
 
     async def tls_not_required(self) -> bool:
-        """Whether the message says ``TLS-Required: No`` (RFC 8689 §5), and not once more otherwise.
+        """Whether the message says ``TLS-Required: No``.
 
         Raises what the store raises.
         """
@@ -90,8 +87,7 @@ class Letter:
                 beginning = await content.read()
             finally:
                 content.close()
-        header = beginning[: beginning.find(b"\r\n\r\n") + 2]
-        return [said.strip().lower() for said in _TLS_REQUIRED.findall(header)] == [b"no"]
+        return tls_not_required(beginning.partition(b"\r\n\r\n")[0])
 
     async def load(self) -> None:
         """Reads a large content: all of it when it may have to be converted, else its beginning.

@@ -81,9 +81,10 @@ class Judgement:
 class Handshake:
     """One handshake: makes its OpenSSL connection, and hears what verifying the chain finds."""
 
-    def __init__(self, context: SSL.Context, host: str) -> None:
+    def __init__(self, context: SSL.Context, asks_for: str) -> None:
+        """asks_for  a name for SNI, or an IP address, which has none"""
         self._context = context
-        self._host = host
+        self._asks_for = asks_for
         self._fault = ""
         self._failure = ""
         self._connection: SSL.Connection | None = None
@@ -92,8 +93,8 @@ class Handshake:
         self._connection = connection = SSL.Connection(self._context, None)
         connection.set_app_data(tlsProtocol)  # where Twisted looks for it
         connection.set_verify(SSL.VERIFY_PEER, self._verified)
-        if self._host and not is_ip(self._host):
-            connection.set_tlsext_host_name(self._host.encode("ascii"))  # RFC 7672 §8.1, RFC 8461 §4.1
+        if self._asks_for and not is_ip(self._asks_for):
+            connection.set_tlsext_host_name(self._asks_for.encode("ascii"))  # RFC 6066 §3
         return connection
 
     def _verified(self, connection: object, certificate: object, error: int, depth: int, ok: int) -> bool:
@@ -119,7 +120,9 @@ class Handshakes:
 
     def handshake(self, hop: Hop) -> Handshake:
         """For one connection to this hop.  Raises UnusableAuthorities."""
-        return Handshake(self._context(hop.security.authorities), hop.host)
+        # With DANE the name where the TLSA records are (RFC 7672 §8.1), else the host's (RFC 8461 §7.1).
+        asks_for = next(iter(hop.security.names), hop.host)
+        return Handshake(self._context(hop.security.authorities), asks_for)
 
     def _context(self, authorities: str) -> SSL.Context:
         try:

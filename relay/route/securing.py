@@ -7,8 +7,8 @@
                       enforced: verify, and no host that it does not name; testing: looked at, and told (RFC 8461 §5)
     nothing of that   opportunistic
 
-The rule that must not be broken: where an answer about TLSA cannot be had, the host is not used (RFC 7672 §2.1.1): who
-can suppress the answer must not gain by it.
+The rule that must not be broken: where an answer about TLSA cannot be had, or one on the way to it, the host is not
+used (RFC 7672 §2.1.2): who can suppress the answer must not gain by it.
 """
 
 from __future__ import annotations
@@ -59,13 +59,15 @@ class Securing:
         addresses  of each host
         """
         is_signed = isinstance(answer, (Found, Missing)) and answer.secure
+        # RFC 7672 §3.2.2: a certificate of DANE-TA may be for the domain, too, as it is written and as its CNAMEs end.
+        domains = (domain, answer.canonical) if isinstance(answer, Found) and answer.canonical else (domain,)
         held, until = await self.policies.policy(domain) if self.policies is not None else (None, float("inf"))
         wants_reports = self._reports and await self._wants_reports(domain)
         found: dict[str, Security] = {}
         for mx in hosts:
             tlsa = None
             if is_signed and (wish is None or wish.level is Level.DANE):
-                tlsa, expires_at = await self._tlsa(mx.host, addresses.get(mx.host), port, domain)
+                tlsa, expires_at = await self._tlsa(mx.host, addresses.get(mx.host), port, domains)
                 until = min(until, expires_at)
             security = _wished(wish, tlsa, mx.host) if wish is not None else _by_domain(domain, mx.host, tlsa, held)
             knows_name = is_signed or (held is not None and held.policy.allows(mx.host))
@@ -75,40 +77,53 @@ class Securing:
 
     async def configured(self, hop: Hop, addresses: Answer[str]) -> tuple[Security, float]:
         """What a hop that our configuration names must have, whose route says ``dane``."""
-        tlsa, until = await self._tlsa(hop.host, addresses, hop.port, hop.host)
+        tlsa, until = await self._tlsa(hop.host, addresses, hop.port, ())
         return _wished(hop.security, tlsa, hop.host), until
 
     async def _tlsa(
-        self, host: str, addresses: Answer[str] | None, port: int, domain: str
+        self, host: str, addresses: Answer[str] | None, port: int, domains: Sequence[str]
     ) -> tuple[Security | None, float]:
-        """What the DNS vouches for at a host, and until when; None when it has nothing signed to say."""
-        until = float("inf")
-        for base in await self._bases(host, addresses):
+        """What the DNS vouches for at a host, and until when; None when it has nothing signed to say.
+
+        domains  those whose mail host it is
+        """
+        bases, until = await self._bases(host, addresses)
+        if isinstance(bases, Trouble):
+            return _unanswered(host, "CNAME", bases), until
+        for base in bases:
             name = f"_{port}._tcp.{base}"
             answer = await self._names.ask(name, TLSA)
             until = min(until, answer.expires_at)
             if isinstance(answer, Trouble):
-                why = f"the DNS gives no answer for the TLSA records at {name}: {answer.why}"
-                return Security(Level.DANE, name, asked_for=True, trouble=why, failure="dnssec-invalid"), until
+                return _unanswered(name, "TLSA", answer), until
             if isinstance(answer, Found) and answer.secure:
-                return _vouched(name, answer.values, tuple(dict.fromkeys((base, host, domain)))), until
+                return _vouched(name, answer.values, tuple(dict.fromkeys((base, host, *domains)))), until
         return None, until
 
-    async def _bases(self, host: str, addresses: Answer[str] | None) -> tuple[str, ...]:
-        """Under which names TLSA records are looked for (RFC 7672 §2.2.2): first where the host's CNAME leads."""
+    async def _bases(self, host: str, addresses: Answer[str] | None) -> tuple[tuple[str, ...] | Trouble, float]:
+        """Under which names TLSA records are looked for (RFC 7672 §2.2.2), and until when: first where the host's CNAME
+        leads."""
+        always = float("inf")
         if not self._validates or not isinstance(addresses, Found):
-            return ()
+            return (), always
         if addresses.secure:
-            return tuple(dict.fromkeys(name for name in (addresses.canonical, host) if name))
-        if addresses.canonical:
-            # Only the first step may be signed; then its name may vouch, the insecure one must not.
-            alias = await self._names.ask(host, CNAME)
-            return (host,) if isinstance(alias, Found) and alias.secure else ()
-        return ()
+            return tuple(dict.fromkeys(name for name in (addresses.canonical, host) if name)), always
+        if not addresses.canonical:
+            return (), always
+        # Only the first step may be signed; then its name may vouch, the insecure one must not.
+        alias = await self._names.ask(host, CNAME)
+        if isinstance(alias, Trouble):
+            return alias, alias.expires_at
+        return (host,) if isinstance(alias, Found) and alias.secure else (), alias.expires_at
 
     async def _wants_reports(self, domain: str) -> bool:
         answer = await self._names.ask(f"_smtp._tls.{domain}", TXT)
         return isinstance(answer, Found) and any(text.startswith("v=TLSRPTv1") for text in answer.values)
+
+
+def _unanswered(name: str, kind: str, trouble: Trouble) -> Security:
+    why = f"the DNS gives no answer for the {kind} records at {name}: {trouble.why}"
+    return Security(Level.DANE, name, asked_for=True, trouble=why, failure="dnssec-invalid")
 
 
 def _vouched(name: str, records: Sequence[Tlsa], names: tuple[str, ...]) -> Security:
@@ -148,8 +163,8 @@ def _by_domain(domain: str, host: str, tlsa: Security | None, held: Held | None)
 
 
 def _policed(domain: str, security: Security, held: Held | None) -> Policed:
-    if security.tlsa:
-        return Policed(domain, "tlsa", tuple(map(str, security.tlsa)))
+    if security.level is Level.DANE:
+        return Policed(domain, "tlsa", tuple(map(str, security.tlsa)), base=security.names[0] if security.names else "")
     if held is not None and (security.testing or security.level is Level.VERIFY):
         return Policed(domain, "sts", held.policy.lines(), held.policy.mx)
     return Policed(domain)

@@ -9,7 +9,7 @@
     fingerprint    TLS                                        this certificate, or this key
 
 The rule that must not be broken: a level is never lowered because something failed; only the message's own
-``TLS-Required: No`` lowers what the recipient's domain asked for, and never what our configuration says (RFC 8689 §5).
+``TLS-Required: No`` lowers what the recipient's domain asked for, and never what our configuration says (RFC 8689 §3).
 """
 
 from __future__ import annotations
@@ -39,17 +39,20 @@ class Level(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Policed:
-    """The policy of a domain as its TLS reports name it (RFC 8460 §4.2).
+    """The policy of a domain as its TLS reports name it (RFC 8460 §4.4).
 
+    domain   who is told
     kind     ``tlsa``, ``sts`` or ``no-policy-found``
     strings  the policy's own lines, or the TLSA records as text
     mx       the host patterns of an MTA-STS policy
+    base     of ``tlsa``, the name where the records are, which is the policy's domain then (RFC 8460 §1.1)
     """
 
     domain: str
     kind: str = "no-policy-found"
     strings: tuple[str, ...] = ()
     mx: tuple[str, ...] = ()
+    base: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ class Security:
     """What a hop must show before it gets anything.  Part of a Hop: a connection serves only what it is fit for.
 
     whence        where the level comes from, for people
-    names         whom the certificate may be for; empty: the hop's host
+    names         whom the certificate may be for, the first of which is asked for (SNI); empty: the hop's host
     tlsa          what the DNS vouches for, for ``dane``
     fingerprints  SHA-256 of the certificate or of its public key, for ``fingerprint``
     authorities   a file of PEM certificates to trust in place of the system's
@@ -92,6 +95,8 @@ class Security:
 
 NO_TLS = Security(Level.NONE)
 OPPORTUNISTIC = Security(Level.OPPORTUNISTIC)
+OF_THE_MESSAGE = "REQUIRETLS of the message"
+"""``whence`` of what one message asks for, beyond what its destination does."""
 
 _FINGERPRINT = re.compile(r"(?:sha256[:=])?((?:[0-9a-f]{2}:?){31}[0-9a-f]{2})", re.IGNORECASE)
 
@@ -107,21 +112,18 @@ def parse_fingerprint(text: str) -> bytes:
     return bytes.fromhex(found[1].replace(":", ""))
 
 
-def required(security: Security) -> Security:
-    """What a message with REQUIRETLS needs of this hop (RFC 8689 §4.2.1).
+def required(security: Security) -> Security | None:
+    """What a message with REQUIRETLS needs of this hop (RFC 8689 §4.2.1); None when it can never be this one.
 
-    The hop must be the right one (its name vouched for), and must prove that it is.
+    The hop must be the right one (its name vouched for by DNSSEC, by an MTA-STS policy or by us), and must prove it.
     """
     if security.trouble or security.level.verifies:
         return security
-    if not security.knows_name:
-        why = "REQUIRETLS, but neither DNSSEC nor MTA-STS vouches for the mail host's name"
-        return replace(security, trouble=why, failure="")
-    return replace(security, level=Level.VERIFY, whence="REQUIRETLS of the message")
+    return replace(security, level=Level.VERIFY, whence=OF_THE_MESSAGE) if security.knows_name else None
 
 
 def not_required(security: Security) -> Security:
-    """What is left for a message that says ``TLS-Required: No``: what our own configuration asks (RFC 8689 §5)."""
+    """What is left for a message that says ``TLS-Required: No``: what our own configuration asks (RFC 8689 §4.2.2)."""
     if not security.asked_for:
         return security
     return Security(Level.OPPORTUNISTIC, "TLS-Required: No in the message", knows_name=security.knows_name)

@@ -131,7 +131,7 @@ class ServerOffer:
         """Those that are offered, by keyword."""
         off = {*self.off, *([] if self.starttls else ["STARTTLS"]), *([] if self.mechanisms else ["AUTH"])}
         if not self.encrypted:
-            off.add("REQUIRETLS")  # RFC 8689 §3: announced only within TLS
+            off.add("REQUIRETLS")  # RFC 8689 §2: announced only within TLS
         offered: dict[str, Extension] = {}
         for extension in EXTENSIONS:
             if (

@@ -292,3 +292,14 @@ def test_a_report_of_a_message_with_requiretls_goes_the_same_guarded_way() -> No
     assert b"text/rfc822-headers" in composed.content and b"message/rfc822" not in composed.content
     usual = a_reporter().compose(a_message(), [told()], None, NOW)
     assert usual is not None and not usual.envelope.require_tls and b"message/rfc822" in usual.content
+
+
+def test_a_report_of_a_message_that_needs_no_tls_needs_none_either() -> None:
+    """RFC 8689 §6; §4.1: with REQUIRETLS the field counts for nothing."""
+    content = b"TLS-Required: No\r\n" + CONTENT
+    message = a_message(content)
+    strict = replace(message, envelope=replace(message.envelope, require_tls=True))
+    for about, expected in ((message, "No"), (strict, None), (a_message(), None)):
+        composed = a_reporter().compose(about, [told()], None, NOW)
+        assert composed is not None
+        assert message_from_bytes(composed.content)["TLS-Required"] == expected

@@ -75,10 +75,16 @@ class Secured(TestCase):
         self.addCleanup(port.stopListening)
         return int(port.getHost().port)
 
-    async def deliver(self, *hops: Hop, require_tls: bool = False, content: bytes | None = CONTENT) -> list[str]:
+    async def deliver(
+        self,
+        *hops: Hop,
+        require_tls: bool = False,
+        content: bytes | None = CONTENT,
+        sender: str | None = "ann@example.org",
+    ) -> list[str]:
         self.routes.known_hops = {"example.net": hops}
         self.routes.known_addresses = {hop.host: ("127.0.0.1",) for hop in hops}
-        made = message(content, size=len(HEAD) + len(self.large) if content is None else None)
+        made = message(content, size=len(HEAD) + len(self.large) if content is None else None, sender=sender)
         made = replace(made, envelope=replace(made.envelope, require_tls=require_tls))
         outcomes = await self.deliverer.deliver(made, [Recipient(parse_mailbox("bob@example.net"))], "example.net")
         self.replies = [str(getattr(outcome, "reply", "")) for outcome in outcomes]
@@ -283,6 +289,18 @@ class Dane(Secured):
         assert await self.attempt(Forged(stranger.leaf), right.tlsa(2, place=1)) == "Deferred 451 4.7.5!"
         assert "not issued by" in self.replies[0]
 
+    async def test_the_name_that_is_asked_for(self) -> None:
+        """RFC 7672 §8.1: where the TLSA records are, though the host is an alias of it; else the host itself."""
+        certificate = issue(NAME)
+        security = Security(Level.DANE, tlsa=(certificate.tlsa(),), names=("base.example", NAME, "example.net"))
+        for asked_for, terms in (("base.example", security), (NAME, OPPORTUNISTIC)):
+            hop = SecureHop(certificate=certificate)
+            assert await self.deliver(Hop(NAME, self.listen(hop), security=terms)) == DELIVERED
+            assert hop.asked_for == [asked_for]
+        hop = SecureHop(certificate=certificate)
+        assert await self.deliver(Hop("127.0.0.1", self.listen(hop))) == DELIVERED
+        assert hop.asked_for == [""]
+
     async def test_the_strong_digest_counts(self) -> None:
         certificate = issue(NAME)
         wrong_strong = issue("other.example").tlsa(3, 1, 2)
@@ -413,9 +431,9 @@ class Required(Secured):
     async def test_and_to_nobody_else(self) -> None:
         for hop, expected in (
             (SecureHop(certificate=issue(NAME)), "Failed 550 5.7.30"),
-            (SecureHop(certificate=issue("other.example"), requiretls=True), "Deferred 451 4.7.5!"),
-            (SecureHop(certificate=issue(NAME, by="Unknown"), requiretls=True), "Deferred 451 4.7.5!"),
-            (SecureHop(certificate=issue(NAME), requiretls=True, stripped=True), "Deferred 451 4.7.4!"),
+            (SecureHop(certificate=issue("other.example"), requiretls=True), "Deferred 451 4.7.5"),
+            (SecureHop(certificate=issue(NAME, by="Unknown"), requiretls=True), "Deferred 451 4.7.5"),
+            (SecureHop(certificate=issue(NAME), requiretls=True, stripped=True), "Failed 550 5.7.10"),
         ):
             assert await self.deliver(self.way(hop, OPPORTUNISTIC), require_tls=True) == [expected]
             assert not hop.taken
@@ -423,8 +441,45 @@ class Required(Secured):
     async def test_not_where_a_forged_mx_may_lead(self) -> None:
         hop = SecureHop(certificate=issue(NAME), requiretls=True)
         security = Security(Level.OPPORTUNISTIC, knows_name=False)
-        assert await self.deliver(self.way(hop, security), require_tls=True) == ["Deferred 451 4.7.5!"]
+        assert await self.deliver(self.way(hop, security), require_tls=True) == ["Failed 550 5.7.10"]
+        assert "nothing vouches for the mail host's name" in self.replies[0]
         assert hop.sessions == 0
+
+    async def test_where_the_domain_promises_tls_its_absence_passes(self) -> None:
+        """RFC 8461 §5: somebody has taken it out of what is offered; that is no reason to bounce."""
+        hop = SecureHop(certificate=issue(NAME), requiretls=True, stripped=True)
+        for level in (Level.VERIFY, Level.DANE):
+            asked = Security(level, asked_for=True, tlsa=(issue(NAME).tlsa(),))
+            assert await self.deliver(self.way(hop, asked), require_tls=True) == ["Deferred 451 4.7.4!"]
+
+    async def test_a_host_without_a_vouched_name_is_passed_by(self) -> None:
+        unknown, known = (SecureHop(certificate=issue(NAME), requiretls=True) for _ in range(2))
+        ways = [self.way(unknown, Security(Level.OPPORTUNISTIC, knows_name=False)), self.way(known, OPPORTUNISTIC)]
+        assert await self.deliver(*ways, require_tls=True) == DELIVERED
+        assert not unknown.sessions and len(known.taken) == 1
+
+    async def test_a_report_rather_goes_without_than_not_at_all(self) -> None:
+        """RFC 8689 §5: first to a host that promises it; then, without, to any."""
+        promising, other = (SecureHop(certificate=issue(NAME), requiretls=requiretls) for requiretls in (True, False))
+        ways = [self.way(hop, OPPORTUNISTIC) for hop in (other, promising)]
+        assert await self.deliver(*ways, require_tls=True, sender=None) == DELIVERED
+        assert promising.taken[0].sender.endswith(" REQUIRETLS") and not other.taken
+        for lesser in (
+            SecureHop(certificate=issue(NAME)),
+            SecureHop(certificate=issue("other.example"), requiretls=True),
+            SecureHop(),
+        ):
+            assert await self.deliver(self.way(lesser, OPPORTUNISTIC), require_tls=True, sender=None) == DELIVERED
+            assert "REQUIRETLS" not in lesser.taken[0].sender
+        unknown = SecureHop(certificate=issue(NAME), requiretls=True)
+        way = self.way(unknown, Security(Level.OPPORTUNISTIC, knows_name=False))
+        assert await self.deliver(way, require_tls=True, sender=None) == DELIVERED
+        assert unknown.taken and "REQUIRETLS" not in unknown.taken[0].sender
+
+    async def test_what_the_domain_or_we_ask_for_holds_for_reports_too(self) -> None:
+        hop = SecureHop(certificate=issue("other.example"), requiretls=True)
+        way = self.way(hop, Security(Level.VERIFY))
+        assert await self.deliver(way, require_tls=True, sender=None) == ["Deferred 451 4.7.5!"]
 
     async def test_the_next_host_may_promise_it(self) -> None:
         not_this, this = SecureHop(certificate=issue(NAME)), SecureHop(certificate=issue(NAME), requiretls=True)
@@ -445,9 +500,9 @@ class Required(Secured):
         assert "REQUIRETLS" not in hop.taken[0].sender
 
     async def test_tls_required_no_gets_round_what_the_domain_asks(self) -> None:
-        """RFC 8689 §5: a warning that TLS is broken must arrive though TLS is broken."""
+        """RFC 8689 §3: a warning that TLS is broken must arrive though TLS is broken."""
         self.large = b"TLS-REQUIRED:\r\n no \r\nSubject: x\r\n\r\n" + b"x\r\n" * 40_000
-        for content in (b"Subject: hi\r\nTLS-Required: No\r\n\r\nHello\r\n", b"tls-required: NO\r\n\r\n", None):
+        for content in (b"Subject: hi\r\nTLS-Required: No\r\n\r\nHello\r\n", b"tls-required: NO\r\n", None):
             hop = SecureHop(certificate=issue("other.example"))
             asked = Security(Level.VERIFY, asked_for=True, trouble="not named by the policy")
             assert await self.deliver(self.way(hop, asked), content=content) == DELIVERED

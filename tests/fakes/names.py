@@ -25,6 +25,7 @@ class FakeNames:
         self._clock = clock
         self._signed: list[str] = []
         self._answers: dict[tuple[str, str], Any] = {}
+        self._broken: dict[tuple[str, str], str] = {}
         self._remembered: dict[tuple[str, str], Answer[Any]] = {}
 
     def mx(self, name: str, *hosts: tuple[int, str], ttl: float = 300.0) -> None:
@@ -54,6 +55,11 @@ class FakeNames:
 
     def trouble(self, name: str, kind: str, why: str = "time-out") -> None:
         self._answers[name, kind] = lambda: Trouble(why, self._clock.seconds() + 15)
+        self._remembered.clear()
+
+    def break_off(self, name: str, kind: str, why: str = "time-out") -> None:
+        """Nobody answers this question; what else is known of the name stays, an alias too."""
+        self._broken[name, kind] = why
         self._remembered.clear()
 
     def remove(self, name: str) -> None:
@@ -90,9 +96,12 @@ class FakeNames:
             return defer.succeed(known)
         self.asked.append((name, kind.name))
         asked: defer.Deferred[Answer[Any]] = defer.Deferred()
+        why = self._broken.get((name, kind.name))
 
         def answer() -> None:
-            if not asked.called:
+            if not asked.called and why is not None:
+                asked.callback(Trouble(why, self._clock.seconds() + 15))
+            elif not asked.called:
                 asked.callback(self._answer(name, kind.name))
 
         if self.held is not None:

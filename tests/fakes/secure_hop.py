@@ -9,7 +9,8 @@ from typing import Any
 
 from scramp import ScramException, ScramMechanism
 from twisted.internet import protocol
-from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.interfaces import IHandshakeListener, IProtocolFactory
+from zope.interface import implementer
 
 from tests.fakes.authority import Issued
 from tests.fakes.next_hop import EVERYTHING, NextHop, NextHopSession
@@ -29,6 +30,7 @@ class SecureHop(NextHop):
     broken       the handshake is answered with nonsense
     logins       who has logged in, by which mechanism, and whether within TLS
     handshakes   how many were begun
+    asked_for    the names that clients have asked for (SNI), empty for none
     """
 
     certificate: Issued | None = None
@@ -44,6 +46,7 @@ class SecureHop(NextHop):
     logins: list[tuple[str, str, bool]] = field(default_factory=list)
     attempts: int = 0
     handshakes: int = 0
+    asked_for: list[str] = field(default_factory=list)
 
     def session(self) -> SecureSession:
         self.sessions += 1
@@ -180,6 +183,7 @@ class SecureSession(NextHopSession):
         return users[0]
 
 
+@implementer(IHandshakeListener)
 class SecureProtocol(protocol.Protocol):
     """Carries a SecureSession."""
 
@@ -194,6 +198,9 @@ class SecureProtocol(protocol.Protocol):
             self._hop.handshakes += 1
             self.transport.startTLS(self._hop.certificate)
         self._send(self._session.start())
+
+    def handshakeCompleted(self) -> None:
+        self._hop.asked_for.append((self.transport.getHandle().get_servername() or b"").decode())
 
     def dataReceived(self, data: bytes) -> None:
         if self._session.wants_tls:  # only with ``broken``

@@ -89,7 +89,7 @@ def test_signed_tlsa_records_are_dane(world: World) -> None:
 
 
 def test_what_is_not_signed_counts_for_nothing(world: World) -> None:
-    """RFC 7672 §2.1.1: each link, the MX records, the addresses and the TLSA records, must be signed."""
+    """RFC 7672 §2.2.1, §2.2.2: each link, the MX records, the addresses and the TLSA records, must be signed."""
     world.tlsa(RECORD)
     world.names.a("mx.other.example", "192.0.2.2")
     world.tlsa(RECORD, at="_25._tcp.mx.other.example")
@@ -112,7 +112,7 @@ def test_without_a_trusted_resolver_nobody_asks_for_tlsa(world: World) -> None:
 
 
 def test_a_tlsa_answer_that_cannot_be_had_keeps_the_mail(world: World) -> None:
-    """RFC 7672 §2.1.1: a SERVFAIL, as for a bogus signature, is not "no DANE": that is what an attacker would do."""
+    """RFC 7672 §2.1.2: a SERVFAIL, as for a bogus signature, is not "no DANE": that is what an attacker would do."""
     world.names.sign("example.org")
     world.names.trouble(AT, "TLSA", "SERVFAIL from 127.0.0.1")
     security = world.security()
@@ -155,6 +155,29 @@ def test_an_insecure_cname_leads_nowhere_but_its_own_name_may_vouch(world: World
     assert world.security().level is Level.OPPORTUNISTIC
     world.tlsa(RECORD)
     assert world.security().tlsa == (RECORD,)
+
+
+def test_a_cname_that_cannot_be_asked_for_keeps_the_mail(world: World) -> None:
+    """RFC 7672 §2.1.2: each question on the way to the TLSA records counts, or who stops one is rid of DANE."""
+    world.names.remove("mx.example.org")
+    world.names.cname("mx.example.org", "host.unsigned.example")
+    world.names.a("host.unsigned.example", "192.0.2.1")
+    world.names.sign("example.org")
+    world.tlsa(RECORD)
+    world.names.break_off("mx.example.org", "CNAME", "SERVFAIL from 127.0.0.1")
+    security = world.security()
+    assert "SERVFAIL" in security.trouble and security.failure == "dnssec-invalid"
+
+
+def test_a_certificate_may_be_for_the_domain_and_for_what_it_is_an_alias_of(world: World) -> None:
+    """RFC 7672 §3.2.2, its example: the next-hop domain as it was given, and fully expanded."""
+    world.names.remove("example.org")
+    world.names.cname("example.org", "example.com")
+    world.names.mx("example.com", (10, "mx.example.com"))
+    world.names.a("mx.example.com", "192.0.2.1")
+    world.names.sign("example.org", "example.com")
+    world.tlsa(RECORD, at="_25._tcp.mx.example.com")
+    assert world.security().names == ("mx.example.com", "example.org", "example.com")
 
 
 def test_an_enforced_policy_means_verify(world: World) -> None:
@@ -248,7 +271,7 @@ def test_sessions_are_told_only_of_domains_that_want_reports(world: World) -> No
     )
     world.names.sign("example.org")
     world.tlsa(RECORD)
-    assert world.security(reports=True).policed == Policed("example.org", "tlsa", (str(RECORD),))
+    assert world.security(reports=True).policed == Policed("example.org", "tlsa", (str(RECORD),), base="mx.example.org")
 
 
 def test_what_is_known_is_forgotten_in_time(world: World) -> None:

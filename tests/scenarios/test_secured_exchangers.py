@@ -141,7 +141,7 @@ def test_dane_keeps_the_mail_where_tls_is_stripped(world: World) -> None:
 
 
 def test_a_bogus_answer_about_tlsa_keeps_the_mail(world: World) -> None:
-    """RFC 7672 §2.1.1: a validating resolver says SERVFAIL."""
+    """RFC 7672 §2.1.2: a validating resolver says SERVFAIL."""
     host = world.host(RIGHT)
     world.tlsa(RIGHT)
     world.dns.servfail("_25._tcp.mx.elsewhere.example")
@@ -173,7 +173,7 @@ def test_a_policy_in_testing_keeps_nothing(world: World) -> None:
 
 
 def test_a_warning_gets_through_though_tls_is_broken(world: World) -> None:
-    """RFC 8689 §5."""
+    """RFC 8689 §3."""
     host = world.host(WRONG)
     world.publish("enforce")
     world.sent("TLS-Required: No\r\n")
