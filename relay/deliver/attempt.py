@@ -167,6 +167,7 @@ class Attempt:
         self._tried_hops += 1
         self._was_stale = False
         if hop.security.trouble:
+            self._deliverer.guards.passed_by(hop)
             self._found(untrusted(hop, hop.security))
             return
         addresses: Addresses | None = () if hop.path is not None else self._deliverer.router.addresses_now(hop)

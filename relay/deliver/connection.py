@@ -143,6 +143,8 @@ class Connection(protocol.Protocol):
         self._wire = Wire(cast(Any, self.transport))
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
+        if self.guard is not None:
+            self.guard.own_ip = getattr(cast(Any, self.transport).getHost(), "host", "")
         if self.guard is not None and self.guard.begins_at_once:
             self.guard.begin(self.transport, self.session)
             self._turn()

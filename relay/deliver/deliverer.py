@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from relay.deliver.attempt import Attempt
 from relay.deliver.classify import SHUTTING_DOWN
 from relay.deliver.dialogue import Dialogue
-from relay.deliver.guard import Guards, Witness, nobody
+from relay.deliver.guard import Guards
 from relay.deliver.keyring import Keyring
 from relay.deliver.letter import Letter, Open
 from relay.deliver.opening import Dial
@@ -25,6 +25,7 @@ from relay.message.outcome import Deferred, Outcome
 from relay.message.step import Tell, tell_nobody
 from relay.route.router import Addresses, Hops
 from relay.route.table import Route
+from relay.route.tls import Witness, nobody
 from relay.route.via import Hop
 
 LOADED_AT_ONCE = 2
@@ -85,8 +86,8 @@ class Deliverer:
         self.tell = tell
         self._hostname = hostname
         self._keyring = keyring or Keyring(clock, random.SystemRandom(), tell)
-        guards = Guards(clock, self._keyring, tell, witness)
-        self.pool = Pool(clock=clock, dial=dial, hostname=hostname, settings=self.settings, guards=guards)
+        self.guards = Guards(clock, self._keyring, tell, witness)
+        self.pool = Pool(clock=clock, dial=dial, hostname=hostname, settings=self.settings, guards=self.guards)
         self._open_content = open_content
         self._attempted = attempted
         self._loading = defer.DeferredSemaphore(LOADED_AT_ONCE)

@@ -9,7 +9,7 @@ anybody may have them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -20,7 +20,7 @@ from relay.deliver.keyring import Keyring, NoCredentials
 from relay.deliver.tls import OTHER_FAILURE, Evidence, Handshake, Handshakes, Judgement, UnusableAuthorities, judge
 from relay.message.step import Tell
 from relay.route.cache import Cache
-from relay.route.tls import Level
+from relay.route.tls import Level, Witness, nobody
 from relay.route.via import Hop
 from relay.smtp.client import ClientSession
 from relay.smtp.client_events import Encryption, SessionEnded
@@ -32,20 +32,6 @@ NO_STARTTLS = "starttls-not-supported"  # RFC 8460 §4.3.1
 TELL_AGAIN_S = 3600.0
 
 _log = Logger()
-
-
-class Witness(Protocol):
-    """Is told of each session for which somebody wants TLS reports (RFC 8460).
-
-    failure  the result type of RFC 8460 §4.3; empty for success
-    why      in words
-    """
-
-    def __call__(self, hop: Hop, label: str, failure: str, why: str) -> None: ...
-
-
-def nobody(hop: Hop, label: str, failure: str, why: str) -> None:
-    """For those who send no reports."""
 
 
 class Guards:
@@ -68,6 +54,12 @@ class Guards:
         wants_tls = hop.path is None and (hop.implicit_tls or hop.security.level is not Level.NONE)
         return Guard(self, hop, label, plain=plain) if wants_tls or hop.login is not None else None
 
+    def passed_by(self, hop: Hop) -> None:
+        """No connection may be made to this hop at all, for what is asked of it cannot be had."""
+        security = hop.security
+        if security.policed is not None and security.failure:
+            self.witness(security.policed, hop.host, security.failure, security.trouble)
+
     def unsecured(self, label: str, why: str) -> None:
         """Mail goes to this host in plain; told once an hour."""
         now = self._clock.seconds()
@@ -81,11 +73,13 @@ class Guard:
 
     evidence   what the handshake has shown, once it is complete
     judgement  whether that is enough
+    own_ip  our end of the connection, as text; its carrier says it
     """
 
     def __init__(self, guards: Guards, hop: Hop, label: str, *, plain: bool) -> None:
         self.hop = hop
         self.label = label
+        self.own_ip = ""
         self._guards = guards
         self._plain = plain
         self.evidence: Evidence | None = None
@@ -130,7 +124,7 @@ class Guard:
         if security.testing and not judgement.is_known:
             self._witness(judgement.failure, judgement.why)
         else:
-            self._witness(security.failure, "")
+            self._witness(security.failure, security.whence if security.failure else "")
         session.note(f"TLS: {evidence.how}, {f'proved by {judgement.by}' if judgement.is_known else judgement.why}")
         if not self.begins_at_once:
             session.secured()
@@ -156,8 +150,9 @@ class Guard:
         return True
 
     def _witness(self, failure: str, why: str) -> None:
-        if self.hop.security.policed is not None:
-            self._guards.witness(self.hop, self.label, failure, why)
+        policed = self.hop.security.policed
+        if policed is not None:
+            self._guards.witness(policed, self.label, failure, why, self.own_ip)
 
     # -- the login ---------------------------------------------------------------------------
 

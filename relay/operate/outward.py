@@ -6,24 +6,26 @@ Joined here so that service.py stays the list of parts; the rule of that module 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from pathlib import Path
 
-from relay.deliver.guard import Witness, nobody
 from relay.deliver.keyring import Keyring
 from relay.deliver.oauth import TokenSource
 from relay.message.address import Address, domain_key
 from relay.message.step import Tell
 from relay.operate import rules
 from relay.operate.config import Config
-from relay.operate.shards import number_of
+from relay.operate.shards import number_of, root_of
 from relay.operate.shelf import FileShelf
 from relay.operate.surroundings import Surroundings
 from relay.operate.tls_reports import Enqueue, TlsReports
 from relay.route.policies import Policies
 from relay.route.router import Router
 from relay.route.securing import Securing
+from relay.route.tls import Witness, nobody
 
-POLICIES_FILE = "mta-sts.json"
-REPORTS_FILE = "tls-sessions.json"
+POLICIES = "mta-sts"
+REPORTS = "tls-sessions"
 
 
 class Outward:
@@ -37,16 +39,16 @@ class Outward:
     def __init__(self, config: Config, around: Surroundings, tell: Tell, enqueue: Enqueue) -> None:
         """enqueue  puts a message of ours in the queue; called only once the relay has started"""
         clock, https = around.reactor, around.https
+        self._reports = _reports(config, around, tell, enqueue) if config.tls_reports.send else None
+        self.witness: Witness = self._reports.witness if self._reports is not None else nobody
         self._policies: Policies | None = None
         if https is not None and config.delivery.mta_sts:
-            shelf = FileShelf(config.spool / POLICIES_FILE, tell, around.in_thread)
-            self._policies = Policies(clock, around.names, https.request, shelf, tell)
+            shelf = FileShelf(memory_of(config.spool, POLICIES), tell, around.in_thread)
+            self._policies = Policies(clock, around.names, https.request, shelf, tell, self.witness)
         self.securing = Securing(
             around.names, self._policies, validates=bool(config.dns.trusted), reports=config.tls_reports.send
         )
         tokens = TokenSource(clock, https.request, tell) if https is not None else None
-        self._reports = _reports(config, around, tell, enqueue) if config.tls_reports.send else None
-        self.witness: Witness = self._reports.witness if self._reports is not None else nobody
         self.keyring = Keyring(clock, random.SystemRandom(), tell, tokens)
 
     def start(self) -> None:
@@ -74,18 +76,36 @@ def router_of(config: Config, around: Surroundings, securing: Securing) -> Route
     )
 
 
+def memory_of(spool: Path, what: str) -> Path:
+    """Where a worker keeps what it can ask for again: in the first shard, for the others come and go.
+
+    spool  its own shard
+    """
+    number = number_of(spool)
+    return root_of(spool) / (f"{what}.{number}.json" if number else f"{what}.json")
+
+
+def _other_memories(spool: Path, what: str) -> Sequence[Path]:
+    """The same of all workers but the first, those that are no more included."""
+    return sorted(root_of(spool).glob(f"{what}.*.json"))
+
+
 def _reports(config: Config, around: Surroundings, tell: Tell, enqueue: Enqueue) -> TlsReports:
     hostname = domain_key(config.hostname)
+
+    def shelf(path: Path) -> FileShelf:
+        return FileShelf(path, tell, around.in_thread)
+
     return TlsReports(
         clock=around.reactor,
         chance=around.chance,
         names=around.names,
         request=around.https.request if around.https is not None else None,
         enqueue=enqueue,
-        shelf=FileShelf(config.spool / REPORTS_FILE, tell, around.in_thread),
+        shelf=shelf(memory_of(config.spool, REPORTS)),
         tell=tell,
         hostname=hostname,
         sender=config.tls_reports.sender or config.postmaster or Address("postmaster", hostname),
         organization=config.tls_reports.organization or hostname,
-        part=number_of(config.spool),
+        others=None if number_of(config.spool) else lambda: list(map(shelf, _other_memories(config.spool, REPORTS))),
     )

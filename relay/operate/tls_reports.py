@@ -1,8 +1,11 @@
 """Sends the TLS reports: once a day, for each domain that asks for them, by mail or by HTTPS (RFC 8460).
 
-What was counted outlives a restart.  A report that cannot be sent by HTTPS is told and not tried again; one by mail is
-in the queue like any other message.  The rule that must not be broken: reports are a courtesy; no trouble with them
-keeps mail waiting.
+What was counted outlives a restart.  Of several workers each keeps what it has counted where the first can read it,
+and the first reports for all: a domain gets one report a day.  A report that cannot be sent by HTTPS is told and not
+tried again; one by mail is in the queue like any other message.
+
+The rules that must not be broken: no day is reported twice; reports are a courtesy, and no trouble with them keeps mail
+waiting.
 """
 
 from __future__ import annotations
@@ -22,16 +25,21 @@ from relay.message.step import Tell
 from relay.route.https import HttpsFault
 from relay.route.names import TXT, Found, Names
 from relay.route.policies import Shelf
-from relay.route.via import Hop
+from relay.route.tls import Policed
 
 SPREAD_S = 4 * 3600.0
 """Reports go out within so long after midnight (UTC), so that not all the world's arrive at once (RFC 8460 §4.1)."""
 SAVE_S = 60.0
+"""What was counted is kept within this time; so a day can be reported twice as long after its end."""
+KEPT_DAYS = 7
+"""Of days that nobody has reported, so many are kept."""
 TIMEOUT_S = 60.0
 ANSWER_LIMIT_OCTETS = 64 * 1024
 MEDIA_TYPE = "application/tlsrpt+gzip"
 
 Enqueue = Callable[[Composed], Awaitable[None]]
+Others = Callable[[], Sequence[Shelf]]
+"""Where the other workers keep what they have counted."""
 
 _log = Logger()
 
@@ -42,7 +50,7 @@ class TlsReports:
     sender    from whom reports come
     request   HTTPS; None: only mail
     enqueue   puts a message of ours in the queue
-    part      the number of this process, when several work together; each reports what it has seen
+    others    of several workers the first has this; None: another reports what this one counts
     """
 
     def __init__(
@@ -58,7 +66,7 @@ class TlsReports:
         hostname: str,
         sender: Address,
         organization: str,
-        part: int = 0,
+        others: Others | None = lambda: (),
     ) -> None:
         self._clock = clock
         self._chance = chance
@@ -70,13 +78,14 @@ class TlsReports:
         self._hostname = hostname
         self._sender = sender
         self._organization = organization
-        self._part = part
+        self._others = others
         self._tally = Tally()
         self._calls: dict[str, IDelayedCall] = {}
 
     def start(self) -> None:
         self._tally.load(self._shelf.load())
-        self._plan()
+        if self._others is not None:
+            self._plan()
 
     def stop(self) -> None:
         if "save" in self._calls:
@@ -86,9 +95,9 @@ class TlsReports:
                 call.cancel()
         self._calls.clear()
 
-    def witness(self, hop: Hop, label: str, failure: str, why: str) -> None:
-        """See guard.Witness."""
-        self._tally.count(self._clock.seconds(), hop, label, failure, why)
+    def witness(self, policed: Policed, label: str, failure: str, why: str, own_ip: str = "", /) -> None:
+        """See relay.route.tls.Witness."""
+        self._tally.count(self._clock.seconds(), policed, label, failure, why, own_ip)
         if "save" not in self._calls:
             self._calls["save"] = self._clock.callLater(SAVE_S, self._save)
 
@@ -96,23 +105,38 @@ class TlsReports:
         call = self._calls.pop("save", None)
         if call is not None and call.active():
             call.cancel()
+        self._tally.forget(self._today() - KEPT_DAYS)
         self._shelf.save(self._tally.dump())
 
-    def _plan(self) -> None:
-        now = self._clock.seconds()
-        left_s = DAY_S - now % DAY_S if not self._has_old(now) else 0.0
-        self._calls["send"] = self._clock.callLater(left_s + self._chance.uniform(60.0, SPREAD_S), self._send)
+    def _today(self) -> int:
+        return int(self._clock.seconds() // DAY_S)
 
-    def _has_old(self, now: float) -> bool:
-        return any(day < int(now // DAY_S) for day in self._tally.days)
+    def _plan(self) -> None:
+        left_s = 0.0 if self._due().days else DAY_S - self._clock.seconds() % DAY_S
+        self._calls["send"] = self._clock.callLater(left_s + self._chance.uniform(2 * SAVE_S, SPREAD_S), self._send)
+
+    def _due(self) -> Tally:
+        """The days that are over and not yet reported, as all workers have seen them."""
+        due = Tally()
+        due.add(self._tally)
+        for shelf in self._others() if self._others is not None else ():
+            other = Tally()
+            other.load(shelf.load())
+            due.add(other)
+        today = self._today()
+        due.forget(max(self._tally.told, today - KEPT_DAYS))
+        due.days.pop(today, None)
+        return due
 
     def _send(self) -> None:
-        due = list(self._tally.take(self._clock.seconds()))
-        self._save()
+        due, today = self._due(), self._today()
+        self._tally.told = today
+        self._tally.forget(today)
+        self._save()  # first: better no report after a crash than two
         self._plan()
         made = [
-            report(domain, day, policies, self._hostname, self._organization, self._sender, self._part)
-            for day, domain, policies in due
+            report(domain, day, policies, self._hostname, self._organization, self._sender)
+            for day, domain, policies in due.by_domain(today)
         ]
         Deferred.fromCoroutine(self._send_all(made)).addErrback(lambda failure: _log.failure("TLS reports", failure))
 

@@ -22,12 +22,16 @@ from relay.route.cache import Cache
 from relay.route.https import Fetched, HttpsFault
 from relay.route.names import TXT, Found, Names
 from relay.route.sts import POLICY_LIMIT_OCTETS, Mode, Policy, PolicyFault, parse_policy, policy_id
+from relay.route.tls import Policed, Witness, nobody
 
 HELD_LIMIT = 10_000
 RETRY_S = 300.0
 """After a failed fetch, the same policy is not asked for again for so long (RFC 8461 §3.3)."""
 REFRESH_S = 86_400.0
-"""A held policy is fetched again once a day, so that it is there when the old one would expire (RFC 8461 §10.2)."""
+"""A held policy is fetched again once a day, so that it is there when the old one would expire (RFC 8461 §3.3, §10.2);
+one that holds for less than two days, at half of its time."""
+LOOK_S = 3600.0
+"""How often it is looked for such."""
 FETCH_TIMEOUT_S = 30.0
 SAVE_AFTER_S = 5.0
 _AT_ONCE = 10
@@ -65,18 +69,34 @@ class Held:
     def expires_at(self) -> float:
         return self.fetched_at + self.policy.max_age_s
 
+    def policed(self, domain: str) -> Policed:
+        """The same for TLS reports."""
+        return Policed(domain, "sts", self.policy.lines(), self.policy.mx)
+
 
 class Policies:
-    """See the module."""
+    """See the module.
+
+    witness  is told of policies that cannot be had, for TLS reports (RFC 8461 §6)
+    """
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, names: Names, fetch: Fetch, shelf: Shelf, tell: Tell = tell_nobody) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        names: Names,
+        fetch: Fetch,
+        shelf: Shelf,
+        tell: Tell = tell_nobody,
+        witness: Witness = nobody,
+    ) -> None:
         self._clock = clock
         self._names = names
         self._fetch = fetch
         self._shelf = shelf
         self._tell = tell
+        self._witness = witness
         self._held: dict[str, Held] = {}
         self._failed: Cache[tuple[str, str], bool] = Cache(HELD_LIMIT)
         self._fetching: dict[str, list[defer.Deferred[None]]] = {}
@@ -87,7 +107,7 @@ class Policies:
     def start(self) -> None:
         """Takes up what was held before, and keeps it fresh."""
         self._held = _read(self._shelf.load())
-        self._refreshing = self._clock.callLater(REFRESH_S / 24, self._refresh)
+        self._refreshing = self._clock.callLater(LOOK_S, self._refresh)
 
     def stop(self) -> None:
         for call in (self._saving, self._refreshing):
@@ -150,11 +170,20 @@ class Policies:
             self._hold(domain, Held(parse_policy(text), found, self._clock.seconds()))
         except (HttpsFault, PolicyFault) as fault:
             self._failed.put((domain, found), True, self._clock.seconds() + RETRY_S)
-            self._tell("unpoliced", destination=domain, error=f"the MTA-STS policy cannot be had: {fault}")
+            self._cannot_be_had(domain, fault)
         except Exception:
             self._log.failure("a defect in fetching the policy of {domain}", domain=domain)
         finally:
             self._turns.release()
+
+    def _cannot_be_had(self, domain: str, fault: HttpsFault | PolicyFault) -> None:
+        """Loud, but for a policy that asked for nothing (RFC 8461 §3.3, §6)."""
+        held = self._in_force(domain)
+        if held is not None and held.policy.mode is Mode.NONE:
+            return
+        self._tell("unpoliced", destination=domain, error=f"the MTA-STS policy cannot be had: {fault}")
+        policed = held.policed(domain) if held is not None else Policed(domain, "sts")
+        self._witness(policed, "", _failure(fault), str(fault))
 
     async def _text(self, domain: str) -> bytes:
         url = f"https://mta-sts.{domain}/.well-known/mta-sts.txt"
@@ -176,11 +205,11 @@ class Policies:
     # -- over time ---------------------------------------------------------------------------
 
     def _refresh(self) -> None:
-        self._refreshing = self._clock.callLater(REFRESH_S / 24, self._refresh)
+        self._refreshing = self._clock.callLater(LOOK_S, self._refresh)
         now = self._clock.seconds()
         self._held = {domain: held for domain, held in self._held.items() if held.expires_at > now}
         for domain, held in list(self._held.items()):
-            if now - held.fetched_at >= REFRESH_S and domain not in self._fetching:
+            if now - held.fetched_at >= min(REFRESH_S, held.policy.max_age_s / 2) and domain not in self._fetching:
                 defer.Deferred.fromCoroutine(self._fetch_once(domain, held.id))
 
     def _save(self) -> None:
@@ -200,6 +229,13 @@ class _NoShelf:
 
     def save(self, text: str) -> None:
         """It is forgotten."""
+
+
+def _failure(fault: HttpsFault | PolicyFault) -> str:
+    """As TLS reports name it (RFC 8460 §4.3.2.2)."""
+    if isinstance(fault, PolicyFault):
+        return "sts-policy-invalid"
+    return "sts-webpki-invalid" if fault.kind == "certificate" else "sts-policy-fetch-error"
 
 
 def _read(text: str | None) -> dict[str, Held]:

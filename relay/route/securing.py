@@ -130,7 +130,8 @@ def _vouched(name: str, records: Sequence[Tlsa], names: tuple[str, ...]) -> Secu
     can_use = usable(records)
     if not can_use:
         # RFC 7672 §2.2: the host has TLS, and says so; only who it is cannot be known.
-        return Security(Level.REQUIRE, f"the TLSA records at {name}, of which none can be used", asked_for=True)
+        whence = f"the TLSA records at {name}, of which none can be used"
+        return Security(Level.REQUIRE, whence, names, asked_for=True, failure="tlsa-invalid")
     return Security(Level.DANE, f"the TLSA records at {name}", names, can_use, asked_for=True)
 
 
@@ -163,8 +164,8 @@ def _by_domain(domain: str, host: str, tlsa: Security | None, held: Held | None)
 
 
 def _policed(domain: str, security: Security, held: Held | None) -> Policed:
-    if security.level is Level.DANE:
+    if security.level is Level.DANE or security.failure == "tlsa-invalid":
         return Policed(domain, "tlsa", tuple(map(str, security.tlsa)), base=security.names[0] if security.names else "")
     if held is not None and (security.testing or security.level is Level.VERIFY):
-        return Policed(domain, "sts", held.policy.lines(), held.policy.mx)
+        return held.policed(domain)
     return Policed(domain)

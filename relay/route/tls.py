@@ -17,6 +17,7 @@ from __future__ import annotations
 import enum
 import re
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from relay.route.dane import Tlsa
 
@@ -53,6 +54,22 @@ class Policed:
     strings: tuple[str, ...] = ()
     mx: tuple[str, ...] = ()
     base: str = ""
+
+
+class Witness(Protocol):
+    """Is told of each session for which somebody wants TLS reports, and of policies that cannot be had (RFC 8460).
+
+    label    the host, as ``name [address]`` or without its address; empty for a policy
+    failure  the result type of RFC 8460 §4.3; empty for success
+    why      in words
+    own_ip   our end of the connection, where there was one
+    """
+
+    def __call__(self, policed: Policed, label: str, failure: str, why: str, own_ip: str = "", /) -> None: ...
+
+
+def nobody(policed: Policed, label: str, failure: str, why: str, own_ip: str = "", /) -> None:
+    """For those who send no reports."""
 
 
 @dataclass(frozen=True, slots=True)

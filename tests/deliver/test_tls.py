@@ -66,9 +66,13 @@ class Secured(TestCase):
             attempted=lambda message, recipients, outcomes, dialogue: self.dialogues.extend(
                 text for _, _, text in dialogue.lines()
             ),
-            witness=lambda hop, label, failure, why: self.witnessed.append((failure, why)),
+            witness=self.witness,
         )
         self.addCleanup(self.deliverer.stop)
+
+    def witness(self, policed: Policed, label: str, failure: str, why: str, own_ip: str = "", /) -> None:
+        self.witnessed.append((failure, why))
+        self.ends = (label, own_ip)
 
     def listen(self, hop: SecureHop) -> int:
         port = reactor.listenTCP(0, hop.factory(), interface="127.0.0.1")
@@ -552,6 +556,18 @@ class Witnessed(Secured):
             security = self.security(level, policed=policed, testing=testing)
             await self.deliver(Hop(NAME, self.listen(hop), security=security))
             assert [kind for kind, _ in self.witnessed] == [failure]
+            assert self.ends == (f"{NAME} [127.0.0.1]", "127.0.0.1")
             self.witnessed.clear()
         await self.deliver(Hop(NAME, self.listen(SecureHop())))
         assert not self.witnessed
+
+    async def test_a_host_that_is_passed_by_is_told_of_too(self) -> None:
+        """RFC 8460 §4.3.2: no TLSA answer, or a host that the policy does not name."""
+        security = Security(
+            Level.DANE, trouble="no answer", failure="dnssec-invalid", policed=Policed("example.net", "tlsa")
+        )
+        hop = Hop(NAME, self.listen(SecureHop()), security=security)
+        await self.deliver(hop)
+        assert self.witnessed == [("dnssec-invalid", "no answer")] and self.ends == (NAME, "")
+        await self.deliver(replace(hop, security=replace(security, policed=None)))
+        assert len(self.witnessed) == 1

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import random
+from email import message_from_bytes
 
 from twisted.internet import defer
 from twisted.internet.task import Clock
@@ -10,10 +13,11 @@ from twisted.internet.task import Clock
 from relay.deliver.tlsrpt import DAY_S
 from relay.message.address import Address
 from relay.message.envelope import Composed, Notify
-from relay.operate.tls_reports import SPREAD_S, TlsReports
+from relay.operate.tls_reports import KEPT_DAYS, SPREAD_S, Others, TlsReports
 from relay.route.https import Fetched, HttpsFault
 from relay.route.names import TXT
-from tests.deliver.test_tlsrpt import STS, hop
+from relay.route.policies import Shelf as ShelfOf
+from tests.deliver.test_tlsrpt import STS
 from tests.fakes.names import FakeNames
 from tests.route.test_policies import Shelf
 
@@ -29,22 +33,28 @@ class House:
         self.posted: list[tuple[str, str]] = []
         self.queued: list[Composed] = []
         self.told: list[tuple[str, dict[str, object]]] = []
+        self.others: list[ShelfOf] = []
         self.begin()
 
     def begin(self) -> None:
-        self.reports = TlsReports(
+        self.reports = self.reporting(self.shelf, lambda: self.others)
+
+    def reporting(self, shelf: Shelf, others: Others | None) -> TlsReports:
+        reports = TlsReports(
             clock=self.clock,
             chance=random.Random(1),
             names=self.names,
             request=self.request,
             enqueue=self.enqueue,
-            shelf=self.shelf,
+            shelf=shelf,
             tell=lambda step, /, **fields: self.told.append((step, fields)),
             hostname="relay.example",
             sender=Address("tls", "relay.example"),
             organization="Example",
+            others=others,
         )
-        self.reports.start()
+        reports.start()
+        return reports
 
     def request(self, method: str, url: str, *, kind: str = "", **more: object) -> defer.Deferred[Fetched]:
         self.posted.append((url, kind))
@@ -56,7 +66,7 @@ class House:
         self.queued.append(composed)
 
     def session(self, failure: str = "") -> None:
-        self.reports.witness(hop(STS), "mx.example.org [192.0.2.1]", failure, "")
+        self.reports.witness(STS, "mx.example.org [192.0.2.1]", failure, "")
 
     def later(self, seconds: float) -> None:
         for _ in range(int(seconds // 600)):
@@ -112,3 +122,50 @@ def test_what_was_counted_before_a_restart_is_reported_after_it() -> None:
     house.begin()
     house.later(SPREAD_S + 600)
     assert len(house.queued) == 1
+
+
+def sessions(composed: Composed) -> int:
+    """How many successful ones a report tells of."""
+    attached = message_from_bytes(composed.content).get_payload()[1]  # type: ignore[index]
+    said = json.loads(gzip.decompress(attached.get_payload(decode=True)))  # type: ignore[union-attr, arg-type]
+    return int(said["policies"][0]["summary"]["total-successful-session-count"])
+
+
+def test_several_workers_give_one_report() -> None:
+    """The first reports what all have counted, once, whoever of them restarts; the others never report."""
+    house = House()
+    workers = [(shelf, house.reporting(shelf, None)) for shelf in (Shelf(), Shelf())]
+    house.others = [shelf for shelf, _ in workers]
+    house.session()
+    for _, worker in workers:
+        worker.witness(STS, "mx.example.org [192.0.2.1]", "", "")
+        worker.witness(STS, "mx.example.org [192.0.2.1]", "", "")
+    house.later(DAY_S + SPREAD_S)
+    (composed,) = house.queued
+    assert sessions(composed) == 5
+    house.reports.stop()
+    house.begin()
+    house.later(2 * DAY_S)
+    assert len(house.queued) == 1, "what the others still have is not told again"
+
+
+def test_a_worker_that_saw_all_of_it_need_not_be_there_any_more() -> None:
+    house = House()
+    shelf = Shelf()
+    worker = house.reporting(shelf, None)
+    worker.witness(STS, "mx.example.org [192.0.2.1]", "", "")
+    worker.stop()
+    house.others = [shelf]
+    house.later(DAY_S + SPREAD_S)
+    assert [sessions(composed) for composed in house.queued] == [1]
+
+
+def test_what_nobody_reports_is_forgotten() -> None:
+    house = House()
+    shelf = Shelf()
+    worker = house.reporting(shelf, None)
+    for _ in range(KEPT_DAYS + 3):
+        worker.witness(STS, "mx.example.org [192.0.2.1]", "", "")
+        house.later(DAY_S)
+    assert shelf.text is not None
+    assert len(json.loads(shelf.text)["sessions"]) == KEPT_DAYS + 1

@@ -8,6 +8,7 @@ from twisted.internet.task import Clock
 from relay.route.https import Fetched, HttpsFault
 from relay.route.names import TXT
 from relay.route.policies import Held, Policies
+from relay.route.tls import Policed
 from tests.fakes.names import FakeNames
 
 DAY_S = 86_400.0
@@ -67,12 +68,18 @@ class House:
         self.web = Web()
         self.shelf = Shelf()
         self.told: list[str] = []
+        self.witnessed: list[tuple[Policed, str]] = []
         self.publish("1")
         self.begin()
 
     def begin(self) -> None:
         self.policies = Policies(
-            self.clock, self.names, self.web, self.shelf, lambda step, /, **fields: self.told.append(str(fields))
+            self.clock,
+            self.names,
+            self.web,
+            self.shelf,
+            lambda step, /, **fields: self.told.append(str(fields)),
+            lambda policed, label, failure, why, own_ip="", /: self.witnessed.append((policed, failure)),
         )
         self.policies.start()
 
@@ -151,7 +158,7 @@ def test_a_policy_expires() -> None:
 
 
 def test_a_policy_is_fetched_again_ahead_of_its_end() -> None:
-    """RFC 8461 §10.2: else who blocks the fetch just waits for the end."""
+    """RFC 8461 §3.3, §10.2: else who blocks the fetch just waits for the end."""
     house = House()
     house.web.answer = Fetched(200, "text/plain", text(max_age_s=2 * 86_400))
     assert house.mode() == "enforce"
@@ -160,6 +167,47 @@ def test_a_policy_is_fetched_again_ahead_of_its_end() -> None:
     house.names.trouble("_mta-sts.example.org", "TXT")
     house.web.answer = HttpsFault("connection", "refused")
     assert house.mode() == "enforce"
+
+
+def test_a_policy_of_a_short_life_too() -> None:
+    house = House()
+    house.web.answer = Fetched(200, "text/plain", text(max_age_s=6 * 3600))
+    assert house.mode() == "enforce"
+    house.later(12 * 3600)
+    house.names.trouble("_mta-sts.example.org", "TXT")
+    house.web.answer = HttpsFault("connection", "refused")
+    assert house.mode() == "enforce"
+
+
+def test_tls_reports_hear_of_policies_that_cannot_be_had() -> None:
+    """RFC 8461 §6, RFC 8460 §4.3.2.2: when there is a record, and when one that is held cannot be had anew."""
+    for answer, failure in (
+        (HttpsFault("connection", "refused"), "sts-policy-fetch-error"),
+        (Fetched(404, "text/plain", text()), "sts-policy-fetch-error"),
+        (HttpsFault("certificate", "TLS failed"), "sts-webpki-invalid"),
+        (Fetched(200, "text/plain", b"<html>"), "sts-policy-invalid"),
+    ):
+        house = House()
+        house.web.answer = answer
+        house.mode()
+        assert house.witnessed == [(Policed("example.org", "sts"), failure)]
+    house = House()
+    house.mode()
+    house.web.answer = HttpsFault("connection", "refused")
+    house.later(DAY_S + 7200)
+    policed, failure = house.witnessed[0]
+    assert (policed.mx, failure) == (("mx.example.org",), "sts-policy-fetch-error")
+
+
+def test_nobody_hears_of_a_policy_that_asked_for_nothing() -> None:
+    """RFC 8461 §3.3, §6: who gives MTA-STS up may take the web server away."""
+    house = House()
+    house.web.answer = Fetched(200, "text/plain", text("none"))
+    house.mode()
+    house.web.answer = HttpsFault("connection", "refused")
+    house.later(DAY_S + 7200)
+    assert len(house.web.asked) > 1
+    assert not house.told and not house.witnessed
 
 
 def test_a_policy_survives_a_restart() -> None:

@@ -126,6 +126,10 @@ def test_records_of_which_none_can_be_used_still_mean_tls(world: World) -> None:
     world.names.sign("example.org")
     world.tlsa(PKIX)
     assert (world.security().level, world.security().trouble) == (Level.REQUIRE, "")
+    world.names.add("_smtp._tls.example.org", TXT, "v=TLSRPTv1; rua=mailto:tls@example.org")
+    told = world.security(reports=True)
+    assert told.policed == Policed("example.org", "tlsa", base="mx.example.org")
+    assert told.failure == "tlsa-invalid", "RFC 8460 §4.3.2.1"
     world.sts("enforce")
     assert world.security().level is Level.VERIFY
 

@@ -31,6 +31,7 @@ def test_the_policy_of_the_law() -> None:
         b"\n" + TEXT,
         TEXT.replace(b": ", b" :  "),
         b"future: x\n" + TEXT,
+        "future: a\u2028b\x85c\x0bd\n".encode() + TEXT,
         TEXT + b"mode: none\n",
         TEXT.replace(b"mail.example", b"MAIL.Example"),
     ],
