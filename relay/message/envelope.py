@@ -79,6 +79,7 @@ class Origin:
     helo         what the client called itself
     protocol     the ``with`` of RFC 5321 §4.4 and RFC 3848: SMTP, ESMTP, ESMTPS, ESMTPSA, UTF8SMTP, LMTP …
     login        who logged in, if anybody did
+    tls          the cipher suite by its registered name, and the version: ``TLS_AES_256_GCM_SHA384 (TLSv1.3)``
     """
 
     client_ip: str = ""
@@ -86,6 +87,7 @@ class Origin:
     helo: str = ""
     protocol: str = "ESMTP"
     login: str | None = None
+    tls: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The trace fields: Received, Return-Path, and the loop count they carry.
 
-Sources: RFC 5321 §4.4 (form of Received), RFC 3848 (the ``with`` keywords), RFC 5321 §6.3 (loops).
+Sources: RFC 5321 §4.4 (form of Received), RFC 3848 (the ``with`` keywords), RFC 8314 §4.3 (the ``tls`` clause),
+RFC 5321 §6.3 (loops).
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ def received(origin: Origin, hostname: str, message_id: str, at: float, recipien
     recipient  told only when it is the one recipient: a ``for`` with several would tell each of the others
     """
     told = f"\r\n\tfor <{recipient}>" if recipient is not None else ""
+    if origin.tls:  # RFC 8314 §4.3; the version is a comment, for people
+        told += f"\r\n\ttls {origin.tls}"
     by = f"by {hostname} with {origin.protocol} id {message_id}"
     return f"Received: from {_from_clause(origin)}\r\n\t{by}{told};\r\n\t{date(at)}\r\n".encode()
 

@@ -16,6 +16,7 @@ access is never passed over.
 from __future__ import annotations
 
 import ipaddress
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -73,8 +74,8 @@ class User:
 
 
 def user_key(name: str) -> str:
-    """The form in which names of users are compared."""
-    return name.casefold()
+    """The form in which names of users are compared; of SASLprep (RFC 4013) what makes two ways to write a name one."""
+    return unicodedata.normalize("NFKC", name).casefold()
 
 
 def parse_senders(text: str) -> tuple[str, ...]:

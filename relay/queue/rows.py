@@ -53,6 +53,7 @@ def message_row(number: int, message: Message) -> str:
         origin.login,
         envelope.auth,
         envelope.require_tls,
+        origin.tls,
     )
     return dumps((number, message.accepted_at, sender, message.size, kept))[1:-1]
 
@@ -65,12 +66,13 @@ def message_of(
     # Grown at its end since the first version.
     auth = later[0] if later else None
     require_tls = bool(later[1]) if len(later) > 1 else False
+    tls = str(later[2]) if len(later) > 2 else ""
     if not (isinstance(head, bytes) and isinstance(content, bytes | None) and isinstance(helo, str)):
         raise TypeError("a column holds what does not belong there")
     return Message(
         to_text(number),
         Envelope(path and Address(*path), Body(body), smtputf8, ret and Ret(ret), envid, auth, require_tls),
-        Origin(client_ip, client_name, helo, protocol, login),
+        Origin(client_ip, client_name, helo, protocol, login, tls),
         accepted_at,
         head,
         content,

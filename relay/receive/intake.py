@@ -195,13 +195,13 @@ class Intake:
     def _origin_of(self, smtputf8: bool) -> Origin:
         """Where a message of this session comes from; the same object for all of them, as far as it is the same."""
         login = self._user.name if self._user is not None else None
-        encrypted = self._encryption is not None
-        protocol = protocol_name(self._house.service, self._extended, smtputf8, encrypted, login is not None)
+        tls = self._encryption.told if self._encryption is not None else ""
+        protocol = protocol_name(self._house.service, self._extended, smtputf8, bool(tls), login is not None)
         origin = self._origin
         if origin is None or origin.protocol != protocol or origin.client_name == "unknown":
             ip = self.client.ip
             name = self._house.reverse_name(ip) if ip else "localhost"
-            origin = self._origin = Origin(ip, name or "unknown", self._helo, protocol, login)
+            origin = self._origin = Origin(ip, name or "unknown", self._helo, protocol, login, tls)
         return origin
 
     # -- other questions -------------------------------------------------------------------

@@ -111,6 +111,8 @@ class Reception:
         exposed = {"VRFY": told.verify_for, "EXPN": told.expand_for}
         # RFC 5321 §4.2.4: what will be refused must not be announced.
         off = {keyword for keyword, whom in exposed.items() if not whom.includes(client.trusted)}
+        if self.service is Service.SUBMISSION:
+            off.add("ETRN")  # RFC 6409 §7
         may_log_in = bool(mechanisms) and entrance.login is not Login.NONE
         may_now = may_log_in and (encrypted or entrance.login_in_clear)
         # Submission is for those who are known; whom the network does not tell, the login does (RFC 6409 §4.3).

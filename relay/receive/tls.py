@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from cryptography import x509
@@ -269,6 +270,26 @@ class Encryption:
     cipher: str
     shown: tuple[x509.Certificate, ...] = ()
     bindings: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def told(self) -> str:
+        """For a Received field: ``TLS_AES_256_GCM_SHA384 (TLSv1.3)``."""
+        return f"{registered_name(self.cipher)} ({self.version})"
+
+
+@lru_cache(maxsize=100)
+def registered_name(cipher: str) -> str:
+    """The name of a cipher suite in IANA's registry, of OpenSSL's name for it: TLS 1.3 has but one for each."""
+    if cipher.startswith("TLS_"):
+        return cipher
+    exchange, _, rest = cipher.rpartition("AES") if "AES" in cipher else cipher.rpartition("CHACHA20")
+    exchange = exchange.rstrip("-").replace("-", "_") or "RSA"
+    if not rest[:1].isdigit():
+        return f"TLS_{exchange}_WITH_CHACHA20_POLY1305_SHA256"
+    bits, *mode = rest.replace("CCM8", "CCM-8").split("-")
+    if mode[:1] != ["GCM"] and mode[:1] != ["CCM"]:
+        mode = ["CBC", *mode]  # which OpenSSL does not name
+    return "_".join((f"TLS_{exchange}_WITH_AES_{bits}", *mode))
 
 
 def agreed(connection: SSL.Connection) -> Encryption:

@@ -153,7 +153,7 @@ class Transaction:
         recipients = self._recipients if len(self._recipients) == 1 else _none_twice(self._recipients)
         head = self._head(watch, draft.id, origin)
         mail = self._mail
-        auth = mail.auth if self._client.trusted else None  # RFC 4954 §5: from others it counts as <>
+        auth = mail.auth if self._client.is_known_by_name else None  # RFC 4954 §5: from others it counts as <>
         envelope = Envelope(mail.reverse_path, mail.body, mail.smtputf8, mail.ret, mail.envid, auth, mail.require_tls)
         queued = house.enqueue(draft, envelope, origin, head, recipients, self._expanded)
         self._draft = None

@@ -20,7 +20,7 @@ from relay.smtp.commands import CommandRefused
 from relay.smtp.events import LoginAttempted, Password, Proof, SecretWanted, Token
 from relay.smtp.scram import ScramFault, ScramSecret, ScramServer
 
-LINE_LIMIT_OCTETS = 12288  # RFC 4954 §4.5.3, with the CRLF
+LINE_LIMIT_OCTETS = 12288  # RFC 4954 §4, with the CRLF
 NAME_LIMIT = 255  # characters of a user name
 
 Step = bytes | SecretWanted | LoginAttempted

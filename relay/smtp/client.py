@@ -32,6 +32,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import ClassVar
 
 from relay.message.reply import Reply, printable
@@ -377,7 +378,7 @@ class ClientSession:
 
     def _open(self) -> None:
         self._logging_in = None
-        self.offer = self._greeted_with
+        self.offer = replace(self._greeted_with, logged_in=True) if self._login else self._greeted_with
         self._events.append(Opened(self.offer))
 
     def _on_reset(self, reply: Reply) -> None:

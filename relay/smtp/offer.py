@@ -19,6 +19,7 @@ class Offer:
 
     size       octets it takes (RFC 1870); 0 when it offers SIZE without telling, None when it does not
     auth       mechanisms, in upper case (RFC 4954)
+    logged_in  we have logged in there
     rcpt_max   recipients in one transaction, mail_max transactions in one session (RFC 9422), or None
     """
 
@@ -32,6 +33,7 @@ class Offer:
     starttls: bool = False
     requiretls: bool = False
     auth: frozenset[str] = frozenset()
+    logged_in: bool = False
     rcpt_max: int | None = None
     mail_max: int | None = None
 

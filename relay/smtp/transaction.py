@@ -134,8 +134,10 @@ class Transaction:
             said += " SMTPUTF8"
         if self.require_tls:
             said += " REQUIRETLS"
-        if offer.auth and envelope.auth is not None:  # RFC 4954 §5: who submitted it, to a host that knows of logins
-            said += f" AUTH={xtext(envelope.auth)}"
+        # RFC 4954 §5: who submitted it, to a host that knows of logins; where we have logged in, it must not take that
+        # for who did.
+        if offer.auth and (envelope.auth is not None or offer.logged_in):
+            said += f" AUTH={xtext(envelope.auth or '<>')}"
         if offer.dsn:
             if envelope.ret is not None:
                 said += f" RET={envelope.ret.value}"

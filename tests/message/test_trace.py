@@ -26,6 +26,14 @@ def test_the_received_field() -> None:
     )
 
 
+def test_tls_is_told() -> None:
+    """RFC 8314 §4.3: the last clause, behind ``for``."""
+    origin = Origin("192.0.2.9", "pc.example.org", "pc", "ESMTPS", tls="TLS_AES_256_GCM_SHA384 (TLSv1.3)")
+    for recipient, told in ((parse_mailbox("bob@example.net"), b"\r\n\tfor <bob@example.net>"), (None, b"")):
+        field = received(origin, "gw", "q1", AT, recipient)
+        assert b"with ESMTPS id q1" + told + b"\r\n\ttls TLS_AES_256_GCM_SHA384 (TLSv1.3);\r\n" in field
+
+
 def test_without_a_single_recipient_nobody_is_named() -> None:
     """Blind copies would be told to each other."""
     field = received(Origin("2001:db8::1", helo="pc"), "gw", "q1", AT)

@@ -49,6 +49,11 @@ def test_the_case_of_a_name_does_not_matter() -> None:
     assert users.find("ann") is None
 
 
+def test_two_ways_to_write_a_letter_are_one() -> None:
+    """RFC 4954 §4: names are compared as SASLprep has them; keyboards differ in how they compose an umlaut."""
+    assert parse_users("j\u00f6rg:{PLAIN}x").find("jo\u0308rg") is not None
+
+
 @pytest.mark.parametrize(
     "text",
     [

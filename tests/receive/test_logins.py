@@ -299,3 +299,19 @@ def test_a_rehearsal_believes_whoever_is_there_and_counts_for_itself() -> None:
     assert at.visit(STRANGER).says(plain("nobody@ours.example"))[-1].startswith("454 4.7.0"), "with those from before"
     at.factory.admit_by(None, logins, at.factory.house.trusted_certificates)
     assert at.visit(STRANGER).says(plain()) == ["235 2.7.0 Authentication successful"], "its failure is not counted"
+
+
+def test_the_auth_parameter_counts_for_nothing_from_who_has_not_logged_in() -> None:
+    """RFC 4954 §5: an address is no authenticated identity, though it may relay."""
+    at = house()
+    neighbour = at.visit("127.0.0.1")
+    neighbour.says("MAIL FROM:<ann@ours.example> AUTH=boss@ours.example", f"RCPT TO:<{ELSEWHERE}>", "DATA")
+    neighbour.sends(b"x\r\n.\r\n")
+    assert at.only.message.envelope.auth is None
+
+
+def test_submission_has_no_etrn() -> None:
+    """RFC 6409 §7."""
+    for service, offered in ((Service.SUBMISSION, False), (Service.RELAY, True)):
+        visit = house(service=service).visit("127.0.0.1")
+        assert any(line.endswith("ETRN") for line in visit.says("EHLO client.example")) is offered

@@ -26,6 +26,7 @@ from relay.receive.tls import (
     fingerprint_of,
     load,
     load_authorities,
+    registered_name,
 )
 from tests.fakes.users import FakeUsers
 from tests.receive.visit import OURS, House
@@ -247,3 +248,23 @@ def test_a_login_binds_to_tls_and_needs_it(house: House, papers: Papers) -> None
     client = encrypted(house, papers)
     client.says("EHLO x")
     assert client.says("AUTH PLAIN AGFubkBvdXJzLmV4YW1wbGUAZ2VoZWlt")[0].startswith("235")
+
+
+@pytest.mark.parametrize(
+    ("cipher", "name"),
+    [
+        ("TLS_AES_256_GCM_SHA384", "TLS_AES_256_GCM_SHA384"),
+        ("ECDHE-ECDSA-AES256-GCM-SHA384", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"),
+        ("ECDHE-RSA-CHACHA20-POLY1305", "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"),
+        ("ECDHE-ECDSA-AES256-CCM8", "TLS_ECDHE_ECDSA_WITH_AES_256_CCM_8"),
+        ("ECDHE-RSA-AES256-SHA384", "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA384"),
+        ("ECDHE-RSA-AES128-SHA", "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA"),
+        ("AES256-GCM-SHA384", "TLS_RSA_WITH_AES_256_GCM_SHA384"),
+        ("AES128-CCM", "TLS_RSA_WITH_AES_128_CCM"),
+        ("AES128-SHA256", "TLS_RSA_WITH_AES_128_CBC_SHA256"),
+        ("AES128-SHA", "TLS_RSA_WITH_AES_128_CBC_SHA"),
+    ],
+)
+def test_the_registered_name_of_a_cipher(cipher: str, name: str) -> None:
+    """RFC 8314 §4.3: as ``openssl ciphers -stdname`` has it, of each kind that a listener may agree on."""
+    assert registered_name(cipher) == name

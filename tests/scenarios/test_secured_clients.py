@@ -71,6 +71,7 @@ def test_smtplib_by_starttls(secured: Secured, hop: Destination) -> None:
         client.login(ANN, PASSWORD)
         client.sendmail(ANN, [BOB], LETTER)
     assert "with ESMTPSA id" in received(hop)
+    assert re.search(r"\r?\n\ttls TLS_[A-Z0-9_]+ \(TLSv1\.[23]\);", received(hop)), "RFC 8314 §4.3"
 
 
 def test_smtplib_within_tls_from_the_first_octet(secured: Secured, hop: Destination) -> None:
