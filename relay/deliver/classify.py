@@ -17,6 +17,7 @@ The rule that must not be broken: our own trouble never fails a recipient.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from relay.message.outcome import Deferred, Delivered, Failed, Outcome
@@ -87,6 +88,14 @@ def outcome_of(answer: Answer, hop: str, *, dsn: bool, final: bool) -> Outcome:
     if said.code == 552 and answer.step is Step.RECIPIENT and not _is_about_mailbox(said):
         return Deferred(said, hop)
     return Failed(said, hop)
+
+
+def refuses_parameter(answers: Iterable[Answer | None]) -> bool:
+    """Whether MAIL was refused for how it was written: a parameter may be what the host does not know."""
+    return all(
+        one is not None and one.step is Step.MAIL and one.reply is not None and one.reply.code in (500, 501, 504, 555)
+        for one in answers
+    )
 
 
 def says_too_many(answer: Answer) -> bool:

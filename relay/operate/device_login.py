@@ -6,6 +6,7 @@ The rule that must not be broken: nothing that a provider says reaches the termi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from http.client import HTTPException
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import HTTPRedirectHandler, Request, build_opener
@@ -22,7 +23,11 @@ ANSWER_LIMIT_OCTETS = 64 * 1024
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 
 Post = Callable[[str, Mapping[str, str]], tuple[int, Mapping[str, object]]]
-"""Sends a form to a URL; gives the status and the members of the answer."""
+"""Sends a form to a URL; gives the status and the members of the answer.  Raises NoAnswer."""
+
+
+class NoAnswer(Stop):
+    """Nobody answers; the same question may be answered later."""
 
 
 def device_login(route: Route, ask: Post, sleep: Callable[[float], object], say: Callable[[str], object]) -> str:
@@ -48,7 +53,13 @@ def device_login(route: Route, ask: Post, sleep: Callable[[float], object], say:
     while left_s > 0:
         sleep(interval_s)
         left_s -= interval_s
-        status, answer = ask(said.token_endpoint, client | {"grant_type": DEVICE_GRANT, "device_code": str(code)})
+        try:
+            status, answer = ask(said.token_endpoint, client | {"grant_type": DEVICE_GRANT, "device_code": str(code)})
+        except NoAnswer:
+            if left_s <= 0:
+                raise
+            interval_s *= 2  # RFC 8628 §3.5: a lost connection ends no login that a person is in the middle of
+            continue
         error = answer.get("error")
         if error == "slow_down":
             interval_s += 5.0  # RFC 8628 §3.5
@@ -84,7 +95,7 @@ class _NoRedirects(HTTPRedirectHandler):
 
 
 def post(url: str, form: Mapping[str, str]) -> tuple[int, Mapping[str, object]]:
-    """Sends a form; gives the status and the members of the JSON answer.  Raises Stop."""
+    """Sends a form; gives the status and the members of the JSON answer.  Raises NoAnswer."""
     request = Request(url, urlencode(form).encode(), {"Content-Type": FORM, "Accept": "application/json"})
     try:
         with build_opener(_NoRedirects).open(request, timeout=TIMEOUT_S) as answer:
@@ -92,5 +103,5 @@ def post(url: str, form: Mapping[str, str]) -> tuple[int, Mapping[str, object]]:
     except HTTPError as error:
         with error:
             return error.code, members(error.read(ANSWER_LIMIT_OCTETS))
-    except (URLError, OSError) as error:
-        raise Stop(f"{url}: {getattr(error, 'reason', error)}", EX_UNAVAILABLE) from None
+    except (URLError, OSError, HTTPException) as error:
+        raise NoAnswer(f"{url}: {getattr(error, 'reason', error)}", EX_UNAVAILABLE) from None

@@ -58,6 +58,7 @@ class Transaction:
     chunked   send by BDAT, not DATA
     require_tls  say REQUIRETLS (RFC 8689)
     asks_only  it ends when each recipient has its reply, and no content follows: a 2yz at RCPT then is its answer
+    says_auth    AUTH= was said
     answers   one a recipient; all are there when the transaction has ended
     accepted  places of the recipients that the server took, in order
     heard     replies other than 421 that came to this transaction's commands; 0: the server has not looked at it
@@ -75,6 +76,7 @@ class Transaction:
         "recipients",
         "record",
         "require_tls",
+        "says_auth",
         "size",
         "smtputf8",
     )
@@ -99,6 +101,7 @@ class Transaction:
         self.chunked = chunked
         self.require_tls = require_tls
         self.asks_only = asks_only
+        self.says_auth = False
         self.answers: list[Answer | None] = [None] * len(recipients)
         self.accepted: list[int] = []
         self.heard = 0
@@ -138,6 +141,7 @@ class Transaction:
         # for who did.
         if offer.auth and (envelope.auth is not None or offer.logged_in):
             said += f" AUTH={xtext(envelope.auth or '<>')}"
+            self.says_auth = True
         if offer.dsn:
             if envelope.ret is not None:
                 said += f" RET={envelope.ret.value}"

@@ -24,6 +24,7 @@ from relay.route.tls import NO_TLS, OPPORTUNISTIC, Level, Policed, Security
 from relay.route.via import Hop
 from tests.deliver.way_out import CONTENT, HEAD, Routes, message, shown
 from tests.fakes.authority import Issued, authority_file, issue, tlsa_of
+from tests.fakes.next_hop import EVERYTHING
 from tests.fakes.secure_hop import SecureHop
 
 DELIVERED = ["Delivered 250 2.0.0"]
@@ -408,6 +409,27 @@ class Logins(Secured):
         assert way.login is not None
         Path(way.login.secret_file).write_text("secret\n")
         assert await self.deliver(way) == DELIVERED
+
+    async def test_our_login_is_not_the_submitters(self) -> None:
+        """RFC 4954 §5."""
+        hop = SecureHop(certificate=issue(NAME), mechanisms=["PLAIN"])
+        assert await self.deliver(self.way(hop)) == DELIVERED
+        assert hop.taken[0].sender.endswith(" AUTH=<>")
+
+    async def test_a_host_that_does_not_know_the_parameter_gets_the_mail_without(self) -> None:
+        """aiosmtpd offers AUTH and answers 555 to AUTH=<>; a bounce would be our fault."""
+        for pipelining in (True, False):
+            hop = SecureHop(
+                certificate=issue(NAME),
+                mechanisms=["PLAIN"],
+                extensions=[one for one in EVERYTHING if pipelining or one != "PIPELINING"],
+                unknown_parameter="AUTH=",
+            )
+            way = self.way(hop)
+            for _ in range(2):
+                assert await self.deliver(way) == DELIVERED
+            mails = [command for command in hop.commands if command.startswith("MAIL")]
+            assert [" AUTH=" in mail for mail in mails] == [True, False, False]
 
     async def test_a_connection_serves_only_who_has_logged_in(self) -> None:
         hop = SecureHop(certificate=issue(NAME), mechanisms=["PLAIN"])

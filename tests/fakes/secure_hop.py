@@ -28,6 +28,7 @@ class SecureHop(NextHop):
     refusal      what is said to STARTTLS in place of 220
     stripped     STARTTLS is taken out of what is offered
     broken       the handshake is answered with nonsense
+    unknown_parameter  of MAIL, that is answered 555
     logins       who has logged in, by which mechanism, and whether within TLS
     handshakes   how many were begun
     asked_for    the names that clients have asked for (SNI), empty for none
@@ -43,6 +44,7 @@ class SecureHop(NextHop):
     stripped: bool = False
     broken: bool = False
     requiretls: bool = False
+    unknown_parameter: str = ""
     logins: list[tuple[str, str, bool]] = field(default_factory=list)
     attempts: int = 0
     handshakes: int = 0
@@ -87,6 +89,8 @@ class SecureSession(NextHopSession):
         elif verb == "AUTH":
             mechanism, _, initial = argument.partition(" ")
             self._begin_login(mechanism.upper(), initial)
+        elif verb == "MAIL" and self.hop.unknown_parameter and self.hop.unknown_parameter in argument:
+            self._say("MAIL", "555 5.5.4 parameters not recognized")
         elif verb == "MAIL" and self.hop.mechanisms and not self._is_logged_in:
             self._say("MAIL", "530 5.7.0 Authentication required")
         else:

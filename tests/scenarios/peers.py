@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from aiosmtpd.controller import Controller
@@ -203,10 +204,18 @@ class Destination:
         return "250 2.0.0 OK"
 
 
+D = TypeVar("D", bound=Destination)
+
+
 @contextmanager
-def destination(port: int | None = None, host: str = "127.0.0.1", **options: object) -> Iterator[Destination]:
+def destination(
+    port: int | None = None,
+    host: str = "127.0.0.1",
+    kind: type[D] = Destination,
+    **options: object,  # type: ignore[assignment]
+) -> Iterator[D]:
     """A next hop on loopback."""
-    hop = Destination(port or free_port(host), host)
+    hop = kind(port or free_port(host), host)
     controller = Controller(hop, hostname=host, port=hop.port, **options)
     controller.start()
     try:
