@@ -1,11 +1,13 @@
 """What a reply, or its absence, means for a recipient.
 
     connect refused, timed out           Deferred, whole destination
-    TLS or the log-in fails              Deferred, whole destination
+    TLS fails                            Deferred, whole destination
+    the log-in fails                     likewise, and lasting: one more try is one more failed login
     greeting or EHLO not 2yz             Deferred, whole destination: also a 5yz, which says nothing about this
                                          message, but that we are not welcome or misconfigured (RFC 5321 §3.1)
     MAIL, RCPT, DATA, BDAT, end: 5yz     Failed, except
-        530 534 535 538                  Deferred, whole destination: our log-in or TLS is wrong, not the message
+        530 534 535 538                  Deferred, whole destination, lasting: our log-in or TLS is wrong, not the
+                                         message
         552 at RCPT without x.2.x        Deferred: "too many recipients" (RFC 5321 §4.5.3.1.10)
     MAIL, RCPT, DATA, BDAT, end: 4yz     Deferred; 421 at MAIL: whole destination
     no reply to MAIL                     Deferred, whole destination
@@ -82,7 +84,7 @@ def outcome_of(answer: Answer, hop: str, *, dsn: bool, final: bool) -> Outcome:
         return Delivered(to_keep(said), hop, dsn, final)
     said = to_keep(said)
     if said.code in _OUR_CREDENTIALS:
-        return Deferred(said, hop, whole_destination=True)
+        return Deferred(said, hop, whole_destination=True, lasting=True)
     if said.is_temporary:
         return Deferred(said, hop, whole_destination=said.code == 421 and answer.step is Step.MAIL)
     if said.code == 552 and answer.step is Step.RECIPIENT and not _is_about_mailbox(said):
@@ -113,10 +115,12 @@ def _is_about_mailbox(said: Reply) -> bool:
 
 def session_refused(ended: SessionEnded, hop: str) -> Deferred:
     """The session ended before a transaction could begin."""
+    lasting = ended.step in (Step.AUTH, Step.CREDENTIALS)
     if ended.reply is not None:
-        return Deferred(to_keep(ended.reply), hop, whole_destination=True)
+        return Deferred(to_keep(ended.reply), hop, whole_destination=True, lasting=lasting)
     if ended.step in _SECURITY:
-        return Deferred(_SECURITY[ended.step].saying(printable(ended.why)), hop, whole_destination=True)
+        why = _SECURITY[ended.step].saying(printable(ended.why))
+        return Deferred(why, hop, whole_destination=True, lasting=lasting)
     waiting = f" ({ended.step.value})" if ended.step else ""
     return Deferred(BAD_CONNECTION.saying(f"{printable(ended.why)}{waiting}"), hop, whole_destination=True)
 

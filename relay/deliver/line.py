@@ -4,7 +4,8 @@ A waiter gets the first connection that is free: a kept one at once; one that ha
 quick hop that offers PIPELINING, right behind that; else one is opened for it, within the limits.
 
 When no connection can be had at all, all who wait hear why.  When some stand and one more is refused, the hop wants
-no more of them: the waiters wait for those that there are.
+no more of them: the waiters wait for those that there are.  Where we log in, one goes first, so that a wrong password
+is tried once and not once for each that waits: providers count, and lock the account.
 """
 
 from __future__ import annotations
@@ -71,6 +72,8 @@ class Line:
             if self._members and self._pool.clock.seconds() < self._narrow_until:
                 self._settle_for_kept()
                 return
+            if self.hop.login is not None and self._openings and not self._members:
+                return
             if not self._pool.has_room_for(self):
                 return
             self._open()
@@ -117,6 +120,8 @@ class Line:
             connection.give(self._want_fresh.popleft())
         else:
             self.released(connection)
+        if self.hop.login is not None:
+            self.fill()
 
     def _failed(self, opening: Opening, why: Deferred) -> None:
         self._openings.discard(opening)

@@ -38,12 +38,15 @@ class Deferred:
     whole_destination  the trouble is the destination's and not this recipient's or message's:
                        it could not be reached, or turned the session away; the destination shall rest
     in_doubt  the content was sent whole and no reply came: it may have been delivered (RFC 1047)
+    lasting   with whole_destination: who tries again at once gets the same, so it shall rest now and not after some
+              more of it; a refused login, which a provider counts against us
     """
 
     reply: Reply
     hop: str = ""
     whole_destination: bool = False
     in_doubt: bool = False
+    lasting: bool = False
 
 
 @dataclass(frozen=True, slots=True)

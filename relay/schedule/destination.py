@@ -203,7 +203,7 @@ class Destinations:
 
     def _troubled(self, destination: Destination, trouble: Deferred) -> bool:
         destination.trouble = trouble
-        if not destination.window.troubled(self._clock.seconds(), self._random.random()):
+        if not destination.window.troubled(self._clock.seconds(), self._random.random(), lasting=trouble.lasting):
             return False
         self._began_to_rest(destination, note_of(trouble))
         return True

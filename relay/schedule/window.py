@@ -71,8 +71,10 @@ class Window:
             self._spent = 0.0
             self.size = self.size or self.settings.minimum
 
-    def troubled(self, now: float, jitter: float) -> bool:
+    def troubled(self, now: float, jitter: float, *, lasting: bool = False) -> bool:
         """The destination could not be reached or turned us away.  True: it begins to rest now.
+
+        lasting  the next attempt would be turned away, too
 
         What fails while it rests was begun before and says nothing new: the rest is not drawn out.
         """
@@ -80,7 +82,7 @@ class Window:
             return False
         self.troubles += 1
         self._spent += 1.0 / self.size
-        if self._spent < 1.0 and not self.rests:
+        if self._spent < 1.0 and not self.rests and not lasting:
             self.size = max(self.settings.minimum, self.size - 1)
             return False
         self.rests += 1

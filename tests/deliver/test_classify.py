@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from relay.deliver.classify import milder, outcome_of, says_too_many, to_keep
+from relay.deliver.classify import milder, outcome_of, says_too_many, session_refused, to_keep
 from relay.message.outcome import Deferred, Delivered, Failed
 from relay.message.reply import LOCAL_ERROR, Reply, reply
+from relay.smtp.client_events import SessionEnded
 from relay.smtp.transaction import Answer, Step
 
 HOP = "mx.example [192.0.2.1]"
@@ -37,7 +38,16 @@ def test_5yz_is_final(step: Step, code: int) -> None:
 def test_a_wrong_password_of_ours_bounces_nobodys_mail(step: Step, code: int) -> None:
     """RFC 4954 §6; a smart host whose password changed must not cost the queue."""
     found = outcome(Answer(step, Reply(code, "5.7.0", ("no",))))
-    assert isinstance(found, Deferred) and found.whole_destination
+    assert isinstance(found, Deferred) and found.whole_destination and found.lasting
+
+
+def test_who_was_refused_a_login_does_not_try_again_at_once() -> None:
+    """Providers count failed logins, and lock the account."""
+    for step in (Step.AUTH, Step.CREDENTIALS):
+        for said in (Reply(535, "5.7.8", ("no",)), Reply(454, "4.7.0", ("later",)), None):
+            assert session_refused(SessionEnded(step, said, "why"), "hop").lasting
+    for step in (Step.GREETING, Step.HELLO, Step.STARTTLS, Step.HANDSHAKE):
+        assert not session_refused(SessionEnded(step, None, "why"), "hop").lasting
 
 
 @pytest.mark.parametrize("step", [*OF_MESSAGE, Step.CONTENT])

@@ -357,6 +357,22 @@ class Logins(Secured):
         await self.deliverer.deliver(message(), [Recipient(parse_mailbox("bob@example.net"))], "example.net")
         assert hop.attempts == 1
 
+    async def test_of_many_that_wait_one_tries_the_password(self) -> None:
+        hop = SecureHop(certificate=issue(NAME), mechanisms=["PLAIN"])
+        way = self.way(hop, "wrong")
+        self.routes.known_hops, self.routes.known_addresses = {"example.net": (way,)}, {NAME: ("127.0.0.1",)}
+        bob = [Recipient(parse_mailbox("bob@example.net"))]
+        under_way = [self.deliverer.deliver(message(), bob, "example.net") for _ in range(5)]
+        for outcomes in await defer.gatherResults(under_way):
+            assert shown(outcomes) == ["Deferred 535 5.7.8!"]
+        assert hop.attempts == 1
+        assert way.login is not None
+        Path(way.login.secret_file).write_text("secret\n")
+        under_way = [self.deliverer.deliver(message(), bob, "example.net") for _ in range(5)]
+        for outcomes in await defer.gatherResults(under_way):
+            assert shown(outcomes) == DELIVERED
+        assert hop.sessions == 3, "once let in, as many as may be"
+
     async def test_another_smart_host_may_let_us_in(self) -> None:
         refusing, taking = (
             SecureHop(certificate=issue(NAME), mechanisms=["PLAIN"], password=p) for p in ("x", "secret")

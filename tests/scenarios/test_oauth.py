@@ -192,7 +192,7 @@ def test_from_the_code_on_the_screen_to_mail_that_is_delivered(tmp_path: Path, m
             wait_until(lambda: hop.left == 1, "the connection that was let in to be given up")
             send(relay)
             wait_until(lambda: "the login was refused" in relay.said(), "a loud line")
-            relay.command("queue", "retry", "--all", "--yes")
+            relay.command("queue", "flush")
             wait_until(lambda: len(hop.arrived) == 2, f"the message, by a new token: {relay.said()}")
             assert token.read_text() == "refresh-3\n"
             for secret in ("access-", "refresh-"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import smtplib
 import subprocess
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +31,10 @@ class Provider:
     folder: Path
     ports: dict[str, int]
 
+    def sets_password(self, password: str) -> None:
+        """Ann's password is this one from now on."""
+        write_users(self.folder / "dovecot" / "users", password)
+
     def arrived(self) -> list[str]:
         return [file.read_text(encoding="utf-8") for file in (self.folder / "mail").rglob("new/*")]
 
@@ -42,8 +48,7 @@ def dovecot(folder: Path) -> Iterator[int]:
     port = free_port()
     folder.mkdir()
     users = folder / "users"
-    users.write_text(f"{ANN}:{{PLAIN}}{PASSWORD}::::::\n", encoding="utf-8")
-    users.chmod(0o644)
+    write_users(users, PASSWORD)
     config = folder / "dovecot.conf"
     config.write_text(
         f"""
@@ -84,6 +89,13 @@ service stats {{
     finally:
         server.terminate()
         server.wait(20)
+
+
+def write_users(path: Path, password: str) -> None:
+    beside = path.with_suffix(".new")
+    beside.write_text(f"{ANN}:{{PLAIN}}{password}::::::\n", encoding="utf-8")
+    beside.chmod(0o644)
+    beside.replace(path)
 
 
 def listens(port: int) -> bool:
@@ -217,8 +229,48 @@ def test_a_wrong_password_keeps_the_mail_and_says_so_loudly(provider: Provider, 
         assert relay.said().count("the login was refused") == 1
         assert not provider.arrived()
         (tmp_path / "password").write_text(PASSWORD + "\n", encoding="utf-8")
-        relay.command("queue", "retry", "--all", "--yes")
+        relay.command("queue", "flush")
         wait_until(provider.arrived, "the message, once the password is right")
+
+
+def test_a_password_that_is_changed_under_way_and_back_loses_nothing(provider: Provider, tmp_path: Path) -> None:
+    """The destination rests, mail stays, one loud line, the status shows it, nothing bounces; then all of it goes."""
+    config = "delivery: {idle: 1s}\n" + route(tmp_path, f"smtp://{NAME}:{provider.ports['starttls']}")
+    with running_relay(tmp_path / "r", config) as relay:
+        send(relay)
+        wait_until(lambda: len(provider.arrived()) == 1, "the first message")
+        wait_until(
+            lambda: "disconnect from localhost" in provider.log().rpartition("sasl_method")[2], "an idle session"
+        )
+        before = provider.log().count("authentication failed")
+        provider.sets_password("another one")
+        try:
+            for _ in range(3):
+                send(relay)
+            wait_until(lambda: "the login was refused" in relay.said(), "a loud line")
+            wait_until(lambda: destination(relay).get("resting_until"), "the destination's rest")
+            told = destination(relay)
+            assert "535" in told["error"] and told["waiting"] == 3
+            assert "535" in relay.command("status").stdout, "a person sees it too"
+            refused = provider.log().count("authentication failed")
+            assert refused == before + 1, "who knows that it is wrong does not try it for each message"
+            relay.command("queue", "flush")
+            wait_until(lambda: provider.log().count("authentication failed") > refused, "another try")
+            assert relay.said().count("the login was refused") == 1
+            steps = json.loads(relay.command("status", "--json").stdout)["steps"]
+            assert (steps["failed"], steps["reported"], steps["delivered"]) == (0, 0, 1)
+            assert len(provider.arrived()) == 1
+        finally:
+            provider.sets_password(PASSWORD)
+        relay.command("queue", "flush")
+        wait_until(lambda: len(provider.arrived()) == 4, f"all of it: {relay.said()}")
+        assert json.loads(relay.command("status", "--json").stdout)["queue"]["messages"] == 0
+
+
+def destination(relay: Relay) -> dict[str, Any]:
+    """The one destination, as the status shows it."""
+    (row,) = json.loads(relay.command("status", "--json").stdout)["destinations"]
+    return dict(row)
 
 
 @pytest.mark.parametrize("level", ["verify", "verify-system"])

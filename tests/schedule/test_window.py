@@ -55,6 +55,13 @@ def test_a_narrow_window_rests_at_the_first_trouble() -> None:
     assert rested(Window(WindowSettings(initial=1))) == 1
 
 
+def test_trouble_that_lasts_is_not_tried_again_at_once() -> None:
+    """A login that is refused once is refused four times, and then the account is locked."""
+    window = Window(SETTINGS)
+    assert window.troubled(0.0, 0.5, lasting=True)
+    assert window.is_resting and window.resting_until == 60
+
+
 def test_after_the_rest_one_probe_goes_alone() -> None:
     window = Window(SETTINGS)
     rested(window)
