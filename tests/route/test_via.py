@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 import re
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
 
 import pytest
 
 from relay.message.reply import reply
 from relay.route.credentials import Login, OAuth
-from relay.route.tls import NO_TLS, OPPORTUNISTIC, Level, Security
+from relay.route.tls import NO_TLS, OPPORTUNISTIC, Level, Policed, Security
 from relay.route.via import (
     ByMx,
     Discard,
@@ -97,6 +100,39 @@ def test_a_hop_is_equal_only_on_equal_terms() -> None:
     others = [replace(hop, security=VERIFY), replace(hop, login=ANN), replace(hop, implicit_tls=True)]
     assert len({hop, *others}) == 4
     assert {hop: 1}[Hop("a.example", 587)] == 1
+
+
+def others(one: Any) -> Iterator[tuple[str, Any]]:
+    """The same thing with each of its fields another, one at a time, and those of what it holds."""
+    for field in fields(one):
+        value = getattr(one, field.name)
+        if is_dataclass(value):
+            for name, other in others(value):
+                yield f"{field.name}.{name}", replace(one, **{field.name: other})
+        else:
+            yield field.name, replace(one, **{field.name: ELSE[type(value)](value)})
+
+
+ELSE: dict[type, Callable[[Any], object]] = {
+    str: lambda one: one + "else",
+    int: lambda one: one + 1,
+    bool: operator.not_,
+    tuple: lambda one: (*one, "else"),
+    Level: lambda one: Level.NONE,
+    type(None): lambda one: "else",
+}
+
+
+def test_a_connection_is_the_same_hops_only_when_every_term_is_the_same() -> None:
+    """Hop, TLS, identity and credentials are the key under which connections are kept: none of it may be left out."""
+    login = Login("ann@provider.example", "/etc/secret", oauth=OAuth("https://login.example/token", "us"))
+    policed = Policed("example.org", "sts")
+    hop = Hop("mx.example", 25, security=Security(Level.VERIFY, "routes[0]", policed=policed), login=login)
+    hop = replace(hop, security=replace(hop.security, knows_name=False))
+    told = {name: other == hop for name, other in others(hop)}
+    assert told.pop("security.whence") is True, "words for people make no difference"
+    assert {name for name, is_same in told.items() if is_same} == set()
+    assert {"security.tlsa", "login.secret_file", "login.oauth.scope", "implicit_tls", "protocol"} <= set(told)
 
 
 def test_the_other_ways() -> None:
