@@ -219,7 +219,7 @@ def _dns_name(name: str, search: bool) -> dns.name.Name | None:
 def _system_stub(resolv_conf: Path) -> dns.asyncresolver.Resolver:
     stub = dns.asyncresolver.Resolver(configure=False)
     try:
-        stub.read_resolv_conf(resolv_conf)
+        stub.read_resolv_conf(str(resolv_conf))  # a path is taken from dnspython 2.9 on
     except (dns.resolver.NoResolverConfiguration, ValueError):
         stub.nameservers = ["127.0.0.1"]  # resolv.conf(5): with no file, the server on this machine
     return stub

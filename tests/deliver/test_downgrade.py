@@ -5,7 +5,7 @@ from __future__ import annotations
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import SMTP, default
-from time import perf_counter
+from time import process_time
 
 import pytest
 from hypothesis import given, settings
@@ -305,9 +305,9 @@ def test_whatever_comes_the_body_is_7bit_or_refused(message: bytes) -> None:
     ids=["empty parts", "no delimiters", "folding", "parameters", "an open quote"],
 )
 def test_a_hostile_megabyte_takes_linear_time(message: bytes) -> None:
-    started = perf_counter()
+    started = process_time()
     downgrade(message)
-    assert perf_counter() - started < 5
+    assert process_time() - started < 5
 
 
 def test_the_result_is_accepted_as_it_stands_by_a_strict_writer() -> None:

@@ -174,10 +174,10 @@ def test_ten_thousand_rules_cost_as_much_as_ten() -> None:
     rules = [parse_rule(f"d{number}.example", f"smtp://h{number}") for number in range(10_000)]
     routes = RouteTable(rules)
     recipients = [Address("a", f"d{number}.example") for number in range(5_000, 6_000)]
-    began = time.perf_counter()
+    began = time.process_time()
     lanes = [routes.route(None, recipient).lane for recipient in recipients]
     assert lanes[7] == "smtp:h5007:25"
-    assert time.perf_counter() - began < 0.5  # a walk through the rules would take several seconds
+    assert time.process_time() - began < 0.5  # a walk through the rules would take several seconds
 
 
 def test_what_is_remembered_is_bounded() -> None:
