@@ -267,6 +267,9 @@ def _doubts(config: Config, reading: Reading, nowhere: Place) -> Iterator[Fault]
             path = ("routes", number, "tls")
             what = "nobody says what is signed, and no mail goes this way; name a validating resolver in dns.trusted"
             yield Fault(reading.nearest(path, reading.values) or nowhere, dotted(path), what)
+    if config.tls_reports.send and config.tls_reports.dkim is None:
+        what = "reports by mail are not signed, and who gets them is to ignore such ones; add dkim under tls_reports"
+        yield Fault(reading.nearest(("tls_reports", "send"), reading.values) or nowhere, "tls_reports.send", what)
     if "." not in config.hostname.strip("."):
         what = f'"{config.hostname}" has no dot, and many hosts refuse mail from such a name; give the full name'
         yield Fault(reading.nearest(("hostname",), reading.values) or nowhere, "hostname", what)

@@ -122,6 +122,12 @@ def _fingerprint(value: object) -> bytes:
     return parse_fingerprint(value)
 
 
+def _selector(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*", value):
+        raise ValueError(f"{values.shown(value)} is not a selector; write letters, digits and hyphens: tlsrpt")
+    return value
+
+
 def own_hostname() -> str:
     """The machine's name, as far as it can stand in a greeting."""
     try:
@@ -166,6 +172,7 @@ TrustedCertificate = Annotated[str | Path, PlainValidator(_certificate), Form("`
 UsersSource = Annotated[Path | values.DovecotSocket, PlainValidator(_users), Form("file, or `dovecot:` and a socket")]
 SecretPath = Annotated[Path, PlainValidator(_secret), Form("file, or `credential:` and a name")]
 FilePath = Annotated[Path, PlainValidator(_path), Form("file")]
+Selector = Annotated[str, PlainValidator(_selector), Form("letters, digits, `-` and `.`")]
 Fingerprint = Annotated[bytes, PlainValidator(_fingerprint), Form("SHA-256", lambda one: f"sha256:{one!r}")]
 IpAddress = Annotated[str, PlainValidator(values.parse_ip), Form("IP address")]
 TlsLevel = Literal["none", "opportunistic", "require", "verify", "dane", "fingerprint"]

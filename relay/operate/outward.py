@@ -9,6 +9,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
+from relay.deliver.dkim import Signer
 from relay.deliver.keyring import Keyring
 from relay.deliver.oauth import TokenSource
 from relay.message.address import Address, domain_key
@@ -91,7 +92,8 @@ def _other_memories(spool: Path, what: str) -> Sequence[Path]:
 
 
 def _reports(config: Config, around: Surroundings, tell: Tell, enqueue: Enqueue) -> TlsReports:
-    hostname = domain_key(config.hostname)
+    hostname, said = domain_key(config.hostname), config.tls_reports
+    sender = said.sender or config.postmaster or Address("postmaster", hostname)
 
     def shelf(path: Path) -> FileShelf:
         return FileShelf(path, tell, around.in_thread)
@@ -105,7 +107,8 @@ def _reports(config: Config, around: Surroundings, tell: Tell, enqueue: Enqueue)
         shelf=shelf(memory_of(config.spool, REPORTS)),
         tell=tell,
         hostname=hostname,
-        sender=config.tls_reports.sender or config.postmaster or Address("postmaster", hostname),
-        organization=config.tls_reports.organization or hostname,
+        sender=sender,
+        organization=said.organization or hostname,
+        signer=Signer(sender.domain, said.dkim.selector, said.dkim.key) if said.dkim is not None else None,
         others=None if number_of(config.spool) else lambda: list(map(shelf, _other_memories(config.spool, REPORTS))),
     )

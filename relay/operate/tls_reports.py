@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from relay.deliver.dkim import Signer
 from relay.deliver.oauth import Request
 from relay.deliver.tlsrpt import DAY_S, Report, Tally, destinations, mail, mailbox_of, report
 from relay.message.address import Address
@@ -50,6 +51,7 @@ class TlsReports:
     sender    from whom reports come
     request   HTTPS; None: only mail
     enqueue   puts a message of ours in the queue
+    signer    signs what goes by mail, if it is to be signed
     others    of several workers the first has this; None: another reports what this one counts
     """
 
@@ -66,6 +68,7 @@ class TlsReports:
         hostname: str,
         sender: Address,
         organization: str,
+        signer: Signer | None = None,
         others: Others | None = lambda: (),
     ) -> None:
         self._clock = clock
@@ -78,6 +81,7 @@ class TlsReports:
         self._hostname = hostname
         self._sender = sender
         self._organization = organization
+        self._signer = signer
         self._others = others
         self._tally = Tally()
         self._calls: dict[str, IDelayedCall] = {}
@@ -169,4 +173,6 @@ class TlsReports:
         if to is None:
             raise ValueError("that is no address")
         content = mail(made, to, self._sender, self._hostname, self._clock.seconds())
+        if self._signer is not None:
+            content = self._signer.signed(content)
         await self._enqueue(Composed(Envelope(self._sender), (Recipient(to, Notify.NEVER),), content))

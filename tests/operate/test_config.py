@@ -286,6 +286,17 @@ def test_routes_that_are_never_used_and_a_bare_hostname_are_warned_of(loaded: Lo
     assert [warning.path for warning in config.warnings] == ["routes[0]", "hostname"]
 
 
+def test_reports_that_are_not_signed_are_warned_of(loaded: Load, tmp_path: Path) -> None:
+    """RFC 8460 §3: whoever gets them is to ignore them."""
+    (warning,) = loaded("hostname: mx.example.org\ntls_reports: {send: true}\n").warnings
+    assert warning.path == "tls_reports.send" and "not signed" in warning.what
+    (tmp_path / "key").touch()
+    assert (
+        loaded("hostname: mx.example.org\ntls_reports: {send: true, dkim: {selector: tlsrpt, key: key}}\n").warnings
+        == ()
+    )
+
+
 def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
     path = tmp_path / "relay.yaml"
     listen = "listen: [{endpoint: tcp:1}, {endpoint: tcp:2}, {endpoint: tcp:3}]"

@@ -7,11 +7,18 @@ from pathlib import Path
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from relay.operate.cli import exit_code
 from relay.operate.config import load
 from relay.operate.rules import login_of, route_table, security_of
 
+RSA = (
+    rsa.generate_private_key(65537, 2048)
+    .private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    .decode("ascii")
+)
 PAIR = trustme.CA().issue_cert("relay.example.org")
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -28,6 +35,8 @@ def recipes() -> list[tuple[str, str]]:
 
 
 def _content(name: str) -> str:
+    if name == "dkim.key":
+        return RSA
     if name.endswith((".crt", ".key", ".pem")):
         return "".join(blob.bytes().decode() for blob in (PAIR.private_key_pem, *PAIR.cert_chain_pems))
     return "ann@example.org:{PLAIN}secret\n" if name == "users" else "secret\n"

@@ -5,11 +5,17 @@ from __future__ import annotations
 import gzip
 import json
 import random
+from base64 import b64encode
 from email import message_from_bytes
+from pathlib import Path
 
+import dkim
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from twisted.internet import defer
 from twisted.internet.task import Clock
 
+from relay.deliver.dkim import Signer
 from relay.deliver.tlsrpt import DAY_S
 from relay.message.address import Address
 from relay.message.envelope import Composed, Notify
@@ -23,7 +29,8 @@ from tests.route.test_policies import Shelf
 
 
 class House:
-    def __init__(self, rua: str = "mailto:tls@example.org", status: int = 201) -> None:
+    def __init__(self, rua: str = "mailto:tls@example.org", status: int = 201, signer: Signer | None = None) -> None:
+        self.signer = signer
         self.clock = Clock()
         self.clock.advance(20_000 * DAY_S + 3600)
         self.names = FakeNames(self.clock)
@@ -51,6 +58,7 @@ class House:
             hostname="relay.example",
             sender=Address("tls", "relay.example"),
             organization="Example",
+            signer=self.signer,
             others=others,
         )
         reports.start()
@@ -85,6 +93,24 @@ def test_one_report_a_day_by_mail() -> None:
     assert composed.recipients[0].notify is Notify.NEVER
     house.later(3 * DAY_S)
     assert len(house.queued) == 1
+
+
+def test_what_goes_by_mail_is_signed_or_does_not_go(tmp_path: Path) -> None:
+    """RFC 8460 §3."""
+    key = rsa.generate_private_key(65537, 2048)
+    path = tmp_path / "dkim.key"
+    house = House(signer=Signer("relay.example", "tlsrpt", path))
+    house.session()
+    house.later(DAY_S + SPREAD_S)
+    assert not house.queued
+    assert "cannot be read" in str(house.told)
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    house.session()
+    house.later(DAY_S + SPREAD_S)
+    (composed,) = house.queued
+    public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    record = b"v=DKIM1; s=tlsrpt; p=" + b64encode(public)
+    assert dkim.verify(composed.content, dnsfunc=lambda name, timeout=5: record, tlsrpt=True)
 
 
 def test_by_https() -> None:

@@ -223,12 +223,16 @@ def test_the_configuration_names_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.endtoend
-def test_check_tells_what_is_wrong_with_users_and_certificates(tmp_path: Path) -> None:
+def test_check_tells_what_is_wrong_with_users_certificates_and_keys(tmp_path: Path) -> None:
     (tmp_path / "users").write_text("ann:{ROT13}x\n")
     (tmp_path / "tls.crt").write_text("none\n")
-    (tmp_path / "relay.yaml").write_text("hostname: a.b\naccept: {users: users}\ntls: {certificate: tls.crt}\n")
+    (tmp_path / "relay.yaml").write_text(
+        "hostname: a.b\naccept: {users: users}\ntls: {certificate: tls.crt}\n"
+        "tls_reports: {dkim: {selector: tlsrpt, key: tls.crt}}\n"
+    )
     script = Path(sys.executable).parent / "relay"
     done = subprocess.run([script, "check", tmp_path / "relay.yaml"], capture_output=True, text=True, check=False)
     assert done.returncode == 78
     assert f'{tmp_path}/users:1:1: accept.users: the user "ann": the scheme' in done.stdout
     assert f"tls: {tmp_path}/tls.crt: there is no certificate in it (PEM)" in done.stdout
+    assert f"tls_reports.dkim.key: {tmp_path}/tls.crt: there is no private key" in done.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,8 +55,8 @@ def _judged(path: Path | None) -> tuple[Sequence[Fault], Sequence[Fault]]:
         config = load(path)
     except ConfigFaults as found:
         return found.faults, ()
-    faults = [*_faults_of_recipients(config.accept.recipients), *_faults_of_users(config), *_faults_of_tls(config)]
-    return faults, config.warnings
+    of_files = (_faults_of_recipients(config.accept.recipients), _faults_of_users(config), _faults_of_tls(config))
+    return [*chain(*of_files), *_faults_of_dkim(config)], config.warnings
 
 
 def _faults_of_recipients(path: Path | None) -> Sequence[Fault]:
@@ -100,6 +101,19 @@ def _faults_of_tls(config: Config) -> Sequence[Fault]:
         read_files(config)
     except TlsFault as fault:
         return (Fault(Place(config.source), "tls", str(fault)),)
+    return ()
+
+
+def _faults_of_dkim(config: Config) -> Sequence[Fault]:
+    from relay.deliver.dkim import KeyFault, read_key
+    from relay.operate.places import Fault, Place
+
+    dkim = config.tls_reports.dkim
+    try:
+        if dkim is not None:
+            read_key(dkim.key)
+    except KeyFault as fault:
+        return (Fault(Place(config.source), "tls_reports.dkim.key", str(fault)),)
     return ()
 
 

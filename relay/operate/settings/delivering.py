@@ -26,7 +26,7 @@ class OAuth(Section):
     device_endpoint: kinds.HttpsUrl | None = Field(
         default=None,
         description="Where `relay oauth login` begins (RFC 8628).",
-        examples=["https://oauth2.googleapis.com/device/code"],
+        examples=["https://login.microsoftonline.com/contoso.com/oauth2/v2.0/devicecode"],
     )
     client_id: str = Field(description="How the provider knows us.", examples=["1234.apps.googleusercontent.com"])
     client_secret_file: kinds.SecretPath | None = Field(
@@ -189,6 +189,19 @@ class Delivery(Section):
     )
 
 
+class Dkim(Section):
+    """A DKIM signature for TLS reports, in the name of the domain of `tls_reports.sender` (RFC 6376)."""
+
+    selector: kinds.Selector = Field(
+        description="Names the key in the DNS: its public half stands in the TXT record SELECTOR._domainkey.DOMAIN.",
+        examples=["tlsrpt"],
+    )
+    key: kinds.ExistingFile = Field(
+        description="The private key, RSA or Ed25519, without a passphrase (PEM). It is read for each report.",
+        examples=["/etc/relay/dkim.key"],
+    )
+
+
 class TlsReports(Section):
     """Telling other domains how TLS with their mail hosts went, once a day, where they ask for it (RFC 8460)."""
 
@@ -200,6 +213,10 @@ class TlsReports(Section):
     )
     organization: str | None = Field(
         default=None, description="Who we are, in the reports. Default: the hostname.", examples=["Example Inc."]
+    )
+    dkim: Dkim | None = Field(
+        default=None,
+        description="Sign the reports that go by mail. Receivers ignore those without a signature (RFC 8460 §3).",
     )
 
 
