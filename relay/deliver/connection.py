@@ -129,6 +129,7 @@ class Connection(protocol.Protocol):
         self._current: Errand | None = None
         self._following: Errand | None = None
         self._is_turning = False
+        self._is_leaving = False
         self._closing_at: float | None = None
         self._content_sent_at = 0.0
         self._is_quick = False
@@ -154,6 +155,9 @@ class Connection(protocol.Protocol):
         assert self.guard is not None
         self.guard.shaken(self.session)
         self._progress_at = self._seconds()
+        if self.session.over and not self.guard.begins_at_once:
+            self._wire.write(b"QUIT\r\n")  # RFC 3207 §4.1: the one word for who is not the hop
+            self._is_leaving = True
         self._turn()
 
     def dataReceived(self, data: bytes) -> None:
@@ -283,7 +287,7 @@ class Connection(protocol.Protocol):
                 self.guard.log_in(event.mechanisms, self.session, self._turn)
             case SessionEnded():
                 self.keeper.ended(self, event)
-                self._close(politely=event.reply is not None or event.step is Step.QUIT)
+                self._close(politely=event.reply is not None or event.step is Step.QUIT or self._is_leaving)
 
     def _content_wanted(self) -> None:
         errand = self._current

@@ -18,7 +18,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509 import Certificate
+from cryptography.x509 import Certificate, load_der_x509_certificate
 from OpenSSL import SSL, crypto
 from service_identity import CertificateError, VerificationError
 from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
@@ -173,12 +173,23 @@ def _by_dane(records: Sequence[Tlsa], names: Sequence[str], chain: Sequence[Cert
             if dane.matches(record, *_octets(chain[0])):
                 return Judgement(True, by=f"TLSA {record}")
             continue
-        for issuer in chain:
-            if dane.matches(record, *_octets(issuer)):
-                refused = _issued(issuer, chain) or _wrong_name(chain[0], names)
-                if refused is None:
-                    return Judgement(True, by=f"TLSA {record}")
+        for issuer in _meant(record, chain):
+            refused = _issued(issuer, chain) or _wrong_name(chain[0], names)
+            if refused is None:
+                return Judgement(True, by=f"TLSA {record}")
     return refused or Judgement(False, why="no TLSA record means its certificate", failure=OTHER_FAILURE)
+
+
+def _meant(record: Tlsa, chain: Sequence[Certificate]) -> Sequence[Certificate]:
+    """The authorities that a record of DANE-TA means: of those that the peer shows, or the one that is the record
+    itself, which need not be shown (RFC 7671 §5.2.2)."""
+    shown = [one for one in chain if dane.matches(record, *_octets(one))]
+    if shown or record.selector or record.matching:
+        return shown
+    try:
+        return [load_der_x509_certificate(record.data)]
+    except ValueError:
+        return []
 
 
 def _issued(issuer: Certificate, chain: Sequence[Certificate]) -> Judgement | None:

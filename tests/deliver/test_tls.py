@@ -10,7 +10,8 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from twisted.internet import defer, reactor
+from cryptography import x509
+from twisted.internet import defer, reactor, task
 from twisted.trial.unittest import TestCase
 
 from relay.deliver.deliverer import Deliverer
@@ -23,7 +24,7 @@ from relay.route.dane import Tlsa
 from relay.route.tls import NO_TLS, OPPORTUNISTIC, Level, Policed, Security
 from relay.route.via import Hop
 from tests.deliver.way_out import CONTENT, HEAD, Routes, message, shown
-from tests.fakes.authority import Issued, authority_file, issue, tlsa_of
+from tests.fakes.authority import Issued, authority, authority_file, issue, tlsa_of
 from tests.fakes.next_hop import EVERYTHING
 from tests.fakes.secure_hop import SecureHop
 
@@ -170,7 +171,12 @@ class Levels(Secured):
             wrong = SecureHop(certificate=certificate)
             assert await self.deliver(Hop(NAME, self.listen(wrong), security=security)) == ["Deferred 451 4.7.5!"]
             assert why in self.replies[0]
-            assert wrong.commands == ["EHLO relay.example", "STARTTLS"], "nothing is said to a stranger"
+            for _ in range(500):  # it is on its way when the outcome is known
+                if len(wrong.commands) > 2:
+                    break
+                await task.deferLater(reactor, 0.01)
+            said = ["EHLO relay.example", "STARTTLS", "QUIT"]  # RFC 3207 §4.1
+            assert wrong.commands == said, "nothing else is said to a stranger"
 
     async def test_verify_by_the_systems_authorities(self) -> None:
         """Without a file of its own a route trusts whom the system trusts; not us."""
@@ -271,6 +277,20 @@ class Dane(Secured):
             for matching in (0, 1, 2):
                 record = certificate.tlsa(2, selector, matching, place=1)
                 assert await self.attempt(certificate, record) == DELIVERED[0]
+
+    async def test_an_authority_whose_whole_certificate_is_in_the_dns_need_not_be_shown(self) -> None:
+        """RFC 7671 §5.2.2: with "2 0 0", and with no other."""
+        leaf = issue(NAME, by="Unknown")
+        (root,) = x509.load_pem_x509_certificates(authority("Unknown").cert_pem.bytes())
+        assert len(leaf.chain) == 1
+        assert await self.attempt(leaf, tlsa_of(root, 2, 0, 0)) == DELIVERED[0]
+        for selector, matching in ((0, 1), (1, 0), (1, 1)):
+            assert await self.attempt(leaf, tlsa_of(root, 2, selector, matching)) == "Deferred 451 4.7.5!"
+        (stranger,) = x509.load_pem_x509_certificates(authority("Stranger").cert_pem.bytes())
+        assert await self.attempt(leaf, tlsa_of(stranger, 2, 0, 0)) == "Deferred 451 4.7.5!"
+        assert await self.attempt(leaf, Tlsa(2, 0, 0, b"no certificate")) == "Deferred 451 4.7.5!"
+        wrong_name = issue("other.example", by="Unknown")
+        assert await self.attempt(wrong_name, tlsa_of(root, 2, 0, 0)) == "Deferred 451 4.7.5!"
 
     async def test_dane_ta_wants_the_name_and_the_date(self) -> None:
         wrong_name = issue("other.example", by="Unknown", through=True)
