@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 _log = Logger()
 _P = ParamSpec("_P")
 _NOWHERE = Hop("", 0)
+NOT_VOUCHED_FOR = Failed(NEEDS_TLS.saying("The message says REQUIRETLS, and nothing vouches for the mail host's name"))
+_failure_of: Callable[[BaseException], Failure] = Failure  # it has no types of its own
 
 
 def _is_final(hop: Hop) -> bool:
@@ -54,7 +56,10 @@ def _is_final(hop: Hop) -> bool:
     return hop.protocol == "lmtp"
 
 
-_failure_of: Callable[[BaseException], Failure] = Failure  # it has no types of its own
+def fit_for_require_tls(hops: Sequence[Hop]) -> Sequence[Hop]:
+    """Those that may have a message with REQUIRETLS, on its terms (RFC 8689 §4.2.1)."""
+    terms = [(hop, hop.security if _is_final(hop) else required(hop.security)) for hop in hops]
+    return [replace(hop, security=security) for hop, security in terms if security is not None]
 
 
 def _guarded(step: Callable[Concatenate[Attempt, _P], None]) -> Callable[Concatenate[Attempt, _P], None]:
@@ -138,12 +143,10 @@ class Attempt:
     def _require_tls(self) -> None:
         """Leaves the hops that may have a message with REQUIRETLS, on its terms (RFC 8689 §4.2.1)."""
         hops = self._hops
-        terms = [(hop, hop.security if _is_final(hop) else required(hop.security)) for hop in hops]
-        self._hops = [replace(hop, security=security) for hop, security in terms if security is not None]
+        self._hops = fit_for_require_tls(hops)
         self._promising = len(self._hops)
         if self._promising < len(hops):
-            why = NEEDS_TLS.saying("The message says REQUIRETLS, and nothing vouches for the mail host's name")
-            self._outcomes = [Failed(why)] * len(self.recipients)
+            self._outcomes = [NOT_VOUCHED_FOR] * len(self.recipients)
         if self.message.envelope.reverse_path is None:
             self._hops = [*self._hops, *hops]  # RFC 8689 §5: a report rather goes without than not at all
 

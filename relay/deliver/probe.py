@@ -162,7 +162,8 @@ class _Visitor:
         """Why a delivery would not even begin here."""
         offer, envelope = connection.session.offer, self._message.envelope
         assert offer is not None
-        if envelope.require_tls and not offer.requiretls and self._hop.protocol != "lmtp":
+        must_promise = envelope.require_tls and envelope.reverse_path is not None and self._hop.protocol != "lmtp"
+        if must_promise and not offer.requiretls:
             return Failed(NEEDS_REQUIRETLS, connection.label)
         if not offer.smtputf8 and any(needs_utf8(envelope.reverse_path, one.address) for one in self._recipients):
             return Failed(NEEDS_SMTPUTF8, connection.label)

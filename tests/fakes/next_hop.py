@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from twisted.internet import defer, error, protocol
+from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -271,6 +272,9 @@ class MemoryTransport:
 
     def writeSequence(self, pieces: Sequence[bytes]) -> None:
         self.write(b"".join(pieces))
+
+    def getHost(self) -> object:
+        return IPv4Address("TCP", "192.0.2.25", 50000)
 
     def loseConnection(self) -> None:
         self.disconnecting = True

@@ -13,11 +13,13 @@ from relay.deliver.classify import unreachable
 from relay.message.address import parse_mailbox
 from relay.message.envelope import Envelope, Message, Origin, Recipient
 from relay.message.outcome import Deferred, Discarded, Failed, Outcome
+from relay.operate.explaining.explanation import explain_message
 from relay.operate.explaining.finding import Finding
+from relay.queue.store import QueuedRecipient
 from relay.route.dane import Tlsa
 from relay.route.names import TLSA
 from relay.route.via import Hop
-from tests.operate.explaining import Asked, all_of, the
+from tests.operate.explaining import START, Asked, all_of, the
 
 ADDRESSES = ("192.0.2.1", "192.0.2.2", "2001:db8::1", "127.0.0.5", "10.1.1.1")
 NAMES = ("mx0.example", "mx1.example", "mx2.example", "relay.example", "elsewhere.example", "192.0.2.77")
@@ -76,7 +78,12 @@ def asked_about(folder: Path, via: str, said: dict[str, Any]) -> Asked:
     return asked
 
 
-def delivered(asked: Asked, to: str) -> tuple[list[tuple[Hop, tuple[str, ...]]], list[Outcome]]:
+def message_of(sender: str, *, require_tls: bool) -> Message:
+    envelope = Envelope(parse_mailbox(sender) if sender else None, require_tls=require_tls)
+    return Message("id", envelope, Origin(), START, b"", b"x\r\n", 3)
+
+
+def delivered(asked: Asked, to: str, message: Message) -> tuple[list[tuple[Hop, tuple[str, ...]]], list[Outcome]]:
     """What connections the deliverer wants, none of which comes about, and what becomes of the recipient."""
     premises = asked.premises()
     wanted: list[tuple[Hop, tuple[str, ...]]] = []
@@ -86,7 +93,6 @@ def delivered(asked: Asked, to: str) -> tuple[list[tuple[Hop, tuple[str, ...]]],
         holder.unreachable(unreachable("nobody is there", hop.host))
 
     premises.deliverer.pool.lease = lease  # type: ignore[method-assign]
-    message = Message("id", Envelope(parse_mailbox("ann@ours.example")), Origin(), 0.0, b"", b"x\r\n", 3)
     address = parse_mailbox(to)
     lane = premises.router.route(message.envelope.reverse_path, address).lane
     outcomes: list[list[Outcome]] = []
@@ -108,7 +114,22 @@ def test_the_hosts_explained_are_those_that_a_delivery_wants(
 ) -> None:
     asked = asked_about(tmp_path, via, said)
     findings = asked.findings(to, sender="ann@ours.example")
-    wanted, (outcome,) = delivered(asked, to)
+    agree(findings, *delivered(asked, to, message_of("ann@ours.example", require_tls=False)))
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(via=vias, said=domains, sender=st.sampled_from(("ann@ours.example", "")))
+def test_so_they_are_for_a_message_with_requiretls(tmp_path: Path, via: str, said: dict[str, Any], sender: str) -> None:
+    asked = asked_about(tmp_path, via, said)
+    message = message_of(sender, require_tls=True)
+    rows = [QueuedRecipient(0, Recipient(parse_mailbox("bob@elsewhere.example")), "elsewhere.example", START)]
+    findings = asked.gathered(explain_message(asked.premises(), message, rows, {}))
+    agree(findings, *delivered(asked, "bob@elsewhere.example", message))
+
+
+def agree(findings: list[Finding], wanted: list[tuple[Hop, tuple[str, ...]]], outcomes: list[Outcome]) -> None:
+    """That is, a delivery does what the findings say."""
+    (outcome,) = outcomes
     assert hosts_of(findings) == [(hop.name(), list(addresses), hop.security.level.value) for hop, addresses in wanted]
     route = the(findings, "route")
     if wanted:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from relay.deliver.attempt import NOT_VOUCHED_FOR, fit_for_require_tls
 from relay.message.envelope import Message, Recipient
 from relay.message.outcome import Deferred, Discarded, Failed
 from relay.message.reply import Reply
@@ -26,7 +27,7 @@ from relay.operate.explaining.times import attempts_ahead
 from relay.route.policies import Held
 from relay.route.router import Addresses, Hops
 from relay.route.table import Route
-from relay.route.tls import not_required, required
+from relay.route.tls import not_required
 from relay.route.via import ByMx, Discard, Hop, HopList, Reject, ToLiteral, Way
 
 WAYS_SHOWN = 50
@@ -121,13 +122,13 @@ class WayOut:
         policies = self._router.securing.policies
         return (await policies.policy(way.domain))[0] if isinstance(way, ByMx) and policies is not None else None
 
-    async def _fitted(self, hops: tuple[Hop, ...]) -> tuple[Hop, ...]:
+    async def _fitted(self, hops: tuple[Hop, ...]) -> Hops:
         """As the message itself wishes its hops to be secured (RFC 8689); see relay.deliver.attempt."""
         message = self._message
         if message.envelope.require_tls:
-            return tuple(
-                hop if hop.protocol == "lmtp" else replace(hop, security=required(hop.security)) for hop in hops
-            )
+            hops = hops[: self._deliverer.settings.hosts_per_attempt]
+            fit = tuple(fit_for_require_tls(hops))
+            return (fit + hops if message.envelope.reverse_path is None else fit) or NOT_VOUCHED_FOR
         if any(hop.security.asked_for for hop in hops) and await self._deliverer.letter(message).tls_not_required():
             return tuple(replace(hop, security=not_required(hop.security)) for hop in hops)
         return hops
@@ -149,7 +150,7 @@ class WayOut:
         found: list[Finding] = []
         if isinstance(way.hops, tuple):
             preference = hosts.preferences(by_mx, way.answers) if by_mx is not None else {}
-            most = self._deliverer.settings.hosts_per_attempt
+            most = len(way.hops) if self._message.envelope.require_tls else self._deliverer.settings.hosts_per_attempt
             for number, (hop, addresses) in enumerate(zip(way.hops, way.addresses, strict=True), 1):
                 found.append(hosts.host_of(number, hop, addresses, preference.get(hop.host), most))
         if by_mx is not None:
