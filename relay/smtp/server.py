@@ -43,9 +43,9 @@ from relay.smtp.events import (
     VerifyReceived,
 )
 from relay.smtp.extensions import ServerOffer, without_smtputf8
+from relay.smtp.incoming import Incoming, sender_named
 from relay.smtp.lines import LineEndless, LineRefused, Unread
 from relay.smtp.patience import Patience
-from relay.smtp.reception import Reception, sender_named
 from relay.smtp.scram import ScramSecret
 
 UNREAD_LIMIT_OCTETS = 64 * 1024
@@ -106,7 +106,7 @@ class ServerSession:
         self._events: deque[Event] = deque()
         self._asked: Event
         self._then: Callable[[Reply], None] | None = None
-        self._transaction: Reception | None = None
+        self._transaction: Incoming | None = None
         self._framing: DotStuffed | Chunk | None = None
         self._patience = Patience()
         self._mails = 0
@@ -406,7 +406,7 @@ class ServerSession:
             return
         asked = self._asked
         assert isinstance(asked, MailReceived)
-        self._transaction = Reception(self.offer, asked.body, asked.smtputf8)
+        self._transaction = Incoming(self.offer, asked.body, asked.smtputf8)
         self.phase = Phase.ENVELOPE
         self._mails += 1
         self._say(reply, asked.smtputf8)

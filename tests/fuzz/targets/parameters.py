@@ -6,7 +6,7 @@ from __future__ import annotations
 from relay.message.envelope import Body
 from relay.smtp.commands import CommandRefused
 from relay.smtp.extensions import ServerOffer, decode_utf8_address, decode_xtext, read_parameters
-from relay.smtp.reception import Reception, sender_named
+from relay.smtp.incoming import Incoming, sender_named
 from relay.smtp.transaction import utf8_xtext, xtext
 
 _OFFER = ServerOffer("foo.com", mechanisms=("PLAIN",))
@@ -20,7 +20,7 @@ def run(octets: bytes) -> None:
     text = octets.decode("utf-8", "replace")
     for read in (
         lambda: sender_named(_OFFER, "MAIL", text),
-        lambda: Reception(_OFFER, Body.EIGHTBIT, True).recipient_named(text),
+        lambda: Incoming(_OFFER, Body.EIGHTBIT, True).recipient_named(text),
         lambda: read_parameters(text, _OFFER.mail_parameters),
         lambda: read_parameters(text, _OFFER.rcpt_parameters),
     ):

@@ -32,7 +32,7 @@ def sender_named(offer: ServerOffer, verb: str, argument: str) -> MailReceived:
     return named
 
 
-class Reception:
+class Incoming:
     """An open transaction.
 
     accepted  recipients that were answered 2yz
