@@ -24,7 +24,6 @@ from relay.deliver.classify import (
     of_the_message_alone,
     our_trouble,
     outcome_of,
-    refuses_parameter,
     says_too_many,
     untrusted,
 )
@@ -298,9 +297,7 @@ class Attempt:
 
     def _answered(self, connection: Connection, transaction: Transaction, batch: Sequence[int]) -> None:
         offer = connection.session.offer
-        if offer is not None and offer.auth and transaction.says_auth and refuses_parameter(transaction.answers):
-            # It offers AUTH and does not know its parameter, against RFC 4954 §5; that is no reason to bounce.
-            connection.session.offer = replace(offer, auth=frozenset())
+        if connection.does_without_auth(transaction):
             self._left = [*batch, *self._left]
             return
         dsn = offer is not None and offer.dsn

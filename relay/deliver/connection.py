@@ -7,6 +7,7 @@ a second holder may have been given it too, so that its commands leave in the sa
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol, cast
 
 from twisted.internet import protocol
@@ -14,6 +15,7 @@ from twisted.internet.interfaces import IConsumer, IHandshakeListener, IReactorT
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from relay.deliver.classify import refuses_parameter
 from relay.deliver.guard import Guard
 from relay.deliver.pump import Content, Pump
 from relay.message.outcome import Deferred
@@ -197,6 +199,19 @@ class Connection(protocol.Protocol):
         else:
             self._following = errand
         self._turn()
+
+    def does_without_auth(self, transaction: Transaction) -> bool:
+        """Whether MAIL was refused for its AUTH=, and may be said again: it will be without.
+
+        The host offers AUTH and does not know its parameter, against RFC 4954 §5; that is no reason to bounce.
+        """
+        offer = self.session.offer
+        if offer is None or not (transaction.says_auth and refuses_parameter(transaction.answers)):
+            return False
+        if not self.session.may_begin:
+            return False  # to say it on a new connection would never end
+        self.session.offer = replace(offer, auth=frozenset())
+        return True
 
     # -- from the pump -----------------------------------------------------------------------
 

@@ -137,7 +137,8 @@ class _Visitor:
         self._letter = letter
         self._message = letter.message
         self._recipients = recipients
-        self._said: tuple[Connection, Transaction, int] | None = None  # and how long the session's record was before
+        self._connection: Connection | None = None
+        self._said: list[tuple[Transaction, int]] = []  # and how long the session's record was before
 
     def connected(self, connection: Connection) -> None:
         refusal = self._refusal(connection)
@@ -145,6 +146,9 @@ class _Visitor:
             connection.release()
             self._tell([refusal] * len(self._recipients))
             return
+        self._ask(connection)
+
+    def _ask(self, connection: Connection) -> None:
         offer, envelope = connection.session.offer, self._message.envelope
         assert offer is not None
         transaction = Transaction(
@@ -155,7 +159,8 @@ class _Visitor:
             require_tls=envelope.require_tls and offer.requiretls,
             asks_only=True,
         )
-        self._said = connection, transaction, len(connection.session.record)
+        self._connection = connection
+        self._said.append((transaction, len(connection.session.record)))
         connection.run(Errand(self, transaction, ()))
 
     def _refusal(self, connection: Connection) -> Failed | None:
@@ -177,6 +182,9 @@ class _Visitor:
         return False
 
     def ended(self, connection: Connection, transaction: Transaction, trouble: Exception | None) -> None:
+        if connection.does_without_auth(transaction):
+            self._ask(connection)
+            return
         answers = [one for one in transaction.answers if one is not None]
         outcomes = [outcome_of(one, connection.label, dsn=False, final=False) for one in answers]
         connection.release()
@@ -191,12 +199,12 @@ class _Visitor:
         dialogue = Dialogue()
         for connection in connections:
             record = connection.session.record
-            if self._said is not None and connection is self._said[0]:
-                _, transaction, before = self._said
-                for part in (record[:before], transaction.record, record[before:]):
-                    dialogue.add(connection.label, part)
-            else:
-                dialogue.add(connection.label, record)
+            start = 0
+            for transaction, before in self._said if connection is self._connection else ():
+                dialogue.add(connection.label, record[start:before])
+                dialogue.add(connection.label, transaction.record)
+                start = before
+            dialogue.add(connection.label, record[start:])
         return dialogue
 
 

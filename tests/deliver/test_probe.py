@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -19,11 +20,12 @@ from relay.route.tls import NO_TLS, Level, Security
 from relay.route.via import Hop
 from tests.deliver.way_out import shown
 from tests.fakes.next_hop import EVERYTHING, SILENCE, MemoryNetwork, NextHop
+from tests.fakes.secure_hop import SecureHop
 
 BOB, CARL = (Recipient(parse_mailbox(one)) for one in ("bob@example.net", "carl@example.net"))
 
 
-def asking(size: int = 0, sender: str = "ann@example.org", **wishes: bool) -> Message:
+def asking(size: int = 0, sender: str = "ann@example.org", **wishes: Any) -> Message:
     return Message("", Envelope(parse_mailbox(sender), **wishes), Origin(), 0.0, b"", b"", size)
 
 
@@ -115,6 +117,17 @@ def test_what_a_delivery_would_not_even_begin_is_told() -> None:
     assert shown(probed(NextHop(("SIZE",)), message=utf8, within_s=1).outcomes) == ["Failed 550 5.6.7"]
     assert shown(probed(NextHop(), message=utf8, within_s=1).outcomes) == ["Delivered 250 2.1.5"]
     assert shown(probed(NextHop(), message=asking(require_tls=True), within_s=1).outcomes) == ["Failed 550 5.7.30"]
+
+
+@pytest.mark.parametrize("cut", [0, 1])
+def test_a_host_that_does_not_know_the_parameter_of_auth_is_asked_without(cut: int) -> None:
+    """As a delivery does; both answers are shown."""
+    hop = SecureHop(("AUTH PLAIN",), unknown_parameter="AUTH=")
+    found = probed(hop, message=asking(auth="ann@example.org"), cut=cut, within_s=1)
+    assert shown(found.outcomes) == ["Delivered 250 2.1.5"]
+    mails = [line for line in said(found) if line.startswith("> MAIL")]
+    assert mails == ["> MAIL FROM:<ann@example.org> AUTH=ann@example.org", "> MAIL FROM:<ann@example.org>"]
+    assert said(found)[-2:] == ["> QUIT", "< 221 2.0.0 bye"]
 
 
 def test_a_host_that_must_not_be_talked_to_is_not() -> None:

@@ -25,7 +25,7 @@ from relay.route.tls import NO_TLS, OPPORTUNISTIC, Level, Policed, Security
 from relay.route.via import Hop
 from tests.deliver.way_out import CONTENT, HEAD, Routes, message, shown
 from tests.fakes.authority import Issued, authority, authority_file, issue, tlsa_of
-from tests.fakes.next_hop import EVERYTHING
+from tests.fakes.next_hop import EVERYTHING, HANG_UP
 from tests.fakes.secure_hop import SecureHop
 
 DELIVERED = ["Delivered 250 2.0.0"]
@@ -466,6 +466,13 @@ class Logins(Secured):
                 assert await self.deliver(way) == DELIVERED
             mails = [command for command in hop.commands if command.startswith("MAIL")]
             assert [" AUTH=" in mail for mail in mails] == [True, False, False]
+
+    async def test_one_that_closes_upon_the_parameter_is_not_asked_for_ever(self) -> None:
+        hop = SecureHop(
+            certificate=issue(NAME), mechanisms=["PLAIN"], unknown_parameter="AUTH=", replies={"RCPT": HANG_UP}
+        )
+        assert await self.deliver(self.way(hop)) == ["Failed 555 5.5.4"]
+        assert hop.sessions == 1
 
     async def test_a_connection_serves_only_who_has_logged_in(self) -> None:
         hop = SecureHop(certificate=issue(NAME), mechanisms=["PLAIN"])
