@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import smtplib
 import socket
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from typing import TypeVar
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from relay.queue.ids import shard_of
 
 WAIT_LIMIT_S = 20.0
 
@@ -153,6 +156,33 @@ def running_relay(folder: Path, config: str, port: int | None = None, spool: Pat
             relay.process.kill()
             relay.process.wait()
             raise
+
+
+def send_until_every_shard_has_mail(relay: Relay, shards: int, domain: str = "elsewhere.example") -> set[str]:
+    """Gives the recipients' names."""
+    names: set[str] = set()
+    filled: set[int] = set()
+    held: list[smtplib.SMTP] = []
+
+    def look() -> bool:
+        # Connections that stay open occupy the worker that answers first.
+        client = smtplib.SMTP("127.0.0.1", relay.port)
+        held.append(client)
+        names.add(f"n{len(names)}")
+        client.ehlo()
+        client.mail("ann@client.example")
+        client.rcpt(f"n{len(names) - 1}@{domain}")
+        code, said = client.data(b"Subject: a letter\r\n\r\nHello\r\n")
+        assert code == 250, said
+        filled.add(shard_of(said.decode().split()[-1]))  # 2.0.0 OK ID; to ask the queue would take seconds
+        return len(filled) == shards
+
+    try:
+        wait_until(look, "mail in every shard")
+    finally:
+        for client in held:
+            client.close()
+    return names
 
 
 @dataclass

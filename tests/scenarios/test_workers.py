@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 from relay.deliver.tlsrpt import DAY_S, Tally
-from relay.queue.ids import shard_of
 from relay.route.tls import Policed
 from tests.fakes.dns_server import DnsServer
 from tests.scenarios.peers import (
@@ -27,6 +26,7 @@ from tests.scenarios.peers import (
     greets,
     needs_root,
     running_relay,
+    send_until_every_shard_has_mail,
     start_relay,
     wait_until,
 )
@@ -60,33 +60,6 @@ def send(port: int, *names: str) -> None:
     for name in names:
         with smtplib.SMTP("127.0.0.1", port) as client:
             client.sendmail("ann@client.example", [f"{name}@elsewhere.example"], MESSAGE)
-
-
-def send_until_every_shard_has_mail(relay: Relay, shards: int) -> set[str]:
-    """Gives the recipients' names."""
-    names: set[str] = set()
-    filled: set[int] = set()
-    held: list[smtplib.SMTP] = []
-
-    def look() -> bool:
-        # Connections that stay open occupy the worker that answers first.
-        client = smtplib.SMTP("127.0.0.1", relay.port)
-        held.append(client)
-        names.add(f"n{len(names)}")
-        client.ehlo()
-        client.mail("ann@client.example")
-        client.rcpt(f"n{len(names) - 1}@elsewhere.example")
-        code, said = client.data(MESSAGE)
-        assert code == 250, said
-        filled.add(shard_of(said.decode().split()[-1]))  # 2.0.0 OK ID; to ask the queue would take seconds
-        return len(filled) == shards
-
-    try:
-        wait_until(look, "mail in every shard")
-    finally:
-        for client in held:
-            client.close()
-    return names
 
 
 def arrived(hop: Destination) -> set[str]:
