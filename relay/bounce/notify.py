@@ -10,8 +10,8 @@ a storm of reports from forged senders must not become a storm in the postmaster
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from relay.bounce.facts import Facts
@@ -25,6 +25,14 @@ from relay.message.outcome import Action, Final
 _HOUR_S = 3600.0
 
 Finals = Sequence[tuple[Recipient, Final]]
+
+
+Forwarded = Callable[[Address], Sequence[Address]]
+"""Where mail for an address goes on to; that address itself when it goes nowhere else."""
+
+
+def _nowhere_else(address: Address) -> Sequence[Address]:
+    return (address,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +55,14 @@ class ReportSettings:
 
 
 class Reporter:
-    """Composes reports.  Pure but for the count of notices in the current hour."""
+    """Composes reports.  Pure but for the count of notices in the current hour.
 
-    def __init__(self, settings: ReportSettings) -> None:
+    forwarded  a report goes where other mail for its reader would go: to whom root's mail goes, say
+    """
+
+    def __init__(self, settings: ReportSettings, forwarded: Forwarded = _nowhere_else) -> None:
         self._settings = settings
+        self._forwarded = forwarded
         self._hour = -1.0
         self._notices = 0
 
@@ -108,7 +120,11 @@ class Reporter:
     ) -> Composed:
         original = original_of(message, content, self._whole_limit(message, told))
         facts = Facts(self._settings.hostname, str(reader), message, told, original, now, retry_until)
-        return compose(facts, Recipient(reader, Notify.NEVER))
+        composed = compose(facts, Recipient(reader, Notify.NEVER))
+        to = self._forwarded(reader)
+        if not composed.envelope.smtputf8 and not all(address.is_ascii for address in to):
+            return composed  # it cannot go on there
+        return replace(composed, recipients=tuple(Recipient(address, Notify.NEVER) for address in to))
 
     def _whole_limit(self, message: Message, finals: Finals) -> int:
         """RFC 3461 §4.3, §6.2: the whole message is for failures only; RFC 6522 §3: it is what an unsaid RET gets."""

@@ -1,6 +1,6 @@
 """Forwarding (``forward:``): what an address of ours stands for (RFC 5321 §3.4, §3.9.1).
 
-An entry is looked up by the exact address, then by the local part alone (for every domain of ours),
+An entry is looked up by the exact address, then by the local part alone (for every domain of ours, and this host),
 then, for an address that does not exist otherwise, by ``@domain``.  Targets are looked up again; an
 address that stands for itself, alone or among others, is delivered as it is.
 

@@ -55,11 +55,12 @@ class Whom(enum.Enum):
 
 
 class Service(enum.Enum):
-    """What a listener is for."""
+    """What a listener is for.  LOCAL is none: it is for what programs of this machine leave in the maildrop."""
 
     RELAY = "relay"
     SUBMISSION = "submission"
     LMTP = "lmtp"
+    LOCAL = "local"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,8 @@ class PolicySettings:
     hostname            our own name
     networks            their clients may relay anywhere
     domains             our own: ``example.org``, or ``.example.org`` for all below it
+    local_domains       what addresses of this machine's users end in, beside hostname and localhost; strangers may
+                        not write to these
     recipients_listed   there is a list of the addresses that exist; until it was read, none can be judged
     forward             by look-up form, see ``relay.policy.recipients.entry_key``
     postmaster          who reads the mail to postmaster, RFC 5321 §4.5.1; None leaves it with our first domain
@@ -82,6 +85,7 @@ class PolicySettings:
     hostname: str = "localhost"
     networks: tuple[IPNetwork, ...] = LOOPBACK
     domains: tuple[str, ...] = ()
+    local_domains: tuple[str, ...] = ()
     recipients_listed: bool = False
     forward: Mapping[str, Forward] = field(default_factory=dict)
     directory: tuple[Entry, ...] = ()
@@ -112,7 +116,10 @@ class Policy:
         self._places: dict[tuple[str, object], str] = {}
         self._networks = Networks(settings.networks)
         self._own = Domains(_domain_entry(domain) for domain in settings.domains)
-        self._forwarding = Forwarding(settings.forward, self._own, settings.forward_limit)
+        here = (*settings.domains, settings.hostname, "localhost", *settings.local_domains)
+        self._forwarding = Forwarding(
+            settings.forward, Domains(_domain_entry(domain) for domain in here), settings.forward_limit
+        )
         self._postmaster_domains = frozenset({domain_key(settings.hostname)})
         self._inquiry = Inquiry(
             Directory(settings.directory), self._forwarding, self._own, lambda: self.recipients, self.place
@@ -286,6 +293,15 @@ class Policy:
         return (
             reply.WILL_FORWARD.saying(f"User not local; will forward to <{targets[0]}>") if told else reply.RECIPIENT_OK
         )
+
+    def forwarded(self, address: Address) -> tuple[Address, ...]:
+        """Where mail of our own for this address goes on to; that address itself when it goes nowhere else."""
+        if self._is_postmaster(address, self._own.containing(address.domain_key)):
+            address = self.settings.postmaster or address
+        try:
+            return self._forwarding.expand(address, self._exists)
+        except ForwardingFault:
+            return (address,)
 
     # -- the content -----------------------------------------------------------------------
 

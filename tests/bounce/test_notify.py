@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from relay.bounce.notify import Reporter, ReportSettings
 from relay.message.address import parse_mailbox
 from relay.message.envelope import Body, Composed, Notify, Ret
 from relay.message.outcome import Action
@@ -21,6 +22,23 @@ def test_a_report_goes_from_nobody_to_the_sender_and_causes_no_other() -> None:
     [recipient] = report.recipients
     assert str(recipient.address) == "ann@example.org"
     assert recipient.notify is Notify.NEVER
+
+
+def test_a_report_goes_where_other_mail_for_its_reader_goes() -> None:
+    """To root@gateway nobody's mail would come: it goes to whom root's mail goes."""
+    admins = (parse_mailbox("admin@example.org"), parse_mailbox("pager@example.org"))
+    reporter = Reporter(ReportSettings("gateway.example.lan"), lambda address: admins)
+    report = reporter.compose(a_message(), [told()], None, NOW)
+    assert report is not None
+    assert [(one.address, one.notify) for one in report.recipients] == [(admin, Notify.NEVER) for admin in admins]
+    assert read(report).whole["To"] == "ann@example.org"
+
+
+def test_a_report_that_could_not_go_on_there_stays_with_its_reader() -> None:
+    """An address beyond ASCII needs SMTPUTF8, which the report of an ASCII sender does not have."""
+    reporter = Reporter(ReportSettings("gateway.example.lan"), lambda address: (parse_mailbox("jörg@example.org"),))
+    report = reporter.compose(a_message(), [told()], None, NOW)
+    assert report is not None and [str(one.address) for one in report.recipients] == ["ann@example.org"]
 
 
 def test_recipients_that_fail_together_stand_in_one_report() -> None:

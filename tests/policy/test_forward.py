@@ -96,6 +96,29 @@ def test_a_bare_local_part_counts_in_every_domain_of_ours_and_in_no_other() -> N
     assert targets(to(which, "abuse@else.example", "127.0.0.1")) == ["abuse@else.example"]
 
 
+@pytest.mark.parametrize("domain", ["gate.example", "localhost", "users.example"])
+def test_a_bare_local_part_counts_for_the_users_of_this_machine_too(domain: str) -> None:
+    """Mail for root of this machine; and that opens no door to strangers."""
+    which = forwarding({"root": "ann@x.example"}, hostname="gate.example", local_domains=("users.example",))
+    assert targets(to(which, f"root@{domain}", "127.0.0.1")) == ["ann@x.example"]
+    assert targets(to(which, f"eve@{domain}", "127.0.0.1")) == [f"eve@{domain}"]
+    assert to(which, f"root@{domain}").reply.code == 550
+
+
+def test_where_mail_of_our_own_goes_on_to() -> None:
+    which = forwarding({"root": ["a@x.example", "b@x.example"], "x": "y@ours.example", "y": "x@ours.example"})
+
+    def forwarded(address: str) -> list[str]:
+        return [str(one) for one in which.forwarded(parse_mailbox(address))]
+
+    assert forwarded("root@ours.example") == ["a@x.example", "b@x.example"]
+    assert forwarded("ann@else.example") == ["ann@else.example"]
+    assert forwarded("x@ours.example") == ["x@ours.example"], "a circle takes nothing away"
+    assert forwarded("postmaster@ours.example") == ["postmaster@ours.example"]
+    which = forwarding({}, postmaster=Address("admin", "x.example"))
+    assert forwarded("postmaster@ours.example") == ["admin@x.example"]
+
+
 def test_the_exact_address_wins_over_the_local_part_and_that_over_the_catch_all() -> None:
     which = forwarding({"@ours.example": "rest@x.example", "abuse": "b@x.example", "abuse@ours.example": "a@x.example"})
     assert targets(to(which, "abuse@ours.example")) == ["a@x.example"]
