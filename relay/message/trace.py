@@ -15,6 +15,7 @@ from relay.message.address import DOMAIN_LIMIT_OCTETS, Address
 from relay.message.envelope import Origin
 
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_.:\-\[\]]")
+_LOCAL_LOGIN = re.compile(r"uid [0-9]+(?: \([A-Za-z0-9_.?\-]+\))?")  # of who left it in the maildrop
 _RECEIVED = re.compile(rb"(?:\A|\r\n)received[ \t]*:", re.IGNORECASE)
 
 
@@ -57,6 +58,8 @@ def _from_clause(origin: Origin) -> str:
     # What the client called itself is its own claim, and what the DNS says is its owner's: no space, parenthesis or
     # line end of theirs may change how our field reads, no letter of theirs make a 7-bit message 8-bit.
     ip = origin.client_ip
+    if origin.protocol == "local" and _LOCAL_LOGIN.fullmatch(origin.login or ""):
+        return f"localhost ({origin.login})"
     literal = f"[IPv6:{ip}]" if ":" in ip else f"[{ip}]" if ip else "[local]"
     return f"{_as_name(origin.helo)} ({_as_name(origin.client_name)} {literal})"
 

@@ -32,6 +32,7 @@ FIXED_AT_START = (
     "log.file",
     "delivery.mta_sts",
     "tls_reports",
+    "sendmail.maildrop",
 )
 """Keys that a reload cannot change: a restart is needed.  One dot at most."""
 

@@ -1,12 +1,21 @@
-"""The IP addresses of this machine, as Linux tells them; elsewhere none are known, and names must do."""
+"""This machine as the network knows it: its name, and its IP addresses as Linux tells them (elsewhere none)."""
 
 from __future__ import annotations
 
 import re
+import socket
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 
+from relay.message.address import is_domain
+
 _LOCAL_IPV4 = re.compile(r"\|-- (\S+)\n\s+/32 host LOCAL")
+
+
+def own_hostname() -> str:
+    """The machine's name, as far as it can stand in a greeting."""
+    name = socket.gethostname()
+    return name if is_domain(name) else "localhost"
 
 
 def own_addresses(proc: Path = Path("/proc/net")) -> frozenset[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +83,10 @@ def _secret(value: object, info: ValidationInfo) -> Path:
     return _file(value, info)
 
 
+def _maildrop(value: object, info: ValidationInfo) -> Path | Literal["none"]:
+    return "none" if value == "none" else _path(value, info)
+
+
 def one_or_more(value: object) -> object:
     """A list of one may be written as that one."""
     return [value] if isinstance(value, (str, dict)) else value
@@ -126,14 +129,6 @@ def _selector(value: object) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*", value):
         raise ValueError(f"{values.shown(value)} is not a selector; write letters, digits and hyphens: tlsrpt")
     return value
-
-
-def own_hostname() -> str:
-    """The machine's name, as far as it can stand in a greeting."""
-    try:
-        return values.parse_hostname(socket.gethostname())
-    except ValueError:
-        return "localhost"
 
 
 def _never(parse: Callable[[object], float]) -> Callable[[object], float | None]:
@@ -179,6 +174,7 @@ TlsLevel = Literal["none", "opportunistic", "require", "verify", "dane", "finger
 ClientMechanism = Literal["SCRAM-SHA-256", "PLAIN", "LOGIN", "CRAM-MD5", "XOAUTH2", "OAUTHBEARER"]
 Via = Annotated[Way, PlainValidator(_via), Form("way, or a list of hosts")]
 FolderPath = Annotated[Path, PlainValidator(_path), Form("folder")]
+MaildropPath = Annotated[Path | Literal["none"], PlainValidator(_maildrop), Form("folder, or `none`")]
 LogPath = Annotated[Path, PlainValidator(_path), Form("file")]
 RecipientsPath = Annotated[Path, PlainValidator(_recipients), Form("file")]
 Addresses = Annotated[tuple[MailAddress, ...], Field(min_length=1), BeforeValidator(one_or_more), Form("addresses")]

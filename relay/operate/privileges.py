@@ -11,11 +11,17 @@ import grp
 import os
 import pwd
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import dns.rdata
+
+SET_ASIDE = "set-aside"  # within it, for what is broken; see relay.receive.maildrop.looking
+
+OPEN_MAILDROP = 0o3733
+"""Whoever puts a file in cannot list the folder, and nobody else can touch that file; it gets the folder's group."""
 
 
 class PrivilegesFault(Exception):
@@ -94,6 +100,54 @@ def _make_private(fd: int, spool: Path, who: Identity | None) -> None:
         os.fchmod(fd, 0o700)
     if foreign and who is not None:
         os.fchown(fd, who.uid, who.gid)
+
+
+def prepare_maildrop(folder: Path, is_private: bool, who: Identity | None) -> None:
+    """Makes the folder where programs leave mail, and gives it to the user who will pick it up.
+
+    is_private  it is in the spool; else it is for all users: they may put files in (1733), which get its group (2000).
+    One that is there already keeps its mode, as long as it is safe: an operator may have narrowed it.
+
+    Raises PrivilegesFault.
+    """
+    wanted = who if who is not None else Identity("", os.geteuid(), os.getegid())
+    advice = f"make it once, as root: install -d -m 3733 -o {wanted.uid} -g {wanted.gid} {folder}"
+    try:
+        found = _made_folder(folder)
+        try:
+            _make_maildrop(found, folder, is_private, wanted, advice)
+        finally:
+            os.close(found)
+    except OSError as error:
+        raise PrivilegesFault(f"sendmail.maildrop: {folder}: {error.strerror}; {advice}") from None
+
+
+def _made_folder(folder: Path) -> int:
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def _make_maildrop(fd: int, folder: Path, is_private: bool, who: Identity, advice: str) -> None:
+    found = os.fstat(fd)
+    if found.st_uid != who.uid:
+        if os.geteuid() != 0 or found.st_uid != 0 or os.listdir(fd):
+            raise PrivilegesFault(
+                f"sendmail.maildrop: {folder} belongs to user number {found.st_uid}, and the relay works as number "
+                f"{who.uid}; {advice}"
+            )
+        os.fchown(fd, who.uid, who.gid)
+    mode = stat.S_IMODE(found.st_mode)
+    with suppress(FileExistsError):  # else it is somebody's, and not to be given away
+        os.mkdir(SET_ASIDE, 0o700, dir_fd=fd)  # before anybody else can make it
+        os.chown(SET_ASIDE, who.uid, who.gid, dir_fd=fd, follow_symlinks=False)
+    if not is_private and mode & 0o777 == 0o700:  # it is new
+        os.fchmod(fd, OPEN_MAILDROP)
+        mode = stat.S_IMODE(os.fstat(fd).st_mode)
+    is_open = mode & (stat.S_IWGRP | stat.S_IWOTH)
+    if is_open and mode & (stat.S_ISVTX | stat.S_ISGID) != stat.S_ISVTX | stat.S_ISGID:
+        # A service manager may forbid that bit (RestrictSUIDSGID=), and the kernel drops it without a word.
+        raise PrivilegesFault(f"sendmail.maildrop: {folder} must have its set-group-ID and its sticky bit; {advice}")
 
 
 def load_what_is_loaded_late() -> None:

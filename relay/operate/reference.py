@@ -48,8 +48,8 @@ put in quotes.
 the narrower routes of the file).
 
 **Reload.** SIGHUP takes everything but `hostname`, `spool`, `user`, `group`, `workers`, `listen`, `dns`, `log.file`,
-`delivery.mta_sts` and `tls_reports`, which need a restart; the log says so when one of them changed. Sessions and
-deliveries under way go on.
+`sendmail.maildrop`, `delivery.mta_sts` and `tls_reports`, which need a restart; the log says so when one of them
+changed. Sessions and deliveries under way go on.
 """
 
 LATER_INTRODUCTION = """\

@@ -6,19 +6,26 @@ with its place (``relay.yaml:12``), so that a verdict or a route can name it.
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from relay.bounce.notify import ReportSettings
 from relay.deliver.settings import DeliverySettings
-from relay.message.address import domain_key
+from relay.message.address import Address, domain_key
 from relay.operate.config import Config
 from relay.operate.interfaces import own_addresses
 from relay.operate.settings.delivering import Route
+from relay.operate.settings.local import maildrop_in
 from relay.operate.settings.receiving import Listen
+from relay.operate.shards import root_of
 from relay.policy.attempts import AttemptLimits
 from relay.policy.content import ContentLimits
 from relay.policy.directory import parse_entry
 from relay.policy.forward import Forward
 from relay.policy.policy import PolicySettings, Service, Whom
 from relay.policy.recipients import entry_key
+from relay.policy.users import ANY_SENDER, User
+from relay.receive.maildrop.taking import Submitter, SubmitterOf
 from relay.receive.settings import Entrance, Login, ReceiveSettings
 from relay.receive.tls import KeyPair
 from relay.route.credentials import Login as HopLogin
@@ -32,6 +39,8 @@ from relay.schedule.settings import ScheduleSettings
 from relay.schedule.window import WindowSettings
 from relay.smtp.data import BareLineEnds
 
+_UNFIT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_.\-]")
+
 
 def policy_settings(config: Config) -> PolicySettings:
     """Who may send what where."""
@@ -40,6 +49,7 @@ def policy_settings(config: Config) -> PolicySettings:
         hostname=config.hostname,
         networks=accept.networks,
         domains=accept.domains,
+        local_domains=(config.sendmail.domain,) if config.sendmail.domain is not None else (),
         recipients_listed=accept.recipients is not None,
         forward={
             entry_key(key): Forward(entry.to, entry.refer, entry.tell, config.place(f"forward.{key}"))
@@ -100,6 +110,27 @@ def receive_settings(config: Config) -> ReceiveSettings:
         content_timeout_s=config.timeouts.content_s,
         transaction_limit_s=config.timeouts.transaction_s,
     )
+
+
+def maildrop(config: Config) -> Path | None:
+    """The folder where programs of this machine leave mail, or None."""
+    return maildrop_in(root_of(config.spool), config.sendmail.maildrop)
+
+
+def submitters(config: Config) -> SubmitterOf:
+    """Who the users of this machine are to us."""
+    sendmail, place = config.sendmail, config.place("sendmail.senders")
+    domain = sendmail.domain or domain_key(config.hostname)
+
+    def submitter(uid: int, name: str) -> Submitter:
+        login = f"uid {uid} ({_UNFIT_IN_A_NAME.sub('?', name)})" if name else f"uid {uid}"
+        helo = _UNFIT_IN_A_NAME.sub("?", name) or f"uid-{uid}"
+        if sendmail.senders == "any" or name in sendmail.trusted:
+            return Submitter(User(login, senders=(ANY_SENDER,), place=place), helo)
+        own = Address(helo, domain)
+        return Submitter(User(login, senders=(str(own),), place=place), helo, own)
+
+    return submitter
 
 
 def route_table(config: Config) -> RouteTable:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from twisted.application.service import Service
+from twisted.application.service import Service as TwistedService
 from twisted.internet.defer import Deferred, TimeoutError, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IListeningPort
@@ -35,14 +35,16 @@ from relay.operate.config import Config, ConfigFaults
 from relay.operate.control import listen_for_control
 from relay.operate.disk import Disk
 from relay.operate.explaining.premises import Premises
+from relay.operate.local_mail import LocalMail, settings_for_files
 from relay.operate.neighbours import Neighbours
 from relay.operate.outward import Outward, router_of
 from relay.operate.settings.receiving import Listen
+from relay.operate.shards import number_of
 from relay.operate.sockets import why_not
 from relay.operate.steps import StepLog
 from relay.operate.surroundings import Surroundings
 from relay.operate.together import destinations_of
-from relay.policy.policy import Policy
+from relay.policy.policy import Policy, Service
 from relay.policy.recipients import RecipientList
 from relay.queue.store import Content, Counts, Selection, Store, StoreUnavailable
 from relay.receive.attendance import Attendance
@@ -72,7 +74,7 @@ class Doorway(Factory):
         return cast(Protocol, self.inner.buildProtocol(addr)) if self.inner is not None else None
 
 
-class RelayService(Service):
+class RelayService(TwistedService):
     """A whole relay.
 
     config    as it is in force
@@ -103,6 +105,7 @@ class RelayService(Service):
         self._attendance = Attendance()
         self._recipients: RecipientFile | None = None
         self._stopped: Deferred[None] | None = None
+        self._local_mail: LocalMail | None = None
 
     # -- the beginning -----------------------------------------------------------------------
 
@@ -114,6 +117,9 @@ class RelayService(Service):
                 self.identity = privileges.identity(config.user, config.group)
                 privileges.load_what_is_loaded_late()
             privileges.prepare_spool(config.spool, self.identity)
+            maildrop = rules.maildrop(config)
+            if maildrop is not None and self._picks_up():
+                privileges.prepare_maildrop(maildrop, config.sendmail.maildrop is None, self.identity)
             self._admission = Admission(config, self._around, self.tell)
         except (privileges.PrivilegesFault, TlsFault) as fault:
             raise CannotStart(str(fault)) from None
@@ -164,7 +170,7 @@ class RelayService(Service):
             keyring=outward.keyring,
             witness=outward.witness,
         )
-        self.reporter = Reporter(rules.report_settings(config))
+        self.reporter = Reporter(rules.report_settings(config), lambda address: self.policy.forwarded(address))
         self.runner = self._runner_of(self.store)
         self._adoption = Adoption(
             self._orphans,
@@ -201,6 +207,9 @@ class RelayService(Service):
         for door, listen in self._doors:
             factory = self._factory(listen)
             door.inner = self._encrypted(factory) if listen.service == "submissions" else factory
+        if self._picks_up():
+            self._local_mail = self._made_local_mail()
+            self._local_mail.start()
         try:
             self._ports.append(self._control(self.config.spool, self.store, self.runner, self.tell.counts))
         except (CannotListenError, ValueError) as error:
@@ -229,6 +238,25 @@ class RelayService(Service):
         )
         self._factories.append((factory, listen))
         return factory
+
+    def _picks_up(self) -> bool:
+        """Whether this process takes in what lies in the maildrop: the first of several workers does."""
+        is_there = rules.maildrop(self.config) is not None and self._around.watch is not None
+        return is_there and not number_of(self.config.spool)
+
+    def _made_local_mail(self) -> LocalMail:
+        factory = SmtpServerFactory(
+            clock=self._around.reactor,
+            settings=settings_for_files(rules.receive_settings(self.config)),
+            policy=self.policy,
+            store=self.store,
+            enqueue=self.runner.enqueue,
+            flush=self._flush,
+            service=Service.LOCAL,
+            tell=self.tell,
+            has_room=self._disk.has_room,
+        )
+        return LocalMail(self.config, self._around, self.tell, factory, self.reporter, self._post)
 
     def _control(self, folder: Path, store: Store, runner: Runner, steps: Mapping[str, int]) -> IListeningPort:
         """Opens the control socket of a shard."""
@@ -371,6 +399,8 @@ class RelayService(Service):
         for factory, listen in self._factories:
             factory.admit_by(admission.tls(listen), admission.logins, admission.trusted)
             factory.reconfigure(settings, self.policy)
+        if self._local_mail is not None:
+            self._local_mail.use(self.config, settings, self.policy)
         self.router.replace(rules.route_table(self.config), rules.ourselves(self.config))
         self.deliverer.reconfigure(rules.delivery_settings(self.config))
         self.reporter.reconfigure(rules.report_settings(self.config))
@@ -397,7 +427,10 @@ class RelayService(Service):
         if self._recipients is not None:
             self._recipients.stop()
         self._admission.stop()
-        await gatherResults([factory.shut_down(within_s) for factory, _ in self._factories])
+        ends = [factory.shut_down(within_s) for factory, _ in self._factories]
+        if self._local_mail is not None:
+            ends.append(Deferred.fromCoroutine(self._local_mail.stop(within_s)))
+        await gatherResults(ends)
         left_s = max(1.0, until - self._around.reactor.seconds())
         await gatherResults([Deferred.fromCoroutine(self._adoption.stop(left_s)), self.runner.stop(left_s)])
         # What is under way even now is tried again when its lease has run out.

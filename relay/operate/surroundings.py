@@ -21,6 +21,7 @@ from twisted.internet.threads import deferToThreadPool
 
 from relay.deliver.opening import Dial, dial_by
 from relay.message.step import Tell
+from relay.operate.inotify import WatchFolder, watch
 from relay.operate.settings import Settings
 from relay.operate.shards import number_of
 from relay.operate.sockets import with_backlog
@@ -48,6 +49,7 @@ class Surroundings:
     free        octets free on the disk of a folder
     in_thread   runs the reading of a file aside
     https       asks web servers; None: no MTA-STS policies and no access tokens
+    watch       tells when something comes into a folder; None: there is no maildrop
     """
 
     reactor: IReactorTime
@@ -60,6 +62,7 @@ class Surroundings:
     free: Callable[[Path], int]
     in_thread: InThread = at_once
     https: Https | None = None
+    watch: WatchFolder | None = None
 
 
 def real_surroundings(reactor: IReactorTime, settings: Settings) -> Surroundings:
@@ -80,6 +83,7 @@ def real_surroundings(reactor: IReactorTime, settings: Settings) -> Surroundings
         free=_free,
         in_thread=lambda read: deferToThreadPool(real, real.getThreadPool(), read),
         https=Https(reactor, names, hosts, unreachable=dns.unreachable),
+        watch=lambda folder, came: watch(real, folder, came),
     )
 
 

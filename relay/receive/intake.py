@@ -258,6 +258,8 @@ _ANSWERS: dict[type, Callable[[Intake, Any], Answer]] = {
 
 def protocol_name(service: Service, extended: bool, smtputf8: bool, tls: bool = False, login: bool = False) -> str:
     """The ``with`` of a Received field (RFC 3848, RFC 6531 §4.3)."""
+    if service is Service.LOCAL:
+        return "local"  # no protocol brought it, and who it was stands beside
     if service is Service.LMTP:
         name = "UTF8LMTP" if smtputf8 else "LMTP"
     elif not extended:

@@ -165,7 +165,7 @@ class Transaction:
         # With several, "for" would tell each of the others (RFC 5321 §4.4, §7.2).
         only = self._named[0].address if len(self._named) == 1 else None
         head = trace.received(origin, hostname, message_id, now, only)
-        if house.service is Service.SUBMISSION:
+        if house.service in (Service.SUBMISSION, Service.LOCAL):
             head += watch.missing(
                 message_id, hostname, trace.date(now), self._mail.reverse_path, self._submitter(origin)
             )

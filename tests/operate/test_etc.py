@@ -88,6 +88,9 @@ def test_the_unit_and_the_configuration_agree() -> None:
     assert f"systemd:domain=INET6:name={socket['FileDescriptorName']}" in text
     config = load(ETC / "relay.yaml")
     assert str(config.spool).startswith(service["ReadWritePaths"])
+    prepared = (ETC / "relay.service").read_text(encoding="utf-8")
+    assert f"install -d -m 3733 -o {config.user} -g {config.user} {config.sendmail.maildrop}\n" in prepared
+    assert str(config.sendmail.maildrop).startswith(service["ReadWritePaths"])
     assert float(service["TimeoutStopSec"].removesuffix("s")) > config.timeouts.shutdown_s
     for capability in ("CAP_NET_BIND_SERVICE", "CAP_SETUID", "CAP_SETGID"):
         assert capability in service["CapabilityBoundingSet"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from relay.operate import systemd
-from relay.operate.privileges import Identity, PrivilegesFault, drop, identity, prepare_spool
+from relay.operate.privileges import Identity, PrivilegesFault, drop, identity, prepare_maildrop, prepare_spool
 
 MAIL = Identity("mail", 8, 12)
 
@@ -116,6 +116,86 @@ def test_somebody_elses_folder_is_never_taken_over(tmp_path: Path) -> None:
         with pytest.raises(PrivilegesFault, match="belongs to user number"):
             prepare_spool(spool, MAIL)
         assert (spool.stat().st_uid, spool.stat().st_mode) == (before.st_uid, before.st_mode)
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o7777
+
+
+def test_a_maildrop_in_the_spool_is_for_the_relay_alone(tmp_path: Path) -> None:
+    prepare_maildrop(tmp_path / "maildrop", True, None)
+    assert mode(tmp_path / "maildrop") == 0o700
+
+
+def test_a_maildrop_for_all_users_takes_and_shows_nothing(tmp_path: Path) -> None:
+    prepare_maildrop(tmp_path / "drop", False, None)
+    assert mode(tmp_path / "drop") == 0o3733
+    assert mode(tmp_path / "drop" / "set-aside") == 0o700
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders away")
+def test_root_gives_the_maildrop_to_the_user(tmp_path: Path) -> None:
+    for _ in range(2):
+        prepare_maildrop(tmp_path / "drop", False, MAIL)
+        for folder in (tmp_path / "drop", tmp_path / "drop" / "set-aside"):
+            assert (folder.stat().st_uid, folder.stat().st_gid) == (8, 12)
+        assert mode(tmp_path / "drop") == 0o3733
+
+
+@pytest.mark.parametrize("narrow", [0o3730, 0o3733, 0o7733])
+def test_a_maildrop_that_an_operator_has_narrowed_stays_so(tmp_path: Path, narrow: int) -> None:
+    (tmp_path / "drop").mkdir()
+    (tmp_path / "drop").chmod(narrow)
+    prepare_maildrop(tmp_path / "drop", False, None)
+    assert mode(tmp_path / "drop") == narrow
+
+
+@pytest.mark.parametrize("unsafe", [0o777, 0o1777, 0o2733, 0o730])
+def test_a_maildrop_where_users_could_harm_each_other_is_refused(tmp_path: Path, unsafe: int) -> None:
+    (tmp_path / "drop").mkdir()
+    (tmp_path / "drop").chmod(unsafe)
+    with pytest.raises(
+        PrivilegesFault, match=r"its set-group-ID and its sticky bit; make it once, as root: install -d"
+    ):
+        prepare_maildrop(tmp_path / "drop", False, None)
+
+
+def test_where_that_bit_cannot_be_set_it_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RestrictSUIDSGID= of systemd; or root without CAP_FSETID, which the kernel takes it from without a word."""
+    real = os.fchmod
+    monkeypatch.setattr(os, "fchmod", lambda fd, mode: real(fd, mode & ~0o2000))
+    with pytest.raises(PrivilegesFault, match=r"install -d -m 3733 -o \d+ -g \d+ "):
+        prepare_maildrop(tmp_path / "drop", False, None)
+
+    def forbidden(fd: int, mode: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fchmod", forbidden)
+    with pytest.raises(PrivilegesFault, match=r"Operation not permitted; make it once, as root: install -d"):
+        prepare_maildrop(tmp_path / "other", False, None)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders away")
+def test_a_maildrop_that_is_somebody_elses_is_never_taken_over(tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    (tmp_path / "foreign").mkdir()
+    os.chown(tmp_path / "foreign", 1234, 1234)
+    (tmp_path / "link").symlink_to(tmp_path / "foreign")
+    for folder in ("full", "foreign", "link"):
+        with pytest.raises(PrivilegesFault, match="install -d"):
+            prepare_maildrop(tmp_path / folder, False, MAIL)
+    assert (tmp_path / "foreign").stat().st_uid == 1234 and (tmp_path / "full").stat().st_uid == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders away")
+def test_what_a_user_has_put_in_the_place_of_a_folder_of_ours_is_not_given_away(tmp_path: Path) -> None:
+    prepare_maildrop(tmp_path / "drop", False, MAIL)
+    (tmp_path / "drop" / "set-aside").rmdir()
+    (tmp_path / "victim").touch()
+    os.link(tmp_path / "victim", tmp_path / "drop" / "set-aside")
+    prepare_maildrop(tmp_path / "drop", False, MAIL)
+    assert (tmp_path / "victim").stat().st_uid == 0
 
 
 @pytest.mark.parametrize("abstract", [False, True])

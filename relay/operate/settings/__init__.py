@@ -14,7 +14,9 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from relay.operate import kinds
+from relay.operate.interfaces import own_hostname
 from relay.operate.settings.delivering import Bounce, Delivery, Dns, Retry, Route, TlsReports
+from relay.operate.settings.local import Sendmail
 from relay.operate.settings.operating import Log, Timeouts
 from relay.operate.settings.receiving import (
     Accept,
@@ -39,7 +41,7 @@ class Settings(Section):
     """The whole configuration."""
 
     hostname: kinds.Hostname = Field(
-        default_factory=kinds.own_hostname,
+        default_factory=own_hostname,
         description="What this host calls itself in its greeting, EHLO and Received. Should be a name the DNS knows. "
         "Default: the machine's own name.",
         examples=["gateway.example.org"],
@@ -71,9 +73,11 @@ class Settings(Section):
     tell: Tell = Field(default_factory=Tell, description="Who is told what about addresses and the queue.")
     forward: Annotated[Mapping[kinds.ForwardKey, Forward], AfterValidator(sound)] = Field(
         default_factory=dict,
-        description="Addresses whose mail goes elsewhere: `ann@example.org`, `ann` (in every domain of ours) or "
-        "`@example.org` (whatever does not exist there). The value is an address, a list, or a mapping.",
+        description="Addresses whose mail goes elsewhere: `ann@example.org`, `ann` (in every domain of ours, and at "
+        "the hostname, localhost and `sendmail.domain`) or `@example.org` (whatever does not exist there). The value "
+        "is an address, a list, or a mapping.",
     )
+    sendmail: Sendmail = Field(default_factory=Sendmail, description="Mail of programs on this machine.")
     postmaster: kinds.MailAddress | None = Field(
         default=None,
         description="Where mail for `postmaster` goes (RFC 5321 §4.5.1), at this host and every domain of ours.",
