@@ -50,6 +50,10 @@ PURE = (
     "operate/explaining/causes.py",
     "operate/explaining/standing.py",
     "operate/explaining/times.py",
+    "receive/maildrop/drop.py",
+    "operate/sendmail/flags.py",
+    "operate/sendmail/text.py",
+    "operate/sendmail/letter.py",
 )
 IMPURE_MODULES = {"twisted", "socket", "ssl", "os", "time", "random", "threading", "sqlite3", "apsw"}
 

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from twisted.internet.endpoints import serverFromString
-
 from relay.message.address import Address, AddressFault, domain_key, is_domain, parse_mailbox
 from relay.policy.directory import parse_entry
 from relay.policy.recipients import entry_key
@@ -30,8 +28,6 @@ _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhdw]\s*)+")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
 _PORT_KINDS = ("tcp", "tcp6", "ssl")
-
-_parse_endpoint: Callable[[object, str], object] = serverFromString
 
 
 def parse_duration(value: object) -> float:
@@ -171,8 +167,11 @@ def parse_endpoint(value: object) -> str:
     port = rest.split(":", 1)[0].removeprefix("port=")
     if kind in _PORT_KINDS and not (port.isascii() and port.isdigit() and int(port) <= 65535):
         raise ValueError(f"{shown(value)} has no port from 0 to 65535 after {kind}:; {right}")
+    from twisted.internet.endpoints import serverFromString  # not for those who only look for a size
+
+    parse: Callable[[object, str], object] = serverFromString
     try:
-        _parse_endpoint(None, text)  # the reactor is only kept, for listening
+        parse(None, text)  # the reactor is only kept, for listening
     except Exception as error:  # whatever an endpoint plugin raises, the operator's text is at fault
         raise ValueError(f"{shown(value)} is not an endpoint ({' '.join(str(error).split())}); {right}") from None
     return text

@@ -18,6 +18,7 @@ from relay.operate.cli.explain import explain
 from relay.operate.cli.oauth import oauth
 from relay.operate.cli.queue import queue
 from relay.operate.cli.run import run
+from relay.operate.cli.sendmail import sendmail
 from relay.operate.cli.speech import EX_USAGE, Stop, printable_lines
 from relay.operate.cli.status import status
 from relay.operate.cli.user import user
@@ -61,7 +62,7 @@ def relay() -> None:
     """
 
 
-for _command in (run, check, explain, queue, status, user, oauth):
+for _command in (run, check, explain, queue, status, user, oauth, sendmail):
     relay.add_command(_command)
 
 

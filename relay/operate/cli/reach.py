@@ -10,14 +10,13 @@ from typing import Any
 
 import click
 
-from relay.operate.asking import SOCKET_NAME, CannotAsk, NotRunning, Refusal
+from relay.operate.asking import CannotAsk, NotRunning, Refusal
 from relay.operate.cli import asleep
 from relay.operate.cli.speech import EX_CONFIG, EX_DATAERR, EX_NOPERM, EX_SOFTWARE, EX_TEMPFAIL, EX_UNAVAILABLE, Stop
-from relay.operate.places import path_in, read_yaml
 from relay.operate.shards import folder_of, shards_in
 from relay.operate.together import Together, in_order
-
-SYSTEM_CONFIG = Path("/etc/relay/relay.yaml")
+from relay.operate.whereabouts import NoConfig, keys_of, spool_in
+from relay.operate.whereabouts import chosen_config as chosen_config
 
 AnyFunction = Callable[..., Any]
 Row = Mapping[str, Any]
@@ -34,13 +33,6 @@ def reaching(command: AnyFunction) -> AnyFunction:
     return config_option(spool(json_option(command)))
 
 
-def chosen_config() -> Path | None:
-    """The file to use when none was named: the system's, unless there is a relay in this folder."""
-    if Path("spool", SOCKET_NAME).exists() or not SYSTEM_CONFIG.exists():
-        return None
-    return SYSTEM_CONFIG
-
-
 def spool_of(config: Path | None, spool: Path | None) -> Path:
     """The spool that the options mean.
 
@@ -52,13 +44,9 @@ def spool_of(config: Path | None, spool: Path | None) -> Path:
     if file is None:
         return Path("spool").absolute()
     try:
-        reading = read_yaml(file.read_text(encoding="utf-8-sig"), str(file))
-    except (OSError, UnicodeDecodeError) as error:
-        raise Stop(f"{file} cannot be read: {error}", EX_CONFIG) from None
-    named = reading.data.get("spool", "spool") if isinstance(reading.data, dict) else None
-    if not isinstance(named, str):
-        raise Stop(f"{file} does not name the spool; relay check {file} says what is wrong with it", EX_CONFIG)
-    return path_in(file.absolute().parent, named)
+        return spool_in(file, keys_of(file))
+    except NoConfig as why:
+        raise Stop(str(why), EX_CONFIG) from None
 
 
 @contextmanager

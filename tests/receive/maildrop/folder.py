@@ -11,7 +11,7 @@ import pytest
 
 from relay.message.address import parse_mailbox
 from relay.message.envelope import Envelope, Recipient
-from relay.operate.privileges import prepare_maildrop
+from relay.operate.privileges import Identity, prepare_maildrop
 from relay.receive.maildrop.drop import Drop
 from relay.receive.maildrop.leaving import Leaving
 
@@ -21,10 +21,10 @@ NOBODY, EVE = 65534, 65533
 LETTER = b"Subject: x\r\n\r\nbody\r\n"
 
 
-def maildrop(parent: Path) -> Path:
-    """For all users, as an operator has it."""
+def maildrop(parent: Path, uid: int | None = None) -> Path:
+    """For all users, as an operator has it; of the relay's user."""
     folder = parent / "drop"
-    prepare_maildrop(folder, False, None)
+    prepare_maildrop(folder, False, Identity("", uid, uid) if uid is not None else None)
     return folder
 
 

@@ -195,9 +195,7 @@ def test_what_becomes_shorter_while_it_is_read_is_no_drop(folder: Path, drop: Ma
 @needs_root
 def test_what_the_relay_may_not_read_is_set_aside(public_path: Path) -> None:
     """Its owner made it so, or moved it here from elsewhere."""
-    folder = maildrop(public_path)
-    os.chown(folder, NOBODY, NOBODY)
-    folder.chmod(0o3733)
+    folder = maildrop(public_path, NOBODY)
     as_user(EVE, lambda: ((folder / "mail-x").touch(), (folder / "mail-x").chmod(0o600)))
 
     def by_the_relay() -> None:
@@ -255,7 +253,7 @@ def test_what_was_abandoned_is_swept_after_a_day_and_nothing_else(folder: Path, 
     os.utime(folder / "new-1", (0, 0))
     assert drop.sweep(time.time()) == 0, "the time of modification says nothing"
     assert drop.sweep(time.time() + ABANDONED_S + 10) == 2
-    assert sorted(one.name for one in folder.iterdir()) == [name, "new-3"]
+    assert sorted(one.name for one in folder.iterdir()) == [name, "new-3", "set-aside"]
 
 
 # -- the folder -----------------------------------------------------------------------------------------
