@@ -52,7 +52,9 @@ def show_message(found: Mapping[str, Any]) -> None:
         "accepted": f"{moment(found['accepted_at'])}, {age(time.time() - found['accepted_at'])} ago",
         "size": f"{found['size']:,} octets",
         "sender": found["sender"],
-        "client": " ".join(filter(None, (found["client_name"], f"[{found['client']}]", found["protocol"]))),
+        "client": " ".join(
+            filter(None, (found["client_name"], f"[{found['client']}]" if found["client"] else "", found["protocol"]))
+        ),
         "login": found["login"],
         "body": found["body"] + (" SMTPUTF8" if found["smtputf8"] else ""),
         "dsn": " ".join(f"{name.upper()}={found[name]}" for name in ("ret", "envid") if found[name]),

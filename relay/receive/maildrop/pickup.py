@@ -22,13 +22,15 @@ from relay.receive.maildrop.turns import Rests, in_turn
 from relay.receive.watched import InThread
 
 AT_ONCE = 8
-OF_EACH_USER, USERS = 20, 500
+OF_EACH_USER, USERS = 50, 500
 """What one look brings at most: so many messages of each of so many users."""
 
 LOOK_S = 1.0
 """How often is looked where nobody tells that something came ..."""
 LOOK_WATCHED_S = 60.0
 """... and where somebody does: what is broken, resting or gone is not told."""
+BREATH_S = 0.05
+"""Between two looks, however often something comes: a user who moves files to and fro shall not keep us busy."""
 SWEEP_S = 3600.0
 
 Open = Callable[[], Maildrop]
@@ -78,6 +80,7 @@ class PickUp:
         self._is_looking = False
         self._again = False
         self._call: IDelayedCall | None = None
+        self._not_before = 0.0
         self._sweep_at = 0.0
         self._said = ""
         self._ended: Deferred[None] | None = None  # there from when we are told to stop
@@ -99,10 +102,12 @@ class PickUp:
         if self._todo:
             self._is_more = True  # there is enough to do: the next look is when it is done
             return
-        self._cancel()
         if self._is_looking:
             self._again = True
+        elif 0 < (wait_s := self._not_before - self._clock.seconds()) <= BREATH_S:
+            self._look_in(wait_s)
         elif self._ended is None:
+            self._cancel()
             self._is_looking = True
             Deferred.fromCoroutine(self._look()).addErrback(self._broke).addCallback(self._looked)
 
@@ -157,11 +162,12 @@ class PickUp:
 
     def _looked(self, _: None) -> None:
         self._is_looking = False
+        self._not_before = self._clock.seconds() + BREATH_S
         if self._ended is not None:
             self._end_if_idle()
         elif self._again:
             self._again = False
-            self.look()
+            self._look_in(BREATH_S)
         else:
             self._look_later()
 
@@ -171,8 +177,12 @@ class PickUp:
         rest_over_at = self._rests.next_at(now)
         if rest_over_at is not None:
             wait_s = min(wait_s, max(LOOK_S, rest_over_at - now))
+        self._look_in(wait_s)
+
+    def _look_in(self, wait_s: float) -> None:
         self._cancel()
-        self._call = self._clock.callLater(wait_s, self.look)
+        if self._ended is None:
+            self._call = self._clock.callLater(wait_s, self.look)
 
     # -- taking in -------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from relay.message.outcome import Final
 from relay.policy.policy import PolicySettings, Service
 from relay.policy.users import User
 from relay.receive.maildrop.looking import Maildrop, Waiting
-from relay.receive.maildrop.pickup import PickUp
+from relay.receive.maildrop.pickup import BREATH_S, PickUp
 from relay.receive.maildrop.taking import Beginning, Submitter, Taking
 from relay.receive.maildrop.turns import Rests
 from tests.receive.visit import OURS, House
@@ -138,6 +138,7 @@ class Postman:
         """Something has come."""
         for told in list(self.watched):
             told()
+        self.house.clock.advance(BREATH_S)
 
     @property
     def queued(self) -> list[str]:

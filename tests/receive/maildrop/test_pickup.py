@@ -14,7 +14,8 @@ from relay.message.envelope import Body, Ret
 from relay.policy.policy import PolicySettings, Service
 from relay.policy.recipients import parse_recipients
 from relay.queue.store import StoreFull, StoreUnavailable
-from relay.receive.maildrop.pickup import LOOK_S, LOOK_WATCHED_S
+from relay.receive.maildrop.looking import Maildrop
+from relay.receive.maildrop.pickup import BREATH_S, LOOK_S, LOOK_WATCHED_S
 from relay.receive.maildrop.turns import FIRST_REST_S
 from tests.receive.maildrop.folder import EVE, LETTER, as_user, leave, maildrop, needs_root
 from tests.receive.maildrop.postman import GIVE_UP_S, Fate, Postman, ann_only
@@ -73,6 +74,20 @@ def test_nothing_is_looked_at_again_and_again(folder: Path) -> None:
     postman = at_work(folder)
     (call,) = postman.house.clock.getDelayedCalls()
     assert call.getTime() - postman.house.clock.seconds() == LOOK_WATCHED_S
+
+
+def test_who_moves_files_to_and_fro_does_not_keep_us_busy(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often it is told, there is one look in a twentieth of a second."""
+    looks: list[None] = []
+    real = Maildrop.look
+    monkeypatch.setattr(Maildrop, "look", lambda self, *args: (looks.append(None), real(self, *args))[1])
+    postman = at_work(folder)
+    for _ in range(10):
+        for _ in range(100):
+            for told in postman.watched:
+                told()
+        postman.house.clock.advance(BREATH_S)
+    assert 10 <= len(looks) <= 12
 
 
 def test_who_it_was_stands_in_received(folder: Path) -> None:
@@ -191,10 +206,12 @@ def test_strange_things_are_told_once(folder: Path) -> None:
 
 @needs_root
 def test_a_flood_of_one_user_does_not_hold_up_another(folder: Path) -> None:
-    as_user(EVE, lambda: [leave(folder, "flood@example.net") for _ in range(40)])
+    as_user(EVE, lambda: [leave(folder, "flood@example.net") for _ in range(70)])
     leave(folder, "late@example.net")
     postman = at_work(folder)
-    assert postman.queued.index("late@example.net") <= 2 and len(postman.queued) == 41
+    assert postman.queued.index("late@example.net") <= 2 and len(postman.queued) == 51
+    postman.house.clock.advance(BREATH_S)
+    assert len(postman.queued) == 71
 
 
 # -- trouble of ours --------------------------------------------------------------------------------------
