@@ -54,6 +54,8 @@ PURE = (
     "operate/sendmail/flags.py",
     "operate/sendmail/text.py",
     "operate/sendmail/letter.py",
+    "operate/init/plan.py",
+    "operate/init/unit.py",
 )
 IMPURE_MODULES = {"twisted", "socket", "ssl", "os", "time", "random", "threading", "sqlite3", "apsw"}
 

@@ -15,6 +15,7 @@ import click
 from relay import __version__
 from relay.operate.cli.check import check
 from relay.operate.cli.explain import explain
+from relay.operate.cli.init import init
 from relay.operate.cli.oauth import oauth
 from relay.operate.cli.queue import queue
 from relay.operate.cli.run import run
@@ -53,6 +54,7 @@ def relay() -> None:
     """A store-and-forward mail relay that loses nothing and explains itself.
 
     \b
+    relay init                     set up a relay: four questions, and a test message
     relay run                      start a relay, on safe defaults
     relay check /etc/relay/relay.yaml
     relay explain --to ann@example.org   what would happen to it, and why
@@ -62,7 +64,7 @@ def relay() -> None:
     """
 
 
-for _command in (run, check, explain, queue, status, user, oauth, sendmail):
+for _command in (init, run, check, explain, queue, status, user, oauth, sendmail):
     relay.add_command(_command)
 
 
