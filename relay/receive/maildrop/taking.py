@@ -138,14 +138,16 @@ class Taking:
             self._rests.end(name)
             await self._set_aside(maildrop, waiting, str(why))
         except (Busy, OSError, StoreUnavailable) as error:
-            self._rest(waiting, progress)
-            self._tell("trouble", place=str(maildrop.path / name), error=str(error))
-        except BaseException:
-            self._rest(waiting, progress)  # or it would be tried again at once, and for ever
+            self._rest(maildrop, waiting, progress, str(error))
+        except BaseException as error:  # a defect: or it would be tried again at once, and for ever
+            self._rest(maildrop, waiting, progress, repr(error))
             raise
 
-    def _rest(self, waiting: Waiting, progress: Progress) -> None:
-        self._rests.begin(waiting, progress.left, self._clock.seconds())
+    def _rest(self, maildrop: Maildrop, waiting: Waiting, progress: Progress, why: str) -> None:
+        """Leaves it for another time; that is told once."""
+        if self._rests.begin(waiting, progress.left, self._clock.seconds()):
+            error = f"it waits there and is tried again: {why}"
+            self._tell("trouble", place=str(maildrop.path / waiting.name), login=f"uid {waiting.uid}", error=error)
 
     async def _take(self, maildrop: Maildrop, waiting: Waiting, progress: Progress) -> None:
         submitter = self.submitter(waiting.uid, await self._in_thread(lambda: user_name(waiting.uid)))
@@ -161,7 +163,7 @@ class Taking:
             left.close()
         if progress.later:
             progress.left = tuple(place for place, _ in progress.later)
-            self._rest(waiting, progress)
+            self._rest(maildrop, waiting, progress, str(progress.later[0][1]))
             return
         progress.left = ()
         await self._in_thread(lambda: maildrop.remove(waiting))

@@ -42,8 +42,8 @@ class Rests:
         self._rests: dict[str, _Rest] = {}
         self._of_user: Counter[int] = Counter()
 
-    def begin(self, waiting: Waiting, left: tuple[int, ...] | None, now: float) -> None:
-        """It is tried again after a while that grows.
+    def begin(self, waiting: Waiting, left: tuple[int, ...] | None, now: float) -> bool:
+        """It is tried again after a while that grows.  Whether it is the first time.
 
         left  places of the recipients that it is still for; None: for all
         """
@@ -53,6 +53,7 @@ class Rests:
         if older is None:
             self._of_user[waiting.uid] += 1
         self._rests[waiting.name] = _Rest(waiting.uid, now + rest_s, failures, left)
+        return older is None
 
     def end(self, name: str) -> None:
         """It is taken in, or gone."""

@@ -230,6 +230,20 @@ def test_trouble_of_ours_leaves_it_where_it_is_and_it_is_tried_again(folder: Pat
     assert postman.queued == ["bob@example.net"] and left(folder) == []
 
 
+def test_what_waits_is_told_once_with_the_reason(folder: Path) -> None:
+    name = leave(folder)
+    postman = Postman(folder)
+    postman.house.room = 0
+    postman.pick_up.start()
+    for _ in range(5):
+        postman.house.clock.advance(FIRST_REST_S * 20)
+    (told,) = postman.house.steps("trouble")
+    assert str(told["place"]).endswith(name) and "tried again: 452 4.3.1" in str(told["error"])
+    postman.house.room = 10**12
+    postman.house.clock.advance(FIRST_REST_S * 50)
+    assert postman.queued == ["bob@example.net"]
+
+
 def test_only_who_has_not_had_it_is_tried_again(folder: Path) -> None:
     """The list of recipients was not read yet: 450 for our own, and the others are not kept waiting."""
     leave(folder, "bob@example.net", "known@ours.example")
