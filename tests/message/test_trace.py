@@ -44,6 +44,19 @@ def test_without_a_single_recipient_nobody_is_named() -> None:
     )
 
 
+def test_who_left_a_message_on_this_machine_stands_in_place_of_a_client() -> None:
+    origin = Origin(client_name="localhost", helo="ann", protocol="local", login="uid 1000 (ann)")
+    assert received(origin, "gw", "q1", AT).startswith(
+        b"Received: from localhost (uid 1000 (ann))\r\n\tby gw with local id q1;\r\n"
+    )
+
+
+@pytest.mark.parametrize("login", [None, "", "ann", "uid 0) by evil.example (x", "uid 0 (a b)", "uid 0 (a)\r\nX: y"])
+def test_what_is_no_number_and_name_does_not_stand_there(login: str | None) -> None:
+    field = received(Origin(client_name="localhost", helo="ann", protocol="local", login=login), "gw", "q1", AT)
+    assert field.startswith(b"Received: from ann (localhost [local])\r\n")
+
+
 @given(st.text(max_size=400), st.text(max_size=400))
 def test_no_name_of_a_client_changes_the_field(helo: str, client_name: str) -> None:
     """HELO and reverse DNS are the client's words: no header line, comment or escape code of theirs, and no 8 bits."""

@@ -50,8 +50,8 @@ def _address(text: str) -> IPv4Address:
 
 def _ipv6(table: Path) -> Iterator[Lan]:
     for words in _rows(table):
-        destination, prefix, gateway, flags, name = words[0], words[1], words[4], int(words[8], 16), words[9]
-        if flags & _UP and not flags & (_GATEWAY | _REJECT) and not int(gateway, 16):
+        destination, prefix, flags, name = words[0], words[1], int(words[8], 16), words[9]
+        if flags & _UP and not flags & (_GATEWAY | _REJECT):
             yield Lan(IPv6Network((IPv6Address(int(destination, 16)), int(prefix, 16)), strict=False), name)
 
 

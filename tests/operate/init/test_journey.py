@@ -28,7 +28,7 @@ class Asked(Control):
         if do == "status":
             yield {"steps": {"failed": self.failed}}
             return
-        if do in ("trace.find", "queue.list"):
+        if do in ("trace.find", "queue.list") and do in self._looks[0]:
             self._now = self._looks.pop(0) if len(self._looks) > 1 else self._looks[0]
             self.failed += self._now.get("failed", 0)
         if do not in self._now:

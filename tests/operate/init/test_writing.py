@@ -37,19 +37,20 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
 def test_a_secret_is_never_for_others_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor for a moment, whatever the umask says."""
     modes: list[int] = []
-    real = os.fsync
+    opened, synced = os.open, os.fsync
 
-    def fsync(fd: int) -> None:
+    def seen(fd: int) -> int:
         modes.append(os.fstat(fd).st_mode & 0o777)
-        real(fd)
+        return fd
 
-    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "open", lambda *args: seen(opened(*args)))
+    monkeypatch.setattr(os, "fsync", lambda fd: synced(seen(fd)))
     before = os.umask(0)
     try:
         write(tmp_path / "password", "geheim\n", FOR_ONE)
     finally:
         os.umask(before)
-    assert modes == [0o600] and (tmp_path / "password").stat().st_mode & 0o777 == 0o600
+    assert modes == [0o600, 0o600] and (tmp_path / "password").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
