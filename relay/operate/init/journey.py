@@ -115,8 +115,8 @@ class Journey:
 
 
 def _flat(entry: Row) -> Iterator[Row]:
-    """An entry of the journal; of an attempt, one for each recipient."""
-    if entry["step"] != "attempted":
+    """An entry of the journal; where it tells what became of recipients, one for each of them."""
+    if entry["step"] not in ("attempted", "expired"):
         yield entry
         return
     for one in entry["recipients"]:
