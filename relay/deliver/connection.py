@@ -31,7 +31,7 @@ from relay.smtp.client_events import (
 )
 from relay.smtp.stuffing import StrayLineEnd
 from relay.smtp.transaction import Step, Transaction
-from relay.wire import Wire
+from relay.wire import Switchboard, Wire
 
 QUICK_S = 1.0
 """A hop that answers the end of a content within this gets the next message right behind it."""
@@ -116,13 +116,20 @@ class Connection(protocol.Protocol):
     """
 
     def __init__(
-        self, keeper: Keeper, session: ClientSession, label: str, clock: IReactorTime, guard: Guard | None = None
+        self,
+        keeper: Keeper,
+        session: ClientSession,
+        label: str,
+        clock: IReactorTime,
+        guard: Guard | None = None,
+        switchboard: Switchboard | None = None,
     ) -> None:
         self.keeper = keeper
         self.session = session
         self.label = label
         self.guard = guard
         self.served = 0
+        self._switchboard = switchboard
         self.opened_at = clock.seconds()
         self._seconds = clock.seconds
         self._progress_at = self.opened_at
@@ -143,13 +150,13 @@ class Connection(protocol.Protocol):
     # -- from the transport ------------------------------------------------------------------
 
     def connectionMade(self) -> None:
-        self._wire = Wire(cast(Any, self.transport))
+        self._wire = Wire(cast(Any, self.transport), self._switchboard, self.dataReceived)
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
         if self.guard is not None:
             self.guard.own_ip = getattr(cast(Any, self.transport).getHost(), "host", "")
         if self.guard is not None and self.guard.begins_at_once:
-            self.guard.begin(self.transport, self.session)
+            self.guard.begin(self._wire, self.session)
             self._turn()
 
     def handshakeCompleted(self) -> None:
@@ -173,6 +180,7 @@ class Connection(protocol.Protocol):
         self._turn()
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
+        self._wire.lost()
         self.session.lost(_words(reason))
         self._turn()
         self.keeper.closed(self)
@@ -296,7 +304,7 @@ class Connection(protocol.Protocol):
                 self.keeper.opened(self)
             case TlsWanted():
                 assert self.guard is not None
-                self.guard.begin(self.transport, self.session)
+                self.guard.begin(self._wire, self.session)
             case CredentialsWanted():
                 assert self.guard is not None
                 self.guard.log_in(event.mechanisms, self.session, self._turn)
@@ -341,12 +349,12 @@ class Connection(protocol.Protocol):
         if self._closing_at is None:
             self._closing_at = self._seconds()
             if politely:
-                cast(Any, self.transport).loseConnection()
+                self._wire.close()
             else:
                 self._cut()
 
     def _cut(self) -> None:
-        cast(Any, self.transport).abortConnection()
+        self._wire.abort()
 
 
 def _words(reason: Failure) -> str:

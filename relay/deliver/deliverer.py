@@ -27,6 +27,7 @@ from relay.route.router import Addresses, Hops
 from relay.route.table import Route
 from relay.route.tls import Witness, nobody
 from relay.route.via import Hop
+from relay.wire import Switchboard
 
 LOADED_AT_ONCE = 2
 """Large messages that are read whole, to be converted for a hop, at once: a bound on memory."""
@@ -80,6 +81,7 @@ class Deliverer:
         attempted: Attempted = _nobody_asked,
         keyring: Keyring | None = None,
         witness: Witness = nobody,
+        switchboard: Switchboard | None = None,
     ) -> None:
         self.settings = settings or DeliverySettings()
         self.router = router
@@ -87,7 +89,14 @@ class Deliverer:
         self._hostname = hostname
         self._keyring = keyring or Keyring(clock, random.SystemRandom(), tell)
         self.guards = Guards(clock, self._keyring, tell, witness)
-        self.pool = Pool(clock=clock, dial=dial, hostname=hostname, settings=self.settings, guards=self.guards)
+        self.pool = Pool(
+            clock=clock,
+            dial=dial,
+            hostname=hostname,
+            settings=self.settings,
+            guards=self.guards,
+            switchboard=switchboard,
+        )
         self._open_content = open_content
         self._attempted = attempted
         self._loading = defer.DeferredSemaphore(LOADED_AT_ONCE)

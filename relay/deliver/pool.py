@@ -17,6 +17,7 @@ from relay.message.outcome import Deferred
 from relay.route.via import Hop
 from relay.smtp.client import ClientSession
 from relay.smtp.client_events import Encryption
+from relay.wire import Switchboard
 
 SWEEP_S = 1.0
 """How often time-outs are looked for."""
@@ -29,7 +30,14 @@ class Pool:
     """
 
     def __init__(
-        self, *, clock: IReactorTime, dial: Dial, hostname: str, settings: DeliverySettings, guards: Guards
+        self,
+        *,
+        clock: IReactorTime,
+        dial: Dial,
+        hostname: str,
+        settings: DeliverySettings,
+        guards: Guards,
+        switchboard: Switchboard | None = None,
     ) -> None:
         self.clock = clock
         self.dial = dial
@@ -38,6 +46,7 @@ class Pool:
         self.count = 0
         self._hostname = hostname
         self._guards = guards
+        self._switchboard = switchboard
         self._lines: dict[Hop, Line] = {}
         self._starved: dict[Hop, Line] = {}  # in the order in which they began to wait for room
         self._sockets: set[Connection] = set()
@@ -104,7 +113,7 @@ class Pool:
         session = ClientSession(
             self._hostname, lmtp=hop.protocol == "lmtp", encryption=encryption, login=hop.login is not None
         )
-        connection = Connection(keeper, session, label, self.clock, guard)
+        connection = Connection(keeper, session, label, self.clock, guard, self._switchboard)
         self._sockets.add(connection)
         if self._timer is None:
             self._timer = self.clock.callLater(SWEEP_S, self._sweep)

@@ -169,6 +169,7 @@ class RelayService(TwistedService):
             tell=self.tell,
             keyring=outward.keyring,
             witness=outward.witness,
+            switchboard=around.switchboard,
         )
         self.reporter = Reporter(rules.report_settings(config), lambda address: self.policy.forwarded(address))
         self.runner = self._runner_of(self.store)
@@ -235,6 +236,7 @@ class RelayService(TwistedService):
             tls=admission.tls(listen),
             logins=admission.logins,
             trusted_certificates=admission.trusted,
+            switchboard=self._around.switchboard,
         )
         self._factories.append((factory, listen))
         return factory

@@ -35,21 +35,23 @@ from relay.route.hosts import HostsFile
 from relay.route.https import Https
 from relay.route.names import Names
 from relay.route.resolver import Resolver
+from relay.wire import Switchboard, switchboard_of
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """reactor     the clock of everything, seconds since the epoch
-    chance      for jitter and for the order of equal hosts
-    names       the DNS
-    hosts       /etc/hosts
-    dial        how a next hop's address is reached
-    listen      opens an endpoint (its Twisted description) for a factory
-    open_store  the queue in a spool folder; raises StoreUnavailable
-    free        octets free on the disk of a folder
-    in_thread   runs the reading of a file aside
-    https       asks web servers; None: no MTA-STS policies and no access tokens
-    watch       tells when something comes into a folder; None: there is no maildrop
+    """reactor      the clock of everything, seconds since the epoch
+    chance       for jitter and for the order of equal hosts
+    names        the DNS
+    hosts        /etc/hosts
+    dial         how a next hop's address is reached
+    listen       opens an endpoint (its Twisted description) for a factory
+    open_store   the queue in a spool folder; raises StoreUnavailable
+    free         octets free on the disk of a folder
+    in_thread    runs the reading of a file aside
+    https        asks web servers; None: no MTA-STS policies and no access tokens
+    watch        tells when something comes into a folder; None: there is no maildrop
+    switchboard  listens to the sockets of mail; None: the reactor does
     """
 
     reactor: IReactorTime
@@ -63,6 +65,7 @@ class Surroundings:
     in_thread: InThread = at_once
     https: Https | None = None
     watch: WatchFolder | None = None
+    switchboard: Switchboard | None = None
 
 
 def real_surroundings(reactor: IReactorTime, settings: Settings) -> Surroundings:
@@ -84,6 +87,7 @@ def real_surroundings(reactor: IReactorTime, settings: Settings) -> Surroundings
         in_thread=lambda read: deferToThreadPool(real, real.getThreadPool(), read),
         https=Https(reactor, names, hosts, unreachable=dns.unreachable),
         watch=lambda folder, came: watch(real, folder, came),
+        switchboard=switchboard_of(real),
     )
 
 

@@ -32,6 +32,7 @@ from relay.receive.settings import (
     no_reverse_name,
 )
 from relay.receive.tls import ServerTls, TrustedCertificates
+from relay.wire import Switchboard
 
 TICK_S = 5.0
 """How often time-outs are looked at, and so how exact they are."""
@@ -65,6 +66,7 @@ class SmtpServerFactory(Factory):
         tls: ServerTls | None = None,
         logins: Logins | None = None,
         trusted_certificates: TrustedCertificates | None = None,
+        switchboard: Switchboard | None = None,
     ) -> None:
         """counts      the queue in numbers; by default the store's own
         attendance  shared by listeners whose limits of connections hold for all of them together
@@ -89,6 +91,7 @@ class SmtpServerFactory(Factory):
             trusted_certificates or TrustedCertificates(),
         )
         self.now = clock.seconds()
+        self.switchboard = switchboard
         self._clock = clock
         self._sessions: set[SmtpProtocol] = set()
         self._attendance = attendance if attendance is not None else Attendance()

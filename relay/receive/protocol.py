@@ -78,7 +78,7 @@ class SmtpProtocol(Protocol):
 
     def connectionMade(self) -> None:
         self._transport = cast(Transport, self.transport)
-        self._wire = Wire(self._transport)
+        self._wire = Wire(self._transport, self._factory.switchboard, self.dataReceived)
         peer = self._transport.getPeer()
         if isinstance(peer, (IPv4Address, IPv6Address)) and ITCPTransport.providedBy(self.transport):
             self._transport.setTcpNoDelay(True)  # a reply must not wait for the next one to fill the segment
@@ -122,6 +122,7 @@ class SmtpProtocol(Protocol):
 
     def connectionLost(self, reason: Failure = CONNECTION_DONE) -> None:
         self.is_gone = True
+        self._wire.lost()
         self.session.connection_lost()
         self.intake.leave()
         self._factory.gone(self)
@@ -196,7 +197,7 @@ class SmtpProtocol(Protocol):
         tls = self._factory.house.tls
         assert tls is not None, "STARTTLS was answered 220"
         self._is_handshaking = True
-        self._transport.startTLS(tls)
+        self._wire.startTLS(tls)
         self.session.tls_started()
 
     def _read_or_pause(self) -> None:
@@ -204,9 +205,9 @@ class SmtpProtocol(Protocol):
         if pause is not self._is_paused and not self.session.closing:
             self._is_paused = pause
             if pause:
-                self._transport.pauseProducing()
+                self._wire.pause()
             else:
-                self._transport.resumeProducing()
+                self._wire.resume()
 
     def close(self) -> None:
         """Sends what is to be sent, and closes."""
@@ -215,7 +216,7 @@ class SmtpProtocol(Protocol):
         self._is_closed = True
         self.intake.leave()
         self._transport.unregisterProducer()
-        self._transport.loseConnection()
+        self._wire.close()
 
     def vouch(self, user: User) -> None:
         """Whoever opened this session without a socket knows that it is this user (relay.receive.visit)."""
@@ -232,7 +233,7 @@ class SmtpProtocol(Protocol):
             self._ended_seen, self.since, self.octets = self.intake.ended, now, 0
         if self._is_handshaking:
             if now - self.active_at - tick_s > HANDSHAKE_LIMIT_S:
-                self._transport.abortConnection()
+                self._wire.abort()
             return
         if self._waiting is not None or awaiting is Awaiting.ANSWER:
             # It is our turn; the time that we take is not the client's.
@@ -242,7 +243,7 @@ class SmtpProtocol(Protocol):
         idle_s = now - self.active_at - tick_s  # for our stamps are as coarse as that, and nobody is ended too early
         if awaiting is Awaiting.NOTHING:
             if idle_s > settings.content_timeout_s:
-                self._transport.abortConnection()  # it takes neither our last reply nor our leave
+                self._wire.abort()  # it takes neither our last reply nor our leave
             return
         limit_s = settings.content_timeout_s if awaiting is Awaiting.CONTENT else settings.command_timeout_s
         whole_s = settings.transaction_limit_s + self.octets / settings.least_octets_per_s
@@ -264,7 +265,7 @@ class SmtpProtocol(Protocol):
         """Ends the session as soon as no transaction is open."""
         self.session.shut_down()
         if self._is_handshaking:
-            self._transport.abortConnection()  # nobody could hear us
+            self._wire.abort()  # nobody could hear us
         elif self._waiting is None:
             self._run()
 
@@ -277,7 +278,7 @@ class SmtpProtocol(Protocol):
 
     def abort(self) -> None:
         """Drops the connection."""
-        self._transport.abortConnection()
+        self._wire.abort()
 
 
 def _ip_of(peer: object) -> str:
