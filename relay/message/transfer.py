@@ -9,6 +9,7 @@ import binascii
 from base64 import encodebytes
 
 _NOT_ASCII = bytes(range(128, 256))
+_NOT_CR_OR_LF = bytes(set(range(256)) - set(b"\r\n"))
 LINE_LIMIT_OCTETS = 998  # RFC 5322 §2.1.1, without the CRLF
 
 
@@ -19,8 +20,13 @@ def is_binary(data: bytes) -> bool:
 
 def has_stray_octets(data: bytes) -> bool:
     """Whether there is a NUL, or a CR or LF that is not part of a CRLF."""
-    line_ends = data.count(b"\r\n")
-    return b"\0" in data or data.count(b"\n") != line_ends or data.count(b"\r") != line_ends
+    return b"\0" in data or has_bare_line_ends(data)
+
+
+def has_bare_line_ends(data: bytes) -> bool:
+    """Whether a CR stands without its LF or an LF without its CR (RFC 5321 §2.3.8)."""
+    # When there are twice as many CRs and LFs as CRLFs, each of them is in one.
+    return len(data.translate(None, _NOT_CR_OR_LF)) != 2 * data.count(b"\r\n")
 
 
 def quoted_printable(data: bytes) -> bytes:

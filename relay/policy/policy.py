@@ -112,6 +112,7 @@ class Policy:
         self.settings = settings
         self.recipients = recipients
         self.place = settings.place
+        self._content_passes = Accepted(reply.QUEUED, "content", self.place("accept"))
         self._known_clients: dict[str, Client] = {}
         self._places: dict[tuple[str, object], str] = {}
         self._networks = Networks(settings.networks)
@@ -314,7 +315,7 @@ class Policy:
         if trace.count_received(watch.header) > limits.hops:
             rule = f"more than {limits.hops} Received fields"
             return Refused(reply.TOO_MANY_HOPS, rule, self.place("accept.max_hops"))
-        return Accepted(reply.QUEUED, "content", self.place("accept"))
+        return self._content_passes
 
     # -- questions about addresses ---------------------------------------------------------
 

@@ -23,7 +23,7 @@ from relay.smtp.lines import Unread
 
 END_OF_DATA = b"\r\n.\r\n"
 _BEGINNINGS = tuple((END_OF_DATA[:length], length) for length in (4, 3, 2, 1))
-_NOT_CR_OR_LF = bytes(set(range(256)) - set(b"\r\n"))
+_DOT = ord(".")
 _BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 
 
@@ -37,24 +37,31 @@ class BareLineEnds(enum.Enum):
 class DotStuffed:
     """The content after DATA, up to CRLF.CRLF.
 
-    ended    the end of data was read; what follows is left unread
-    refusal  what will be said at the end instead of keeping the content, or None
+    ended       the end of data was read; what follows is left unread
+    refusal     what will be said at the end instead of keeping the content, or None
+    is_dotless  no line so far began with a dot
     """
 
-    __slots__ = ("_held", "_started", "ended", "refusal")
+    __slots__ = ("_held", "_started", "ended", "is_dotless", "refusal")
 
     last = True
 
     def __init__(self) -> None:
         self.ended = False
+        self.is_dotless = True
         self.refusal: Reply | None = None
         self._held = END_OF_DATA[:2]  # stands for the CRLF of the DATA command
         self._started = False
 
     def take(self, unread: Unread) -> bytes:
         """The next piece of the content, dots unstuffed; empty when it is not known yet what it is."""
-        data = self._held + unread.take()
-        end = data.find(END_OF_DATA)
+        data = unread.take()
+        if not self._started and len(self._held) == 2 and data and data[0] != _DOT:
+            self._started, self._held = True, b""  # that CRLF means something to a dot only
+        if self._held:
+            data = self._held + data
+        dot = data.find(b"\r\n.")  # for most content the only search: it is the end
+        end = data.find(END_OF_DATA, dot) if dot >= 0 else -1
         if end >= 0:
             self.ended = True
             unread.give_back(data, end + len(END_OF_DATA))
@@ -63,8 +70,10 @@ class DotStuffed:
             held = _could_begin_the_end(data)
             self._held = data[len(data) - held :]
             piece = data[: len(data) - held]
-        # END_OF_DATA itself is not in it, so each CRLF. here begins a line that has more than the dot.
-        piece = piece.replace(b"\r\n.", b"\r\n")
+        if dot != end and dot < len(piece):
+            # END_OF_DATA itself is not in it, so each CRLF. here begins a line that has more than the dot.
+            self.is_dotless = False
+            piece = piece.replace(b"\r\n.", b"\r\n")
         if piece and not self._started:
             self._started = True
             return piece[2:]
@@ -82,6 +91,8 @@ class Chunk:
     """
 
     __slots__ = ("_remaining", "ended", "held", "last", "refusal", "size")
+
+    is_dotless = False  # nobody looks
 
     def __init__(self, size: int, last: bool, held: bytes = b"") -> None:
         self.size = size
@@ -109,12 +120,6 @@ def _could_begin_the_end(data: bytes) -> int:
         if data.endswith(beginning):
             return length
     return 0
-
-
-def has_bare_line_ends(piece: bytes) -> bool:
-    """Whether a CR stands without its LF or an LF without its CR (RFC 5321 §2.3.8)."""
-    # When there are twice as many CRs and LFs as CRLFs, each of them is in one.
-    return len(piece.translate(None, _NOT_CR_OR_LF)) != 2 * piece.count(b"\r\n")
 
 
 def with_whole_line_ends(piece: bytes) -> bytes:

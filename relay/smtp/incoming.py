@@ -8,10 +8,12 @@ from __future__ import annotations
 from relay.message import reply
 from relay.message.envelope import Body
 from relay.message.reply import Reply
+from relay.message.transfer import has_bare_line_ends
 from relay.smtp.commands import CommandRefused, path_and_rest
-from relay.smtp.data import BareLineEnds, has_bare_line_ends, with_whole_line_ends
+from relay.smtp.data import BareLineEnds, with_whole_line_ends
 from relay.smtp.events import MailReceived, RecipientReceived
 from relay.smtp.extensions import ServerOffer, read_parameters
+from relay.smtp.stuffing import PlainLines
 
 # RFC 6531 §3.5: 550 where a sender, 553 where a recipient would have to be ASCII.
 _SENDER_NEEDS_SMTPUTF8 = Reply(550, reply.NEEDS_SMTPUTF8.enhanced, reply.NEEDS_SMTPUTF8.lines)
@@ -88,8 +90,11 @@ class Incoming:
             return None
         return reply.NO_VALID_RECIPIENTS if self.tried else reply.BAD_SEQUENCE
 
-    def kept(self, piece: bytes) -> bytes | Reply:
-        """A piece of the content as it is to be kept, or why the whole content is refused."""
+    def kept(self, piece: bytes, is_dotless: bool = False) -> bytes | Reply:
+        """A piece of the content as it is to be kept, or why the whole content is refused.
+
+        is_dotless  this is all there is to come, and no line of it begins with a dot
+        """
         limit = self._offer.message_size_limit
         if self.body is not Body.BINARY:
             room = limit - self.size if limit else len(piece)
@@ -97,6 +102,8 @@ class Incoming:
             if has_bare_line_ends(piece if len(piece) <= room else piece[:room].removesuffix(b"\r")):
                 if self._offer.bare_line_ends is BareLineEnds.REFUSE:
                     return reply.BARE_LINE_END_IN_CONTENT
-                piece = with_whole_line_ends(piece)
+                piece, is_dotless = with_whole_line_ends(piece), False
         self.size += len(piece)
-        return reply.TOO_BIG if limit and self.size > limit else piece
+        if limit and self.size > limit:
+            return reply.TOO_BIG
+        return PlainLines(piece) if is_dotless and self.size == len(piece) else piece

@@ -486,7 +486,7 @@ class ServerSession:
                 self._close("too much content after a refusal")
             return
         assert self._transaction is not None
-        kept = self._transaction.kept(piece)
+        kept = self._transaction.kept(piece, framing.ended and framing.is_dotless)
         if isinstance(kept, Reply):
             self._spoil(framing, kept, str(kept))
         else:

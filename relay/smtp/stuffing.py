@@ -7,15 +7,18 @@ Such content is binary (RFC 3030), and goes out by BDAT or after conversion.
 
 from __future__ import annotations
 
+from relay.message.transfer import has_bare_line_ends
+
 
 class StrayLineEnd(ValueError):
     """The content holds a CR or LF that is not part of a CRLF.  Never send the final dot; close the connection."""
 
 
-def has_stray_line_end(content: bytes) -> bool:
-    """Whether a CR or LF in it is not part of a CRLF."""
-    pairs = content.count(b"\r\n")
-    return content.count(b"\n") != pairs or content.count(b"\r") != pairs
+class PlainLines(bytes):
+    """Content that was looked at when it came: it is lines, each ends with CRLF, no CR or LF stands alone, and none
+    begins with a dot.  It goes out as it is, without being looked at again."""
+
+    __slots__ = ()
 
 
 class DotStuffing:
@@ -31,13 +34,16 @@ class DotStuffing:
         """The piece as it goes out.  Raises StrayLineEnd."""
         if not piece:
             return piece
+        if type(piece) is PlainLines and not self._after_cr:
+            self._at_line_start = True
+            return piece
         if self._after_cr:  # the CR went out with the piece before; this must be its LF
             if piece[0] != 10:
                 raise StrayLineEnd
             self._after_cr, self._at_line_start = False, True
             return b"\n" + self.stuff(piece[1:])
         self._after_cr = piece.endswith(b"\r")
-        if has_stray_line_end(piece[:-1] if self._after_cr else piece):
+        if has_bare_line_ends(piece[:-1] if self._after_cr else piece):
             raise StrayLineEnd
         stuffed = piece.replace(b"\r\n.", b"\r\n..")  # the piece itself when there is none
         if self._at_line_start and piece[0] == 46:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.smtp.data import END_OF_DATA, Chunk, DotStuffed, has_bare_line_ends, with_whole_line_ends
+from relay.message.transfer import has_bare_line_ends
+from relay.smtp.data import END_OF_DATA, Chunk, DotStuffed, with_whole_line_ends
 from relay.smtp.lines import Unread
 
 # Pieces that framing cares about come often, so that short streams hit every corner.

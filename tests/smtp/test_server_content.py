@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from relay.message import reply
 from relay.message.reply import Reply
 from relay.smtp.data import BareLineEnds
 from relay.smtp.events import ContentEnded, ContentReceived, ContentStarted, Event, RecipientReceived
 from relay.smtp.extensions import ServerOffer
+from relay.smtp.stuffing import DotStuffing, PlainLines
 from tests.smtp.talk import TRANSACTION, Talk, codes
-from tests.smtp.test_data import ENDS_OF_OTHERS
+from tests.smtp.test_data import ENDS_OF_OTHERS, octets
 
 SMALL = ServerOffer("foo.com", message_size_limit=100)
 NORMALISE = ServerOffer("foo.com", bare_line_ends=BareLineEnds.NORMALISE)
@@ -221,3 +224,34 @@ def test_answers_in_utf8_only_to_those_who_asked() -> None:
     talk.say(b"RSET\r\n")
     said = talk.say(TRANSACTION.replace(b"\r\n", b" SMTPUTF8\r\n", 1))
     assert said.endswith("will forward to <jörg@xyz.com>\r\n".encode())
+
+
+def kept_of(stream: bytes, offer: ServerOffer = NORMALISE, cut: int | None = None) -> list[bytes]:
+    """The pieces of content that a carrier is given, as they are."""
+    talk, kept = in_data(offer), []
+    for at in range(0, len(stream), cut or len(stream)):
+        talk.session.receive_data(stream[at : at + (cut or len(stream))])
+        while (event := talk.session.next_event()) is not None:
+            if isinstance(event, ContentReceived):
+                kept.append(event.data)
+            elif isinstance(event, ContentEnded):
+                talk.session.answer(reply.QUEUED)
+    return kept
+
+
+@given(octets, st.booleans(), st.sampled_from([None, 1, 5]))
+@example(b"a\n.b", True, None)
+@example(b"a\r.b", True, None)
+@example(b"a\r\n.\n..b", True, None)
+def test_what_is_marked_as_plain_lines_is_that(stream: bytes, normalise: bool, cut: int | None) -> None:
+    """What is sent on without another look is what a look would have let pass unchanged, whatever the client sent."""
+    for piece in kept_of(stream + b"\r\n.\r\n", NORMALISE if normalise else ServerOffer("foo.com"), cut):
+        if type(piece) is PlainLines:
+            looked_at = DotStuffing()
+            assert looked_at.stuff(bytes(piece)) + looked_at.end() == piece + b".\r\n"
+
+
+def test_ordinary_content_is_plain_lines_and_is_not_looked_at_again() -> None:
+    (piece,) = kept_of(b"Subject: it\r\n\r\nworks.\r\n.\r\n")
+    assert type(piece) is PlainLines
+    assert DotStuffing().stuff(piece) is piece

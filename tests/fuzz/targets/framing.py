@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from relay.smtp.data import has_bare_line_ends, with_whole_line_ends
+from relay.message.transfer import has_bare_line_ends
+from relay.smtp.data import with_whole_line_ends
 from relay.smtp.stuffing import DotStuffing, StrayLineEnd
 from tests.smtp.test_data import by_definition, unframed
 
