@@ -6,13 +6,12 @@ convert, or tell the sender.  Sending it as it is, is not one of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from relay.message.address import Address
 from relay.message.envelope import Body, Envelope
 from relay.message.outcome import Failed
 from relay.message.reply import reply
 from relay.message.transfer import is_binary
+from relay.message.value import value
 from relay.smtp.offer import Offer
 
 NEEDS_SMTPUTF8 = reply(550, "5.6.7", "The address or header needs SMTPUTF8, which the next host does not offer")
@@ -26,7 +25,7 @@ NEEDS_REQUIRETLS = reply(550, "5.7.30", "The message says REQUIRETLS, which the 
 TOO_BIG_FOR_HOP = reply(552, "5.3.4", "The message is larger than the next host takes")
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Needs:
     """What the content needs of a hop.
 
@@ -38,7 +37,7 @@ class Needs:
     smtputf8: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Form:
     """How it goes out.
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 
 import idna
+
+from relay.message.value import value
 
 LOCAL_PART_LIMIT_OCTETS = 64  # RFC 5321 §4.5.3.1.1
 DOMAIN_LIMIT_OCTETS = 255  # RFC 5321 §4.5.3.1.2
@@ -42,7 +43,7 @@ class AddressFault(ValueError):
         self.too_long = too_long
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Address:
     """A mailbox.
 

@@ -6,9 +6,9 @@ Sources: RFC 5321 §2.3.1, RFC 3461 (DSN), RFC 6152 and RFC 3030 (body types), R
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 
 from relay.message.address import Address
+from relay.message.value import value
 
 
 class Notify(enum.IntFlag):
@@ -35,7 +35,7 @@ class Body(enum.Enum):
     BINARY = "BINARYMIME"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Recipient:
     """One recipient of a message.
 
@@ -50,7 +50,7 @@ class Recipient:
     orcpt: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Envelope:
     """What stands on the envelope beside the recipients.
 
@@ -70,7 +70,7 @@ class Envelope:
     require_tls: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Origin:
     """Where a message came from, for its Received field, the logs and the operator.
 
@@ -90,7 +90,7 @@ class Origin:
     tls: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Message:
     """A message in the queue, without its recipients.
 
@@ -110,7 +110,7 @@ class Message:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Composed:
     """A message that we wrote ourselves (a report), not yet in the queue.
 

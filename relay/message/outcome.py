@@ -7,12 +7,12 @@ the sender is to be told is kept as a Final until the report is in the queue.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 
 from relay.message.reply import Reply
+from relay.message.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Delivered:
     """The next hop has taken responsibility (RFC 5321 §4.2.5, a 2yz reply).
 
@@ -29,7 +29,7 @@ class Delivered:
     final: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Deferred:
     """Not now: a 4yz reply, trouble on the network, or trouble of our own.
 
@@ -49,7 +49,7 @@ class Deferred:
     lasting: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Failed:
     """Never: a 5yz reply, or a finding of ours that no retry can change."""
 
@@ -57,14 +57,14 @@ class Failed:
     hop: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Held:
     """An operator's or a rule's decision: stays in the queue until it is released."""
 
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Discarded:
     """The configuration says ``discard:``.  It counts as delivered; nobody got it."""
 
@@ -84,7 +84,7 @@ class Action(enum.Enum):
     EXPANDED = "expanded"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Final:
     """What the sender is to be told of a recipient.  It is stored, and survives a crash.
 

@@ -9,7 +9,9 @@ The rule that must not be broken: trouble of our own is 4yz, never 5yz.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
+
+from relay.message.value import value
 
 REPLY_LINE_LIMIT_OCTETS = 512  # RFC 5321 §4.5.3.1.5, with the code and CRLF
 
@@ -25,7 +27,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Reply:
     """A reply of one or more lines.
 

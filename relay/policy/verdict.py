@@ -6,13 +6,12 @@ refusal for trouble of our own is a 4yz; the sender must not bounce mail for our
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from relay.message.envelope import Recipient
 from relay.message.reply import Reply
+from relay.message.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Accepted:
     """It may pass.
 
@@ -31,7 +30,7 @@ class Accepted:
     expanded: Recipient | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Refused:
     """It may not pass.  ``reply`` tells the client; rule and place as in Accepted."""
 

@@ -32,11 +32,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from relay.message.envelope import Envelope, Message, Notify, Origin, Recipient
 from relay.message.outcome import Final
+from relay.message.value import value
 
 if TYPE_CHECKING:  # so that the pure parts that use these words stay pure
     from twisted.internet.defer import Deferred
@@ -59,7 +59,7 @@ class State(enum.Enum):
     OWING = "owing"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class NewRecipient:
     """A recipient on its way into the queue.
 
@@ -79,7 +79,7 @@ class NewRecipient:
     final: Final | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class QueuedRecipient:
     """A recipient in the queue.
 
@@ -101,7 +101,7 @@ class QueuedRecipient:
     final: Final | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Leased:
     """A message and those of its recipients that are to be tried together: all of one lane."""
 
@@ -109,7 +109,7 @@ class Leased:
     recipients: tuple[QueuedRecipient, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class NewMessage:
     """A message made by us (a report), to be put in the queue within a ``record``."""
 
@@ -121,7 +121,7 @@ class NewMessage:
     accepted_at: float
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Settlement:
     """What one attempt changed about one message; recorded in one transaction.
 
@@ -136,7 +136,7 @@ class Settlement:
     reports: tuple[NewMessage, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class QueueRow:
     """One recipient as the operator sees it.
 
@@ -158,7 +158,7 @@ class QueueRow:
     notify: Notify | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Selection:
     """Which rows an operator means.  All given conditions must hold; none given means every row.
 
@@ -177,7 +177,7 @@ class Selection:
 EVERYTHING = Selection()
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Counts:
     """The queue in numbers, kept and not counted.
 

@@ -8,13 +8,13 @@ would be delivered twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from relay.message.envelope import Message
 from relay.message.step import Tell
+from relay.message.value import value
 from relay.queue.store import QueuedRecipient, Settlement, Store
 from relay.schedule.active import Admission
 from relay.schedule.alarm import Alarm
@@ -24,7 +24,7 @@ from relay.schedule.settings import ScheduleSettings
 Queued = Sequence[tuple[Message, tuple[QueuedRecipient, ...]]]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Entry:
     """A settlement, and what to do when it is written.
 

@@ -10,17 +10,18 @@ wished not to hear of a failure, or when the report is in the queue; what is owe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from relay.message.envelope import Envelope, Message, Recipient
 from relay.message.notify import is_undeliverable_report, wants
 from relay.message.outcome import Action, Deferred, Delivered, Discarded, Failed, Final, Held, Outcome
 from relay.message.reply import Reply
+from relay.message.value import value
 from relay.queue.store import NewRecipient, QueuedRecipient, State
 from relay.schedule.retry import RetrySettings
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Planned:
     """What becomes of one recipient.
 

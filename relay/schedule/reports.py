@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, Protocol
 
 from twisted.internet.defer import DeferredSemaphore, ensureDeferred
@@ -20,6 +20,7 @@ from twisted.internet.interfaces import IReactorTime
 from relay.message.envelope import Composed, Message, Origin, Recipient
 from relay.message.outcome import Final
 from relay.message.step import Tell
+from relay.message.value import value
 from relay.queue.store import NewMessage, QueuedRecipient, Settlement, State, Store, StoreUnavailable
 from relay.schedule.active import Admission
 from relay.schedule.alarm import Alarm
@@ -55,7 +56,7 @@ class Reporter(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Settled:
     """What one attempt made of its recipients.
 

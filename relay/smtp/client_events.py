@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 
 from relay.message.reply import Reply
+from relay.message.value import value
 from relay.smtp.offer import Offer
 from relay.smtp.transaction import Step, Transaction
 
@@ -35,12 +35,12 @@ class Encryption(enum.Enum):
     MUST = "must"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class TlsWanted:
     """The server waits for the TLS handshake: begin it, then say ``secured``."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class CredentialsWanted:
     """The server can be logged in to: say ``log_in`` with an Exchange, or ``cannot_log_in``.
 
@@ -50,28 +50,28 @@ class CredentialsWanted:
     mechanisms: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Opened:
     """The server has greeted us, said what it offers and, if need be, let us log in: transactions may begin."""
 
     offer: Offer
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ContentWanted:
     """Send the content now, or (BDAT) the next piece of it."""
 
     transaction: Transaction
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class TransactionEnded:
     """Each recipient has its answer."""
 
     transaction: Transaction
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SessionEnded:
     """Nothing more goes over this session; close the connection.
 

@@ -7,18 +7,19 @@ The others are news, and need no answer; each class says which it is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from relay.message.address import Address
 from relay.message.envelope import Body, Notify, Ret
+from relay.message.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SessionOpened:
     """Question: may this client talk to us?  A 220 greets it; 421 or 554 turn it away (RFC 5321 §3.1)."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class HelloReceived:
     """Question: EHLO, HELO (or LHLO) with this name.  On a positive answer the session itself writes
     the list of extensions."""
@@ -27,7 +28,7 @@ class HelloReceived:
     extended: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class MailReceived:
     """Question: a transaction begins (RFC 5321 §3.3).
 
@@ -48,7 +49,7 @@ class MailReceived:
     require_tls: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RecipientReceived:
     """Question: one more recipient.  ``<Postmaster>`` comes with an empty domain."""
 
@@ -57,20 +58,20 @@ class RecipientReceived:
     orcpt: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ContentStarted:
     """Question: shall the content come?  A positive answer lets the session say 354, or go on with
     the chunk; a 4yz is our own trouble, such as a full disk."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ContentReceived:
     """News: a piece of the content, dots unstuffed, octets otherwise as sent."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ContentEnded:
     """Question: the content is whole and well framed.  250 only when it is safely on disk.
 
@@ -81,7 +82,7 @@ class ContentEnded:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class TransactionAborted:
     """News: forget the transaction and what came of its content (RSET, a new EHLO, bad content, connection lost).
 
@@ -92,7 +93,7 @@ class TransactionAborted:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class VerifyReceived:
     """Question: VRFY (RFC 5321 §3.5).
 
@@ -103,7 +104,7 @@ class VerifyReceived:
     smtputf8: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ExpandReceived:
     """Question: EXPN (RFC 5321 §3.5).  smtputf8 as in VerifyReceived."""
 
@@ -111,48 +112,48 @@ class ExpandReceived:
     smtputf8: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class HelpReceived:
     """Question: HELP STATUS, the one topic that the session has no text for.  211 to those who may know."""
 
     topic: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class EtrnReceived:
     """Question: ETRN (RFC 1985): start the queue for this host or ``@domain``."""
 
     node: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class TlsRequested:
     """Question: STARTTLS (RFC 3207).  After 220 the carrier sends what is due, begins TLS and calls
     ``session.tls_started``; 454 when it cannot."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Password:
     """Evidence: a password in the clear, to be compared with what is kept of it."""
 
     text: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Token:
     """Evidence: an OAuth 2.0 bearer token (RFC 6750), to be shown to who gave it."""
 
     text: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Proof:
     """Evidence: the client has proven that it knows the password, or failed to."""
 
     is_valid: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SecretWanted:
     """Question within AUTH: what is kept of this user's password?  Answer with ``session.answer_secret``, for an
     unknown user with one made up: who exists is not told.  Or answer 454."""
@@ -160,7 +161,7 @@ class SecretWanted:
     user: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class LoginAttempted:
     """Question: is the client who it says?  235, 535 or 454; on 235 it is logged in.
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from relay.message.envelope import Body, Envelope, Notify, Recipient
 from relay.message.reply import Reply
+from relay.message.value import value
 from relay.smtp.offer import Offer
 
 
@@ -34,7 +34,7 @@ class Step(enum.Enum):
     QUIT = "the reply to QUIT"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Answer:
     """What decided about one recipient.
 
