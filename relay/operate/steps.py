@@ -146,12 +146,13 @@ def text_line(at: str, step: str, fields: Mapping[str, object]) -> str:
         if type(value) is not str:
             if value is None:
                 continue
-            value = _as_text(name, value)
+            value = str(value) if type(value) is int else _as_text(name, value)
         if value and value.isprintable() and " " not in value and '"' not in value:
             parts.append(f"{name}={value}")
         elif name != "traceback":
             parts.append(f"{name}={quoted(value)}")
-    return " ".join(parts) + _indented(str(fields.get("traceback", "")))
+    line = " ".join(parts)
+    return line + _indented(str(fields["traceback"])) if "traceback" in fields else line
 
 
 def json_line(at: str, step: str, fields: Mapping[str, object]) -> str:

@@ -33,7 +33,7 @@ CREATE TEMP TRIGGER batch_written INSTEAD OF INSERT ON batch BEGIN
     DELETE FROM gone;
 
     DELETE FROM recipients
-        WHERE (message, number) IN (SELECT value->>0, value->>1 FROM json_each(NEW.finished));
+        WHERE (message, number) IN (SELECT value->>0, value->>1 FROM jsonb_each(NEW.finished));
     UPDATE tally SET recipients = recipients - changes() + json_array_length(NEW.recipients);
 
     -- (an operator's hold outlives a deferral, with its note)
@@ -44,23 +44,23 @@ CREATE TEMP TRIGGER batch_written INSTEAD OF INSERT ON batch BEGIN
         FROM (SELECT value->>0 AS message, value->>1 AS number, value->>2 AS lane, value->>3 AS due_at,
                      value->>4 AS attempts, value->>5 AS state, value->>6 AS note, value->>7 AS warned,
                      value->>8 AS final
-              FROM json_each(NEW.changed)) AS new
+              FROM jsonb_each(NEW.changed)) AS new
         WHERE recipients.message = new.message AND recipients.number = new.number;
 
     INSERT INTO gone
         SELECT id, size, content IS NULL FROM messages
-        WHERE id IN (SELECT value->>0 FROM json_each(NEW.finished))
+        WHERE id IN (SELECT value->>0 FROM jsonb_each(NEW.finished))
           AND NOT EXISTS (SELECT 1 FROM recipients WHERE message = messages.id);
     DELETE FROM messages WHERE id IN (SELECT id FROM gone);
 
     INSERT INTO messages(id, accepted_at, sender, size, envelope, head, content)
         SELECT value->>4, value->>5, value->>6, value->>7, value->>8,
                substr(NEW.blobs, value->>0, value->>1), substr(NEW.blobs, value->>2, value->>3)
-        FROM json_each(NEW.messages);
+        FROM jsonb_each(NEW.messages);
     INSERT INTO recipients(message, number, local, domain, wishes, lane, due_at, attempts, state, note, final)
         SELECT value->>0, value->>1, value->>2, value->>3, value->>4,
                value->>5, value->>6, value->>7, value->>8, value->>9, value->>10
-        FROM json_each(NEW.recipients);
+        FROM jsonb_each(NEW.recipients);
 
     UPDATE tally SET (messages, octets) = (
             SELECT tally.messages + json_array_length(NEW.messages) - count(*),

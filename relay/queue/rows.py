@@ -8,6 +8,7 @@ columns of its own.  Decoding raises ValueError, TypeError, KeyError or IndexErr
 from __future__ import annotations
 
 import json
+from json.encoder import encode_basestring_ascii
 from typing import Any
 from typing import Final as Constant
 
@@ -29,6 +30,8 @@ CODES: Constant = {State.WAITING: WAITING, State.HELD: HELD, State.OWING: OWING}
 STATES: Constant = (State.WAITING, State.WAITING, State.HELD, State.OWING)
 
 dumps: Constant = json.JSONEncoder(separators=(",", ":")).encode
+text: Constant = encode_basestring_ascii
+NULL: Constant = "null"
 
 
 def message_row(number: int, message: Message) -> str:
@@ -55,7 +58,7 @@ def message_row(number: int, message: Message) -> str:
         envelope.require_tls,
         origin.tls,
     )
-    return dumps((number, message.accepted_at, sender, message.size, kept))[1:-1]
+    return f"{number},{message.accepted_at!r},{text(sender)},{message.size},{dumps(kept)}"
 
 
 def message_of(
@@ -85,44 +88,24 @@ def recipient_row(message: int, number: int, new: NewRecipient) -> str:
     recipient = new.recipient
     address = recipient.address
     _must_be_text(address.local, address.domain, new.lane)
-    wishes = None
+    wishes = NULL
     if recipient.notify is not None or recipient.orcpt is not None:
-        wishes = (recipient.notify, recipient.orcpt)
+        wishes = dumps((recipient.notify, recipient.orcpt))
     state = CODES[new.state]
     if new.attempts and state == WAITING:
         state = IN_HAND
-    return dumps(
-        (
-            message,
-            number,
-            address.local,
-            address.domain,
-            wishes,
-            new.lane,
-            new.due_at,
-            new.attempts,
-            state,
-            printable(new.note),
-            _told(new.final),
-        )
+    return (
+        f"[{message},{number},{text(address.local)},{text(address.domain)},{wishes},{text(new.lane)},"
+        f"{new.due_at!r},{new.attempts},{state},{text(printable(new.note))},{_told(new.final)}]"
     )
 
 
 def change_row(message: int, one: QueuedRecipient) -> str:
     """What has become of a recipient, as a JSON array, in the order in which batch.py takes it."""
     _must_be_text(one.lane)
-    return dumps(
-        (
-            message,
-            one.number,
-            one.lane,
-            one.due_at,
-            one.attempts,
-            CODES[one.state],
-            printable(one.note),
-            int(one.warned),
-            _told(one.final),
-        )
+    return (
+        f"[{message},{one.number},{text(one.lane)},{one.due_at!r},{one.attempts},{CODES[one.state]},"
+        f"{text(printable(one.note))},{one.warned:d},{_told(one.final)}]"
     )
 
 
@@ -160,8 +143,10 @@ def queued(recipients: tuple[NewRecipient, ...]) -> tuple[QueuedRecipient, ...]:
     )
 
 
-def _told(final: Final | None) -> tuple[str | float, ...] | None:
-    return None if final is None else (final.action.value, final.status, final.reply, final.hop, final.at)
+def _told(final: Final | None) -> str:
+    if final is None:
+        return NULL
+    return dumps((final.action.value, final.status, final.reply, final.hop, final.at))
 
 
 def _must_be_text(*texts: str) -> None:
