@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from dataclasses import field
 from functools import lru_cache
 
 import idna
@@ -50,17 +51,21 @@ class Address:
     local   the local part's meaning: without quotes and backslashes
     domain  as written; ``[192.0.2.1]`` or ``[IPv6:2001:db8::1]`` for a literal;
             empty only in the one address that has none, ``<Postmaster>`` (RFC 5321 §4.5.1)
+    text    the address as it stands on the wire, quoted where it must be
     """
 
     local: str
     domain: str
+    text: str = field(init=False, repr=False, compare=False)
 
-    def __str__(self) -> str:
-        """The address as it stands on the wire, quoted where it must be."""
+    def __post_init__(self) -> None:
         local = self.local
         if not _NEEDS_NO_QUOTES.match(local):
             local = '"' + local.replace("\\", "\\\\").replace('"', '\\"') + '"'
-        return f"{local}@{self.domain}" if self.domain else local
+        object.__setattr__(self, "text", f"{local}@{self.domain}" if self.domain else local)
+
+    def __str__(self) -> str:
+        return self.text
 
     @property
     def key(self) -> str:
@@ -79,7 +84,7 @@ class Address:
     @property
     def is_ascii(self) -> bool:
         """Whether it can travel without SMTPUTF8 (RFC 6531 §3.3)."""
-        return self.local.isascii() and self.domain.isascii()
+        return self.text.isascii()
 
     @property
     def literal(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -42,13 +42,16 @@ class Reply:
     wire: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "lines", tuple(printable(line) for line in self.lines))
+        if not all(map(str.isprintable, self.lines)):
+            object.__setattr__(self, "lines", tuple(map(printable, self.lines)))
         object.__setattr__(self, "wire", self.encode("ascii"))
 
     def encode(self, encoding: str = "utf-8") -> bytes:
         """The octets on the wire.  UTF-8 only to a client that asked for it (RFC 6531 §3.7.4)."""
         lead = f"{self.enhanced} " if self.enhanced else ""
         room = REPLY_LINE_LIMIT_OCTETS - 6 - len(lead)
+        if len(self.lines) == 1 and len(self.lines[0]) <= room and self.lines[0].isascii():
+            return f"{self.code} {lead}{self.lines[0]}\r\n".encode()
         shown = [lead.encode("ascii") + _cut(line.encode(encoding, "replace"), room) for line in self.lines]
         head = b"".join(b"%d-%s\r\n" % (self.code, line) for line in shown[:-1])
         return head + b"%d %s\r\n" % (self.code, shown[-1])

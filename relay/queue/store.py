@@ -54,6 +54,8 @@ class StoreFull(StoreUnavailable):
 
 
 class State(enum.Enum):
+    __hash__ = object.__hash__  # each is one of a kind; an Enum's own costs a call
+
     WAITING = "waiting"
     HELD = "held"
     OWING = "owing"

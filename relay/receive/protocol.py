@@ -190,7 +190,7 @@ class SmtpProtocol(Protocol):
             self.close()
         elif session.switching:
             self._begin_tls()
-        else:
+        elif self._waiting is not None or self._is_paused:  # else all was read that there is
             self._read_or_pause()
 
     def _begin_tls(self) -> None:

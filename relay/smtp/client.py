@@ -53,6 +53,15 @@ from relay.smtp.replies import ReplyFault, ReplyReader
 from relay.smtp.stuffing import DotStuffing
 from relay.smtp.transaction import Answer, Step, Transaction
 
+_AUTH, _DATA, _END, _MAIL, _QUIT = (
+    Step.AUTH,
+    Step.DATA,
+    Step.END,
+    Step.MAIL,
+    Step.QUIT,
+)  # to look one up costs like a call
+_RECIPIENT, _RESET = Step.RECIPIENT, Step.RESET
+
 
 class ClientSession:
     """One session.  Feed ``receive_data``, take every ``next_event``, write ``data_to_send``; in this order, each time.
@@ -156,7 +165,8 @@ class ClientSession:
     @property
     def may_begin(self) -> bool:
         """Whether ``begin`` may be called: when idle, or when the one transaction's content has gone out whole."""
-        if self.over or self.offer is None or Step.QUIT in self._awaited:
+        awaited = self._awaited
+        if self.over or self.offer is None or _QUIT in awaited:
             return False
         if self._current is None:
             return True
@@ -164,8 +174,8 @@ class ClientSession:
             self._following is None
             and self.offer.pipelining
             and not self._sending
-            and bool(self._awaited)
-            and self._awaited[0] is Step.END
+            and bool(awaited)
+            and awaited[0] is _END
             and bool(self._current.accepted)
         )
 
@@ -189,11 +199,11 @@ class ClientSession:
             return
         group = b"".join(commands)
         if commands[0] == b"RSET\r\n":
-            self._awaited.append(Step.RESET)
-        self._awaited.append(Step.MAIL)
-        self._awaited.extend([Step.RECIPIENT] * len(transaction.recipients))
+            self._awaited.append(_RESET)
+        self._awaited.append(_MAIL)
+        self._awaited.extend([_RECIPIENT] * len(transaction.recipients))
         if transaction.says_data:
-            self._awaited.append(Step.DATA)
+            self._awaited.append(_DATA)
         self._out.append(group)
         transaction.record.append((at, group))
 
@@ -285,7 +295,7 @@ class ClientSession:
     def _ended_with(self, current: Transaction, end: bytes) -> None:
         current.record.append((self._now, end))
         self._sending = False
-        self._awaited.extend([Step.END] * (len(current.accepted) if self._lmtp else 1))
+        self._awaited.extend([_END] * (len(current.accepted) if self._lmtp else 1))
 
     def _say(self, line: bytes, step: Step, shown: bytes = b"") -> None:
         """``shown`` stands in the record in place of a line with credentials."""
@@ -307,11 +317,11 @@ class ClientSession:
         (self.record if current is None else current.record).append((self._now, reply))
         if reply.code == 421:
             self._turned_away(step, reply)
-        elif (reply.code // 100 == 3) != (step is Step.DATA) and reply.code < 400 and step is not Step.AUTH:
+        elif (reply.code // 100 == 3) != (step is _DATA) and reply.code < 400 and step is not _AUTH:
             self._awaited.appendleft(step)  # it is still unanswered
             self._fail(f"the server answered {reply.code} where that makes no sense")
         else:
-            if current is not None and step is not Step.RESET:
+            if current is not None and step is not _RESET:
                 current.heard += 1
             self._ON[step](self, reply)
 
@@ -454,7 +464,7 @@ class ClientSession:
         current = self._current
         assert current is not None
         if not self._lmtp:
-            current.decide(Answer(Step.END, reply))
+            current.decide(Answer(_END, reply))
             self._end_transaction()
             return
         # RFC 2033 §4.2: one reply for each accepted recipient, in their order.

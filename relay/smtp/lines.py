@@ -81,7 +81,7 @@ class Unread:
 
     def command_line(self, rules: LineRules) -> str | None:
         """The next line without its CRLF, or None when it has not ended.  Raises LineRefused, LineEndless."""
-        if self._swallowed is not None and not self._swallow():
+        if self._at == len(self._data) or (self._swallowed is not None and not self._swallow()):
             return None
         end = self._data.find(b"\r\n", self._at)
         if end < 0:

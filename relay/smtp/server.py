@@ -48,6 +48,9 @@ from relay.smtp.lines import LineEndless, LineRefused, Unread
 from relay.smtp.patience import Patience
 from relay.smtp.scram import ScramSecret
 
+_OPTIONAL, _REQUIRED = Argument.OPTIONAL, Argument.REQUIRED
+_READY, _ENVELOPE, _TURNED_AWAY = Phase.READY, Phase.ENVELOPE, Phase.TURNED_AWAY  # to look one up costs like a call
+
 UNREAD_LIMIT_OCTETS = 64 * 1024
 """More unread octets than this, since an answer or the disk is waited for, and the carrier is to read no more."""
 
@@ -265,17 +268,17 @@ class ServerSession:
 
     def _fault_in_order(self, command: Command | None, argument: str) -> Reply | None:
         """Whether this command may not come now, or lacks its argument."""
-        if self.phase is Phase.TURNED_AWAY and (command is None or command.verb != "QUIT"):
+        phase = self.phase
+        if command is not None and command.refusal is None and phase in command.phases:
+            wanted = command.argument
+            if wanted is _OPTIONAL or bool(argument) is (wanted is _REQUIRED):
+                return None
+            return replies.BAD_ARGUMENTS.saying(f"Syntax: {command.usage}")
+        if phase is _TURNED_AWAY:
             return replies.BAD_SEQUENCE  # RFC 5321 §3.1
         if command is None:
             return replies.UNRECOGNIZED
-        if command.refusal is not None:
-            return command.refusal
-        if self.phase not in command.phases:
-            return replies.BAD_SEQUENCE
-        if command.argument is not Argument.OPTIONAL and bool(argument) is not (command.argument is Argument.REQUIRED):
-            return replies.BAD_ARGUMENTS.saying(f"Syntax: {command.usage}")
-        return None
+        return command.refusal or replies.BAD_SEQUENCE
 
     def _lose_framing(self) -> None:
         # How many octets of content follow is not known: whatever came next would be content read as commands.
@@ -407,7 +410,7 @@ class ServerSession:
         asked = self._asked
         assert isinstance(asked, MailReceived)
         self._transaction = Incoming(self.offer, asked.body, asked.smtputf8)
-        self.phase = Phase.ENVELOPE
+        self.phase = _ENVELOPE
         self._mails += 1
         self._say(reply, asked.smtputf8)
 
@@ -528,10 +531,12 @@ class ServerSession:
         """The transaction is over, one way or the other."""
         if self._transaction is not None:
             self._transaction = None
-            self.phase = Phase.READY
+            self.phase = _READY
+        is_taken = False
         for reply in answers:
             self._respond(reply)
-        if any(reply.is_positive for reply in answers):
+            is_taken = is_taken or reply.code < 400
+        if is_taken:
             self._patience.renew()
 
     # -- speaking ---------------------------------------------------------------------------------------
