@@ -30,8 +30,9 @@ from zope.interface import implementer
 READ_OCTETS = 64 * 1024
 """At most so many are read from one socket before it is the others' turn."""
 
+DONE = Failure(CONNECTION_DONE)
+
 _log = Logger()
-_CLOSED = Failure(CONNECTION_DONE)
 
 
 class Transport(Protocol):
@@ -42,21 +43,33 @@ class Transport(Protocol):
     def abortConnection(self) -> None: ...
     def pauseProducing(self) -> None: ...
     def resumeProducing(self) -> None: ...
+    def registerProducer(self, producer: object, streaming: bool) -> None: ...
+    def unregisterProducer(self) -> None: ...
     def startTLS(self, contextFactory: object) -> object: ...
 
 
+def wire_of(transport: Transport, board: Switchboard | None, received: Callable[[bytes], None]) -> Wire:
+    """The wire of a protocol that has just got this transport.
+
+    board     listens to the socket, if it can
+    received  gets what comes, as the protocol's ``dataReceived``
+    """
+    return transport if isinstance(transport, Wire) else Wire(transport, board, received)
+
+
 class Wire:
-    """One transport's octets.  Whoever has a Wire pauses, closes and encrypts the transport by way of it."""
+    """One transport's octets.  Whoever has a Wire does all that a Wire can do by way of it.
+
+    fd  the socket's number, while a switchboard may listen to it
+    """
 
     __slots__ = ("_board", "_is_closing", "_is_reading", "_received", "_recv", "_send", "_transport", "fd")
 
     def __init__(
         self, transport: Transport, board: Switchboard | None = None, received: Callable[[bytes], None] | None = None
     ) -> None:
-        """board     listens to the socket, if it can
-        received  gets what comes, as the protocol's ``dataReceived``
-        """
-        self._transport = transport
+        """As ``wire_of``; without ``received`` it only sends."""
+        self._transport: Transport | None = transport
         self._board: Switchboard | None = None
         self._send: Callable[[bytes], int] | None = None  # None: the long way
         self._is_reading = False
@@ -73,6 +86,12 @@ class Wire:
                 self._board = board
                 board.connect(self)
 
+    @property
+    def transport(self) -> Transport:
+        """What does all that is out of the ordinary."""
+        assert self._transport is not None
+        return self._transport
+
     # -- out -----------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
@@ -87,11 +106,19 @@ class Wire:
             # Of a transport that once fell behind nobody tells when it has caught up: it stays on the long way.
             self._send = None
             data = data[sent:]
-        self._transport.write(data)
+        self.transport.write(data)
 
     def give_way(self) -> None:
         """From now on all goes the long way: only a transport that holds something asks a pull producer for more."""
         self._send = None
+
+    def registerProducer(self, producer: object, streaming: bool) -> None:
+        """Who is to be told when the peer does not take what is written."""
+        self.transport.registerProducer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        """Nobody is to be told any more."""
+        self.transport.unregisterProducer()
 
     # -- in ------------------------------------------------------------------------------------
 
@@ -101,11 +128,11 @@ class Wire:
             data = self._recv(READ_OCTETS)
         except BlockingIOError:
             return
-        except OSError:
-            data = b""
-        if not data:  # the transport is to find out what has happened
-            self._leave_board()
-            self._transport.resumeProducing()
+        except OSError as error:
+            self._broken(error)
+            return
+        if not data:
+            self._broken(None)
             return
         self._is_reading = True
         try:
@@ -115,20 +142,26 @@ class Wire:
             self.close()
         self._is_reading = False
         if self._is_closing:
-            cast(tcp.Connection, self._transport).connectionLost(_CLOSED)
+            self._end()
+
+    def _broken(self, error: OSError | None) -> None:
+        """Nothing more comes: the transport is to find out why."""
+        self._leave_board()
+        self.transport.resumeProducing()
 
     def pause(self) -> None:
         """Reads no more for now."""
         if self._board is not None:
             self._board.disconnect(self)
         else:
-            self._transport.pauseProducing()
+            self.transport.pauseProducing()
 
     def resume(self) -> None:
+        """Reads again."""
         if self._board is not None:
             self._board.connect(self)
         else:
-            self._transport.resumeProducing()
+            self.transport.resumeProducing()
 
     # -- the end -------------------------------------------------------------------------------
 
@@ -137,8 +170,8 @@ class Wire:
         self._send = None
         if self._board is not None:
             self._leave_board()
-            self._transport.resumeProducing()
-        self._transport.startTLS(context)
+            self.transport.resumeProducing()
+        self.transport.startTLS(context)
 
     def close(self) -> None:
         """Sends what is to be sent, and closes."""
@@ -147,21 +180,34 @@ class Wire:
             if self._send is not None and self._is_reading:  # nothing is held: it closes when the protocol has returned
                 self._is_closing = True
                 return
-        self._transport.loseConnection()
+        self.transport.loseConnection()
 
     def abort(self) -> None:
         """Drops the connection, and what is still to be sent."""
         self._leave_board()
-        self._transport.abortConnection()
+        self.transport.abortConnection()
 
     def lost(self) -> None:
         """The connection is gone, as the protocol was told."""
         self._leave_board()
 
+    def _end(self) -> None:
+        cast(tcp.Connection, self._transport).connectionLost(DONE)
+
     def _leave_board(self) -> None:
         board, self._board = self._board, None
         if board is not None:
             board.disconnect(self)
+
+
+class Socket(Protocol):
+    """What a switchboard listens to."""
+
+    fd: int
+
+    def read(self) -> None:
+        """There is something to be read."""
+        ...
 
 
 def switchboard_of(reactor: IReactorFDSet) -> Switchboard | None:
@@ -171,30 +217,36 @@ def switchboard_of(reactor: IReactorFDSet) -> Switchboard | None:
 
 @implementer(IReadDescriptor)
 class Switchboard:
-    """Listens to the sockets of many wires."""
+    """Listens to many sockets."""
 
     def __init__(self, reactor: IReactorFDSet) -> None:
         self._reactor = reactor
         self._epoll = select.epoll()
-        self._wires: dict[int, Wire] = {}
+        self._sockets: dict[int, Socket] = {}
         self._fd = self._epoll.fileno()
 
-    def connect(self, wire: Wire) -> None:
+    def connect(self, one: Socket) -> None:
         """Listens to it."""
-        if not self._wires:
+        if not self._sockets:
             self._reactor.addReader(self)
-        if wire.fd not in self._wires:
-            self._wires[wire.fd] = wire
-            self._epoll.register(wire.fd, select.EPOLLIN)
+        if one.fd not in self._sockets:
+            self._sockets[one.fd] = one
+            self._epoll.register(one.fd, select.EPOLLIN)
 
-    def disconnect(self, wire: Wire) -> None:
+    def disconnect(self, one: Socket) -> None:
         """Listens to it no more."""
-        if self._wires.get(wire.fd) is wire:
-            del self._wires[wire.fd]
-            with suppress(OSError):  # closed already, and so forgotten
-                self._epoll.unregister(wire.fd)
-            if not self._wires:
+        if self.forget(one):
+            with suppress(OSError):  # closed already
+                self._epoll.unregister(one.fd)
+
+    def forget(self, one: Socket) -> bool:
+        """Listens no more to what is about to be closed, which saves the system a call; whether it did until now."""
+        listened = self._sockets.get(one.fd) is one
+        if listened:
+            del self._sockets[one.fd]
+            if not self._sockets:
                 self._reactor.removeReader(self)
+        return listened
 
     # -- for the reactor -----------------------------------------------------------------------
 
@@ -205,11 +257,11 @@ class Switchboard:
         return "switchboard"
 
     def doRead(self) -> None:
-        wires = self._wires
+        sockets = self._sockets
         for fd, _ in self._epoll.poll(0):
-            wire = wires.get(fd)
-            if wire is not None:
-                wire.read()
+            one = sockets.get(fd)
+            if one is not None:
+                one.read()
 
     def connectionLost(self, reason: Failure) -> None:
         """It is no connection."""

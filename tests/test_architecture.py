@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "deliver": {"message", "smtp", "route", "wire"},
     "receive": {"message", "smtp", "policy", "queue.store", "wire"},
     "wire.py": set(),
+    "landing.py": {"wire"},
 }
 
 PURE = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any, cast
@@ -11,52 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import tcp
-from twisted.internet.interfaces import IReactorFDSet, ITransport
+from twisted.internet.interfaces import ITransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from relay.wire import Switchboard, Wire
-
-
-@implementer(IReactorFDSet)
-class Reactor:
-    """As much of one as descriptors ask for; ``turn`` is one turn of its loop."""
-
-    def __init__(self) -> None:
-        self.readers: set[Any] = set()
-        self.writers: set[Any] = set()
-
-    def addReader(self, reader: object) -> None:
-        self.readers.add(reader)
-
-    def addWriter(self, writer: object) -> None:
-        self.writers.add(writer)
-
-    def removeReader(self, reader: object) -> None:
-        self.readers.discard(reader)
-
-    def removeWriter(self, writer: object) -> None:
-        self.writers.discard(writer)
-
-    def removeAll(self) -> list[object]:
-        return []
-
-    def getReaders(self) -> list[object]:
-        return list(self.readers)
-
-    def getWriters(self) -> list[object]:
-        return list(self.writers)
-
-    def callLater(self, _: float, call: Callable[..., object], *args: object) -> None:
-        call(*args)
-
-    def turn(self) -> None:
-        readable, writable, _ = select.select(list(self.readers), list(self.writers), [], 0)
-        for one, do in [(one, "doRead") for one in readable] + [(one, "doWrite") for one in writable]:
-            why = getattr(one, do)()
-            if why is not None:
-                one.connectionLost(Failure(why))
+from tests.fakes.descriptors import Reactor
 
 
 class Talk(Protocol):

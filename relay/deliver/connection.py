@@ -31,7 +31,7 @@ from relay.smtp.client_events import (
 )
 from relay.smtp.stuffing import StrayLineEnd
 from relay.smtp.transaction import Step, Transaction
-from relay.wire import Switchboard, Wire
+from relay.wire import Switchboard, wire_of
 
 QUICK_S = 1.0
 """A hop that answers the end of a content within this gets the next message right behind it."""
@@ -150,7 +150,7 @@ class Connection(protocol.Protocol):
     # -- from the transport ------------------------------------------------------------------
 
     def connectionMade(self) -> None:
-        self._wire = Wire(cast(Any, self.transport), self._switchboard, self.dataReceived)
+        self._wire = wire_of(cast(Any, self.transport), self._switchboard, self.dataReceived)
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
         if self.guard is not None:

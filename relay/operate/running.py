@@ -141,7 +141,8 @@ class WorkingRelay(RelayService):
     def __init__(self, config: Config, reactor: Any, load_again: Load, sockets: Sockets) -> None:
         self._signals = Signals(reactor, None)
         log = StepLog(reactor, LogFile(reactor, config.log.file), config.log.format, config.log.level)
-        around = replace(real_surroundings(reactor, config), listen=partial(sockets.serve, reactor))
+        around = real_surroundings(reactor, config)
+        around = replace(around, listen=partial(sockets.serve, reactor, around.switchboard))
         left = orphans(root_of(config.spool), config.workers, number_of(config.spool))
         super().__init__(config, around, log, load_again, left)
 

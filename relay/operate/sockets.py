@@ -24,6 +24,9 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from relay.landing import Landing, landed
+from relay.wire import Switchboard
+
 BACKLOG = 1024
 _HAS_BACKLOG = re.compile(r"(?:haproxy:)?(?:tcp6?|ssl|unix):")
 
@@ -75,15 +78,18 @@ class Sockets:
     def descriptors(self) -> set[int]:
         return {bound.port.fileno() for several in self._bound.values() for bound in several}
 
-    def serve(self, reactor: Any, endpoint: str, factory: Factory) -> Deferred[IListeningPort]:
+    def serve(
+        self, reactor: Any, board: Switchboard | None, endpoint: str, factory: Factory
+    ) -> Deferred[IListeningPort]:
         """In a worker: begins to accept what comes to an endpoint."""
-        ports = []
+        ports, landings = [], []
         for bound in self._bound[endpoint]:
             bound.door.inner = factory
             port = reactor.adoptStreamPort(bound.port.fileno(), bound.port.addressFamily, bound.wrap(reactor))
             ports.append(port)
+            landings.append(landed(port, board))
             bound.port.socket.close()  # the worker has it by another number now, and must be able to close it
-        return succeed(SharedPort(ports))
+        return succeed(SharedPort(ports, landings))
 
     def close(self) -> None:
         """In the parent: closes them for good, and removes unix sockets from their folders."""
@@ -111,13 +117,17 @@ def why_not(place: str, endpoint: str, failure: Failure) -> str:
 class SharedPort:
     """A worker's part of an endpoint.  When it ends, the path of a unix socket stays: it is the parent's."""
 
-    def __init__(self, ports: list[Any]) -> None:
+    def __init__(self, ports: list[Any], landings: list[IListeningPort]) -> None:
         self._ports = ports
+        self._landings = landings
 
     def startListening(self) -> None:
         """It listens from the beginning."""
 
     def stopListening(self) -> Deferred[None]:
+        for landing in self._landings:
+            if isinstance(landing, Landing):
+                landing.leave()
         for port in self._ports:
             port.stopReading()
             port.socket.close()

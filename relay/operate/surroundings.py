@@ -20,6 +20,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.threads import deferToThreadPool
 
 from relay.deliver.opening import Dial, dial_by
+from relay.landing import landed
 from relay.message.step import Tell
 from relay.operate.inotify import WatchFolder, watch
 from relay.operate.settings import Settings
@@ -75,20 +76,26 @@ def real_surroundings(reactor: IReactorTime, settings: Settings) -> Surroundings
     dns = settings.dns
     names = Resolver(real, servers=servers, patience_s=dns.timeout_s, trusted=dns.trusted)
     hosts = HostsFile(reactor)
+    board = switchboard_of(real)
     return Surroundings(
         reactor=reactor,
         chance=random.Random(),
         names=names,
         hosts=hosts,
         dial=dial_by(reactor),
-        listen=lambda endpoint, factory: serverFromString(real, with_backlog(endpoint)).listen(factory),
+        listen=lambda endpoint, factory: _listen(real, endpoint, factory, board),
         open_store=lambda folder, tell: _open_store(folder, tell, real, settings.retry.first_s),
         free=_free,
         in_thread=lambda read: deferToThreadPool(real, real.getThreadPool(), read),
         https=Https(reactor, names, hosts, unreachable=dns.unreachable),
         watch=lambda folder, came: watch(real, folder, came),
-        switchboard=switchboard_of(real),
+        switchboard=board,
     )
+
+
+def _listen(reactor: Any, endpoint: str, factory: Factory, board: Switchboard | None) -> Deferred[IListeningPort]:
+    listening: Deferred[IListeningPort] = serverFromString(reactor, with_backlog(endpoint)).listen(factory)
+    return listening.addCallback(landed, board)
 
 
 def _open_store(folder: Path, tell: Tell, reactor: Any, reclaim_s: float) -> Store:

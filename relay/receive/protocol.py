@@ -25,7 +25,7 @@ from relay.receive.settings import ReceiveSettings
 from relay.receive.tls import Encryption, agreed
 from relay.smtp.commands import Phase
 from relay.smtp.server import Awaiting, ServerSession
-from relay.wire import Wire
+from relay.wire import wire_of
 
 if TYPE_CHECKING:
     from relay.receive.factory import SmtpServerFactory
@@ -61,6 +61,8 @@ class SmtpProtocol(Protocol):
     since      ... which is when the session was opened or a message was last brought to its end
     """
 
+    lives_on_wire = True
+
     def __init__(self, factory: SmtpServerFactory) -> None:
         self._factory = factory
         self._waiting: Deferred[Reply | None] | None = None
@@ -78,7 +80,7 @@ class SmtpProtocol(Protocol):
 
     def connectionMade(self) -> None:
         self._transport = cast(Transport, self.transport)
-        self._wire = Wire(self._transport, self._factory.switchboard, self.dataReceived)
+        self._wire = wire_of(self._transport, self._factory.switchboard, self.dataReceived)
         peer = self._transport.getPeer()
         if isinstance(peer, (IPv4Address, IPv6Address)) and ITCPTransport.providedBy(self.transport):
             self._transport.setTcpNoDelay(True)  # a reply must not wait for the next one to fill the segment
@@ -93,7 +95,7 @@ class SmtpProtocol(Protocol):
 
     def _begin(self) -> None:
         # So that a client who never reads its replies cannot make us hold them all.
-        self._transport.registerProducer(self, True)
+        self._wire.registerProducer(self, True)
         self._run()
 
     def dataReceived(self, data: bytes) -> None:
@@ -108,7 +110,7 @@ class SmtpProtocol(Protocol):
 
     def handshakeCompleted(self) -> None:
         """TLS has begun: after STARTTLS, or from the first octet."""
-        self.encrypted(agreed(cast(SSL.Connection, self._transport.getHandle())))
+        self.encrypted(agreed(cast(SSL.Connection, cast(Transport, self.transport).getHandle())))
 
     def encrypted(self, encryption: Encryption) -> None:
         """All that follows is within this."""
@@ -215,7 +217,7 @@ class SmtpProtocol(Protocol):
             return
         self._is_closed = True
         self.intake.leave()
-        self._transport.unregisterProducer()
+        self._wire.unregisterProducer()
         self._wire.close()
 
     def vouch(self, user: User) -> None:
