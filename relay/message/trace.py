@@ -21,6 +21,8 @@ _RECEIVED = re.compile(rb"(?:\A|\r\n)received[ \t]*:", re.IGNORECASE)
 
 def count_received(header: bytes) -> int:
     """How many Received fields stand in a header section: the hops so far (RFC 5321 §6.3)."""
+    if b"received" not in header.lower():  # a tenth of what the pattern costs
+        return 0
     return len(_RECEIVED.findall(header))
 
 

@@ -88,7 +88,8 @@ class HeaderWatch:
     @property
     def message_id(self) -> str:
         """The value of the Message-ID field, for the logs; empty when there is none."""
-        found = _MESSAGE_ID.search(self._header)
+        at = self._header.lower().find(b"message-id")  # a tenth of what the pattern costs, tried at every place
+        found = _MESSAGE_ID.search(self._header, max(0, at - 2)) if at >= 0 else None
         return found[1].decode("ascii", "replace") if found else ""
 
     def missing(

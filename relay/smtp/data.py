@@ -56,7 +56,9 @@ class DotStuffed:
     def take(self, unread: Unread) -> bytes:
         """The next piece of the content, dots unstuffed; empty when it is not known yet what it is."""
         data = unread.take()
-        if not self._started and len(self._held) == 2 and data and data[0] != _DOT:
+        if not data:
+            return data
+        if not self._started and len(self._held) == 2 and data[0] != _DOT:
             self._started, self._held = True, b""  # that CRLF means something to a dot only
         if self._held:
             data = self._held + data

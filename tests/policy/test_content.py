@@ -29,6 +29,21 @@ def test_the_header_section_ends_at_the_first_empty_line(cut: int) -> None:
     assert watch.message_id == "<1@x.example>"
 
 
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        (b"MESSAGE-ID: <1@x.example>", "<1@x.example>"),
+        (b"X-Message-ID: <no@x.example>\r\nMessage-Id : <1@x.example>", "<1@x.example>"),
+        (b"Subject: message-id: <no@x.example>", ""),
+        (b"Subject: none", ""),
+    ],
+)
+def test_the_message_id_is_that_of_the_field(header: bytes, name: str) -> None:
+    watch = HeaderWatch(1000)
+    watch.feed(header + b"\r\n\r\ntext")
+    assert watch.message_id == name
+
+
 @cuts
 def test_a_content_without_header_section_is_text(cut: int) -> None:
     """The document's first dialogue sends no header section: our trace fields must not make one of its first line."""
