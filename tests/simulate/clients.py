@@ -1,143 +1,13 @@
-"""Clients: they hand in letters by SMTP, each in a way of its own, and many of them badly.
-
-A visit is a script: a generator that sends commands, gets the next reply for each bare ``yield``, and waits when
-it yields a number of seconds.  What the relay says is held against what was asked, reply by reply.
-"""
+"""Clients: they hand in letters by SMTP, each in a way of its own, and many of them badly."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator
-from random import Random
-from typing import TYPE_CHECKING
 
-from tests.simulate.clock import Call
 from tests.simulate.ledger import Letter
-from tests.simulate.network import End
+from tests.simulate.visit import Opening, Said, Script, Visit
 
-if TYPE_CHECKING:
-    from tests.simulate.world import World
-
-PATIENCE_S = 630.0
-PIECE_OCTETS = 16 * 1024
 _QUEUED = re.compile(r"2\.0\.0 OK ([0-9a-z]{12})$")
-
-
-class Said:
-    """A reply."""
-
-    def __init__(self, code: int, lines: list[str]) -> None:
-        self.code = code
-        self.lines = lines
-
-    def __str__(self) -> str:
-        return f"{self.code} {' / '.join(self.lines)}"
-
-
-Script = Generator[float | None, Said, None]
-
-
-class Visit:
-    """One connection of a client, and what it wants to hand in."""
-
-    def __init__(self, world: World, letters: list[Letter], way: Callable[[Visit], Script], chance: Random) -> None:
-        self.world = world
-        self.letters = letters
-        self.chance = chance
-        self.is_over = False
-        self.way_name = way.__name__
-        self._script = way(self)
-        self._buffer = b""
-        self._lines: list[str] = []
-        self._replies: list[Said] = []
-        self._waits = True  # for a reply, and not for time to pass
-        self._end: End | None = None
-        self._patience: Call | None = None
-
-    # -- what the network calls -----------------------------------------------------------------
-
-    def makeConnection(self, end: End) -> None:
-        self._end = end
-        self._be_patient()
-        next(self._script)
-
-    def dataReceived(self, data: bytes) -> None:
-        *lines, self._buffer = (self._buffer + data).split(b"\r\n")
-        for line in lines:
-            text = line.decode("utf-8", "replace")
-            self._lines.append(text[4:])
-            if text[3:4] != "-":
-                self._replies.append(Said(int(text[:3]), self._lines))
-                self._lines = []
-        self._go_on()
-
-    def connectionLost(self, reason: object) -> None:
-        self._over()
-
-    # -- what the script calls ------------------------------------------------------------------
-
-    def say(self, *lines: str) -> None:
-        self.send("".join(f"{line}\r\n" for line in lines).encode())
-
-    def send(self, data: bytes) -> None:
-        if self._end is not None:
-            self._end.write(data)
-
-    def drop(self) -> None:
-        """Cuts the connection off, after what was sent."""
-        if self._end is not None:
-            self._end.abortConnection() if self.chance.random() < 0.5 else self._end.loseConnection()
-
-    def wrong(self, what: str) -> None:
-        self.world.violated(f"a client was answered wrongly: {what}")
-
-    # -- how it goes on -------------------------------------------------------------------------
-
-    def _go_on(self) -> None:
-        while self._waits and self._replies and not self.is_over:
-            self._be_patient()
-            self._advance(self._replies.pop(0))
-
-    def _advance(self, said: Said | None) -> None:
-        try:
-            pause_s = self._script.send(said)  # type: ignore[arg-type]
-        except StopIteration:
-            if self._end is not None:
-                self._end.loseConnection()
-            self._over()
-            return
-        if pause_s is not None:
-            self._waits = False
-            self.world.clock.callLater(pause_s, self._paused)
-
-    def _paused(self) -> None:
-        if not self.is_over:
-            self._waits = True
-            self._advance(None)
-            self._go_on()
-
-    def _be_patient(self) -> None:
-        if self._patience is None:
-            self._patience = self.world.clock.callLater(PATIENCE_S, self._impatient)
-        elif self._patience.active():
-            self._patience.reset(PATIENCE_S)
-
-    def _impatient(self) -> None:
-        if self._end is not None:
-            self._end.abortConnection()
-        self._over()
-
-    def _over(self) -> None:
-        if self.is_over:
-            return
-        self.is_over = True
-        self._end = None
-        if self._patience is not None and self._patience.active():
-            self._patience.cancel()
-        self._script.close()
-
-
-# -- what is said -----------------------------------------------------------------------------------
 
 
 def mail_of(letter: Letter) -> str:
@@ -153,16 +23,6 @@ def stuffed(content: bytes) -> bytes:
     """As it goes over the wire after DATA, with its end (RFC 5321 §4.5.2)."""
     dotted = re.sub(rb"(?m)^\.", b"..", content)
     return dotted + b".\r\n"
-
-
-def _hello(visit: Visit) -> Script:
-    said = yield
-    if said.code == 220:
-        visit.say("EHLO client.example")
-        said = yield
-    if said.code not in (220, 250) and said.code < 400:
-        visit.wrong(f"{said} to EHLO")
-    return said.code == 250  # type: ignore[return-value]
 
 
 def _is_no(visit: Visit, said: Said, what: str, *yes: int) -> bool:
@@ -187,7 +47,7 @@ def _ended(visit: Visit, letter: Letter, said: Said) -> None:
 
 def one_by_one(visit: Visit) -> Script:
     """Each command waits for the reply before."""
-    if not (yield from _hello(visit)):
+    if not (yield from visit.opening(visit)):
         return
     for letter in visit.letters:
         visit.say(mail_of(letter))
@@ -214,7 +74,7 @@ def one_by_one(visit: Visit) -> Script:
 
 def pipelined(visit: Visit) -> Script:
     """A group of commands in one write, with one among them that must be refused, at its place."""
-    if not (yield from _hello(visit)):
+    if not (yield from visit.opening(visit)):
         return
     for letter in visit.letters:
         rcpts = [rcpt_of(letter, number) for number in range(len(letter.recipients))]
@@ -244,7 +104,7 @@ def pipelined(visit: Visit) -> Script:
 
 def in_chunks(visit: Visit) -> Script:
     """By BDAT (RFC 3030), in a few pieces."""
-    if not (yield from _hello(visit)):
+    if not (yield from visit.opening(visit)):
         return
     for letter in visit.letters:
         rcpts = [rcpt_of(letter, number) for number in range(len(letter.recipients))]
@@ -271,7 +131,7 @@ def in_chunks(visit: Visit) -> Script:
 
 def slowly(visit: Visit) -> Script:
     """Everything takes its time, the content comes in drops."""
-    if not (yield from _hello(visit)):
+    if not (yield from visit.opening(visit)):
         return
     for letter in visit.letters[:1]:
         yield visit.chance.random() * 100
@@ -299,7 +159,7 @@ def slowly(visit: Visit) -> Script:
 
 def resetting(visit: Visit) -> Script:
     """RSET in the middle, and then the same again."""
-    if not (yield from _hello(visit)):
+    if not (yield from visit.opening(visit)):
         return
     letter = visit.letters[0]
     visit.say(mail_of(letter), rcpt_of(letter, 0), "RSET", "NOOP")
@@ -324,7 +184,7 @@ def _rest_of(visit: Visit) -> Script:
 
 def cut_before_the_dot(visit: Visit) -> Script:
     """Gone in the middle of the content."""
-    if not (yield from _hello(visit)):
+    if not (yield from visit.opening(visit)):
         return
     letter = visit.letters[0]
     visit.say(mail_of(letter), rcpt_of(letter, 0), "DATA")
@@ -339,7 +199,7 @@ def cut_before_the_dot(visit: Visit) -> Script:
 
 def cut_after_the_dot(visit: Visit) -> Script:
     """Gone before the answer to the content could be read."""
-    if not (yield from _hello(visit)):
+    if not (yield from visit.opening(visit)):
         return
     letter = visit.letters[0]
     visit.say(mail_of(letter), rcpt_of(letter, 0), "DATA")
@@ -354,7 +214,7 @@ def cut_after_the_dot(visit: Visit) -> Script:
 
 def silent(visit: Visit) -> Script:
     """Says nothing any more, somewhere on the way."""
-    if not (yield from _hello(visit)):
+    if not (yield from visit.opening(visit)):
         return
     letter = visit.letters[0]
     visit.say(mail_of(letter), rcpt_of(letter, 0), "DATA")
