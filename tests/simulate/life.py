@@ -154,6 +154,8 @@ class Life:
         if machine:
             was_dead, self.world.disk.is_dead = self.world.disk.is_dead, True
             for store in self.shards.values():
+                if store._closed is not None and store._closed.called:
+                    continue
                 store._listing.close()
                 store._writer.close()
                 store._spool.close()

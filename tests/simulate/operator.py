@@ -152,8 +152,10 @@ class Operator:
     def _some(self, do: str, there: Queue) -> Selection | None:
         """Whom he means; None when there is nothing."""
         chance = self._chance
-        if not there.rows or do in ("queue.flush", "status"):
+        if do in ("queue.flush", "status"):
             return EVERYTHING
+        if not there.rows:
+            return None
         key = chance.choice(sorted(there.rows))
         row = there.rows[key]
         ids = sorted({chance.choice(sorted(there.rows.values(), key=lambda one: one.message_id)).message_id, row.message_id})
