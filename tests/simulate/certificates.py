@@ -19,8 +19,8 @@ from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IOpenSS
 from zope.interface import implementer
 
 AUTHORITY, STRANGER = "Authority of the world", "Authority of nobody"
-_SINCE, _UNTIL = datetime.datetime(2020, 1, 1), datetime.datetime(2120, 1, 1)  # noqa: DTZ001 - as cryptography has it
-_LONG_AGO = datetime.datetime(2021, 1, 1)  # noqa: DTZ001
+_SINCE, _UNTIL = datetime.datetime(2020, 1, 1), datetime.datetime(2120, 1, 1)
+_LONG_AGO = datetime.datetime(2021, 1, 1)
 
 
 @dataclass(frozen=True)

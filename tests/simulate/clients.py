@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tests.simulate.ledger import Letter
-from tests.simulate.visit import Opening, Said, Script, Visit
+from tests.simulate.visit import Said, Script, Visit
 
 _QUEUED = re.compile(r"2\.0\.0 OK ([0-9a-z]{12})$")
 

@@ -262,8 +262,6 @@ class Disk:
     def restart(self) -> None:
         """The machine is on again."""
         self.is_dead = False
-        self.crash_at = None
-        self.fail_at.clear()
 
     def _came_through(self, writes: list[tuple[int, bytes | None]]) -> list[tuple[int, bytes | None]]:
         """Which of the writes since the last sync reached the platter: none, all, some of the first, or any."""

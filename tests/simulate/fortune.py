@@ -95,7 +95,9 @@ class Fortune:
         letter.is_forbidden = True
         opening = chance.choice((openings.in_the_clear, openings.encrypted))
         visit = clients.Visit(world, [letter], way, chance, opening)
-        world.network.call_in(f"198.18.66.{chance.randint(1, 5)}", visit, chance.choice(("tcp:25", "tcp:25", "tcp:587")))
+        world.network.call_in(
+            f"198.18.66.{chance.randint(1, 5)}", visit, chance.choice(("tcp:25", "tcp:25", "tcp:587"))
+        )
 
     def _burst(self) -> None:
         """Many at once, to one domain."""

@@ -86,9 +86,7 @@ class Land:
         make: type[Host] = Host,
     ) -> None:
         chance = self.world.chance(name)
-        host = make(
-            self.world, name, ip, domain, chance, lmtp=lmtp, is_kind=is_kind, tls=tls, has_logins=has_logins
-        )
+        host = make(self.world, name, ip, domain, chance, lmtp=lmtp, is_kind=is_kind, tls=tls, has_logins=has_logins)
         self._hosts.append(host)
         self.world.network.hosts[ip] = host.answer
         self.zone.addresses[name] = [ip]
@@ -155,7 +153,9 @@ class Land:
         (folder / "authority.crt").write_bytes(certificates.pair(certificates.AUTHORITY).certificate_pem)
         (folder / "password").write_text("open sesame\n")
         kept = sha512_crypt.using(rounds=1000, salt="simulated").hash(PASSWORD)
-        (folder / "users").write_text("".join(f"{one}:{{SHA512-CRYPT}}{kept}::::::senders=*\n" for one in (USER, GUESSER)))
+        (folder / "users").write_text(
+            "".join(f"{one}:{{SHA512-CRYPT}}{kept}::::::senders=*\n" for one in (USER, GUESSER))
+        )
 
     # -- the DNS --------------------------------------------------------------------------------
 

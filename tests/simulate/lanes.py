@@ -33,9 +33,7 @@ class Lanes:
     forgotten_after_s  what was not used for so long is forgotten, its troubles too
     """
 
-    def __init__(
-        self, seconds: Callable[[], float], violated: Callable[[str], None], forgotten_after_s: float
-    ) -> None:
+    def __init__(self, seconds: Callable[[], float], violated: Callable[[str], None], forgotten_after_s: float) -> None:
         self._seconds = seconds
         self._violated = violated
         self._forgotten_after_s = forgotten_after_s

@@ -108,6 +108,7 @@ class Laws:
         """A password is for who has proved to be the hop, and for nobody else."""
         if secured != "good":
             self._violated(f"{host.name} was told the password, and its certificate is {secured or 'not there'}")
+
     def _delivered(self, key: Key, fate: Fate, host: str, now: float) -> None:
         if fate.delivered and not fate.in_doubt:
             before = ", ".join(f"{where} at {at:.3f}" for at, where in fate.delivered)
@@ -235,7 +236,9 @@ class Laws:
 
     def _is_in_time(self, key: Key, row: Row, now: float) -> None:
         """Expiry, warning and reports come at their time, in every state but held."""
-        since = max(self.up_since.get(shard_of(row.message_id), now), self.trouble_at, self.ledger.fate(key).released_at)
+        since = max(
+            self.up_since.get(shard_of(row.message_id), now), self.trouble_at, self.ledger.fate(key).released_at
+        )
         if now < since + SLACK_S or row.state == "held":
             return
         age_s = now - row.accepted_at
@@ -258,7 +261,9 @@ class Laws:
                 fate = self.ledger.fate((letter.number, number))
                 waits = not (fate.delivered or fate.was_held or fate.may_be_removed)
                 if waits and letter.recipients[number].endswith((KIND, SHY)):
-                    self._violated(f"m{letter.number}r{number} for {letter.recipients[number]} waits for {now - at:.0f} s")
+                    self._violated(
+                        f"m{letter.number}r{number} for {letter.recipients[number]} waits for {now - at:.0f} s"
+                    )
 
     # -- the lives of the relay -----------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import base64
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -158,7 +159,7 @@ class Operator:
             return None
         key = chance.choice(sorted(there.rows))
         row = there.rows[key]
-        ids = sorted({chance.choice(sorted(there.rows.values(), key=lambda one: one.message_id)).message_id, row.message_id})
+        ids = sorted({row.message_id, there.rows[chance.choice(sorted(there.rows))].message_id})
         if do in ("queue.show", "queue.content"):
             return Selection(ids=(row.message_id,))
         choices = [Selection(ids=tuple(ids)), Selection(ids=(row.message_id,)), Selection(recipient=row.recipient)]
@@ -181,7 +182,7 @@ class Operator:
             order = Order(do, selection, shard, folder, queue.read_shard(folder, set()))
             self._begins(order)
             self._under_way += 1
-            conversation = Conversation(world, order.request(), lambda rows, end, order=order: self._ended(order, rows, end))
+            conversation = Conversation(world, order.request(), partial(self._ended, order))
             if not world.network.ask(socket_path(folder), conversation):
                 conversation.connectionLost(None)
 
@@ -250,7 +251,9 @@ class Operator:
 
     def _after_release(self, order: Order, after: Queue) -> Iterator[str]:
         for key, row in order.meant():
-            if row.state == "held" and key in after.rows and after.rows[key].state == "held":
+            # What failed for good and has no sender to be told of it, the relay itself holds, and may hold again at once.
+            holds_again = self._world.ledger.letters[key[0]].sender is None
+            if row.state == "held" and not holds_again and key in after.rows and after.rows[key].state == "held":
                 yield f"m{key[0]}r{key[1]} still is held"
         yield from _changed(order)
 

@@ -13,7 +13,7 @@ from tests.simulate.ledger import Key, key_of
 
 _STATES = ("waiting", "waiting", "held", "owing")
 _ROWS = """
-SELECT message, local, domain, lane, due_at, attempts, recipients.state, warned, accepted_at, sender
+SELECT message, sender, accepted_at, local, domain, recipients.state, lane, due_at, attempts, warned
 FROM recipients JOIN messages ON messages.id = message
 """
 
@@ -24,13 +24,13 @@ class Row:
 
     message_id: str
     sender: str
+    accepted_at: float
     recipient: str
+    state: str
     lane: str
     due_at: float
     attempts: int
-    state: str
-    warned: bool
-    accepted_at: float
+    warned: int
 
 
 @dataclass(slots=True)
@@ -79,9 +79,9 @@ def _read(db: apsw.Connection, seen: set[str], folder: Path) -> Queue:
     report_ids: set[str] = set()
     waiting = 0
     counted = [0, 0, 0]
-    for message, local, domain, lane, due_at, attempts, state, warned, accepted_at, sender in db.execute(_ROWS).fetchall():
+    for message, sender, accepted_at, local, domain, state, *others in db.execute(_ROWS).fetchall():
         message_id = to_text(message)
-        row = Row(message_id, sender or "", f"{local}@{domain}", lane, due_at, attempts, _STATES[state], bool(warned), accepted_at)
+        row = Row(message_id, sender or "", accepted_at, f"{local}@{domain}", _STATES[state], *others)
         waiting += row.state != "held"
         counted[max(0, state - 1)] += 1
         key = key_of(f"{local}@{domain}")

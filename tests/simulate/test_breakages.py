@@ -7,7 +7,7 @@ import pytest
 from tests.simulate.breakages import BREAKAGES, caught
 
 WITHIN_SEEDS = 100
-DAYS = 0.5
+DAYS = 0.25
 
 
 @pytest.mark.slow

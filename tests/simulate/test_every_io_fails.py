@@ -123,6 +123,8 @@ class Machine:
 
     def check(self) -> None:
         """Opens the queue again without any fault, and holds it against what was said."""
+        self.disk.fail_at.clear()
+        self.disk.crash_at = None
         store = self.begin()
         there = {row.message_id for row in all_of(store.list())}
         for message_id in self.kept:

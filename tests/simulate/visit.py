@@ -6,7 +6,6 @@ number of seconds.  What the relay says is held against what was asked, reply by
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Generator
 from random import Random
 from typing import TYPE_CHECKING
@@ -104,6 +103,10 @@ class Visit:
         """Cuts the connection off, after what was sent."""
         if self._end is not None:
             self._end.abortConnection() if self.chance.random() < 0.5 else self._end.loseConnection()
+
+    def relay_is_there(self) -> bool:
+        """Whether the relay still has its end of this connection, and can reach ours."""
+        return self._end is not None and not self._end.link.is_broken and not self._end.other.disconnected
 
     def wrong(self, what: str) -> None:
         self.world.violated(f"a client was answered wrongly: {what}")

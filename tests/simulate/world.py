@@ -4,9 +4,9 @@
         world.run()
     world.violations
 
-The relay in it is the one that ``twistd relay`` starts: ``RelayService`` with surroundings of this world, one or several
-of them as workers.  They live several lives: crashes of the machine and of a process end them, and the next begin on
-what the disk holds.  The world stands in for the parent of several workers, and for its service manager.
+The relay in it is the one that ``twistd relay`` starts: ``RelayService`` with surroundings of this world, one or
+several of them as workers.  They live several lives: crashes of the machine and of a process end them, and the next
+begin on what the disk holds.  The world stands in for the parent of several workers, and for its service manager.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -29,6 +30,7 @@ from twisted.logger import globalLogPublisher
 
 from relay.operate import adoption
 from relay.operate.shards import folder_of, shards_in
+from relay.queue import listing, sqlite
 from relay.receive import watched
 from tests.simulate import queue
 from tests.simulate.climate import DAY_S, HOUR_S, climate_of
@@ -59,13 +61,22 @@ class World:
     begun       how many lives there have been
     """
 
-    def __init__(self, seed: int, days: float = 1.0, *, log: bool = False, print_log: bool = False) -> None:
+    def __init__(
+        self,
+        seed: int,
+        days: float = 1.0,
+        *,
+        log: bool = False,
+        print_log: bool = False,
+        weather: Mapping[str, Any] | None = None,
+    ) -> None:
+        """weather  what of the climate is not left to chance"""
         self.seed = seed
         self.days = days
         self.violations: list[str] = []
         self.is_kind = False
         self.begun = 0
-        self.climate = climate_of(self.chance("climate"))
+        self.climate = replace(climate_of(self.chance("climate")), **(weather or {}))
         self.clock = WorldClock()
         self.ledger = Ledger()
         self.laws = Laws(self.ledger, self.climate, self.clock.seconds, self.violated)
@@ -95,14 +106,8 @@ class World:
 
     def __enter__(self) -> World:
         globalLogPublisher.addObserver(self._logged)
-        remove_empty = adoption.remove_empty
-        # What carries a large content into TLS would go by the real reactor's clock.
-        cooperator = Cooperator(scheduler=lambda go: self.clock.callLater(0, go))
-        self._patches.enter_context(mock.patch.object(_producer_helpers, "cooperate", cooperator.cooperate))
-        self._patches.enter_context(mock.patch.object(watched, "LOOK_S", LOOK_AT_FILES_S))
-        self._patches.enter_context(
-            mock.patch.object(adoption, "remove_empty", lambda folder: self._removed(folder, remove_empty(folder)))
-        )
+        for patch in self._patched():
+            self._patches.enter_context(patch)
         return self
 
     def __exit__(self, *what: type[BaseException] | BaseException | TracebackType | None) -> None:
@@ -111,6 +116,19 @@ class World:
         for life in self.lives.values():
             life.end(machine=True)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _patched(self) -> Iterator[Any]:
+        """What is not passed in, and has to be of this world all the same."""
+        # What carries a large content into TLS would go by the real reactor's clock.
+        cooperator = Cooperator(scheduler=lambda go: self.clock.callLater(0, go))
+        yield mock.patch.object(_producer_helpers, "cooperate", cooperator.cooperate)
+        yield mock.patch.object(watched, "LOOK_S", LOOK_AT_FILES_S)
+        remove_empty = adoption.remove_empty
+        yield mock.patch.object(adoption, "remove_empty", lambda place: self._removed(place, remove_empty(place)))
+        # Small portions, so that a small queue has several.
+        yield mock.patch.object(sqlite, "STEP_RECIPIENTS", 5)
+        yield mock.patch.object(sqlite, "PORTION_ROWS", 7)
+        yield mock.patch.object(listing.Listing.rows, "__defaults__", (7,))
 
     # -- what happens ---------------------------------------------------------------------------
 
@@ -323,7 +341,10 @@ class World:
 
     def all_up(self) -> bool:
         """Whether every shard is at work, whoever has it."""
-        return bool(self.lives) and {folder_of(self.disk.folder, one) for one in shards_in(self.disk.folder)} <= self.folders_open()
+        return (
+            bool(self.lives)
+            and {folder_of(self.disk.folder, one) for one in shards_in(self.disk.folder)} <= self.folders_open()
+        )
 
     def folders_open(self) -> set[Path]:
         """The folders of shards that are at work."""
