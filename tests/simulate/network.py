@@ -165,5 +165,6 @@ class Network:
         self._ports[:] = [port for port in self._ports if port.life is not life]
         for one, end in self._ours:
             if one is life:
-                end.vanish(self._chance.random() < 0.5, told)
+                # Who asks from within the machine is cut off whatever the reason.
+                end.vanish(self._chance.random() < 0.5, told or end.link.weather is _WITHIN)
         self._ours = [one for one in self._ours if one[0] is not life]

@@ -251,7 +251,7 @@ class Operator:
 
     def _after_release(self, order: Order, after: Queue) -> Iterator[str]:
         for key, row in order.meant():
-            # What failed for good and has no sender to be told of it, the relay itself holds, and may hold again at once.
+            # What failed for good and has no sender to be told of it, the relay holds, and may hold again at once.
             holds_again = self._world.ledger.letters[key[0]].sender is None
             if row.state == "held" and not holds_again and key in after.rows and after.rows[key].state == "held":
                 yield f"m{key[0]}r{key[1]} still is held"
