@@ -30,11 +30,12 @@ from twisted.logger import globalLogPublisher
 
 from relay.operate import adoption
 from relay.operate.shards import folder_of, shards_in
-from relay.queue import listing, sqlite
+from relay.queue import listing, schema, sqlite
 from relay.receive import watched
 from tests.simulate import queue
 from tests.simulate.climate import DAY_S, HOUR_S, climate_of
 from tests.simulate.clock import EPOCH, WorldClock
+from tests.simulate.database import checkpointing
 from tests.simulate.disk import Disk, in_memory
 from tests.simulate.fortune import Fortune
 from tests.simulate.hops import HopSession, Host
@@ -125,6 +126,8 @@ class World:
         yield mock.patch.object(watched, "LOOK_S", LOOK_AT_FILES_S)
         remove_empty = adoption.remove_empty
         yield mock.patch.object(adoption, "remove_empty", lambda place: self._removed(place, remove_empty(place)))
+        open_for_writing = schema.open_for_writing
+        yield mock.patch.object(schema, "open_for_writing", lambda *args: checkpointing(open_for_writing(*args)))
         # Small portions, so that a small queue has several.
         yield mock.patch.object(sqlite, "STEP_RECIPIENTS", 5)
         yield mock.patch.object(sqlite, "PORTION_ROWS", 7)
