@@ -25,6 +25,8 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from relay.queue.ids import shard_of
+from tests.scenarios import nursery
+from tests.scenarios.nursery import Child
 
 WAIT_LIMIT_S = 60.0
 """For a condition, on a machine where much else goes on; what comes about costs no more than it takes."""
@@ -89,7 +91,7 @@ class Relay:
     port: int
     spool: Path
     config: Path
-    process: subprocess.Popen[bytes]
+    process: Child | subprocess.Popen[bytes]
     log: Path
 
     @property
@@ -121,15 +123,10 @@ class Relay:
         return self.process.wait(limit_s)
 
 
-def launch_relay(config: Path) -> subprocess.Popen[bytes]:
+def launch_relay(config: Path) -> Child | subprocess.Popen[bytes]:
     """Starts a relay by a configuration that is there, and does not wait for it; its log is beside it."""
-    with (config.parent / "relay.log").open("ab") as stream:
-        return subprocess.Popen(
-            [Path(sys.executable).parent / "twistd", "-n", "--pidfile=", "relay", "--config", config],
-            stdout=stream,
-            stderr=stream,
-            cwd=config.parent,
-        )
+    arguments = ["-n", "--pidfile=", "relay", "--config", str(config)]
+    return nursery.begin(arguments, config.parent / "relay.log", config.parent)
 
 
 def start_relay(folder: Path, config: str, port: int, spool: Path | None = None) -> Relay:

@@ -1,4 +1,4 @@
-"""Short worlds: a hundred in every run of the tests, more in the slow ones; ``python -m tests.simulate`` runs days of them."""
+"""Short worlds: a hundred in every run of the tests, more in the slow ones; python -m tests.simulate runs days."""
 
 from __future__ import annotations
 
