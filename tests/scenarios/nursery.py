@@ -3,8 +3,8 @@
 What runs in the fork is what ``twistd`` runs, with the same arguments; some tests start ``twistd`` itself
 (test_operating.py, test_workers.py).  ``RELAY_NURSERY=no`` makes all of them do that.
 
-The nursery (``python -m tests.scenarios.nursery``) is told on its standard input, a line of JSON for each:
-``{"arguments": [...], "log": path, "folder": path}``; it says ``{"pid": n}``, and later ``{"ended": n, "status": n}``.
+The nursery (``python -m tests.scenarios.nursery``) is told on its standard input, each in a line of JSON:
+``arguments``, ``log``, ``folder``, ``environment``.  It says ``{"pid": n}``, and later ``{"ended": n, "status": n}``.
 """
 
 from __future__ import annotations
@@ -77,7 +77,12 @@ class Nursery:
         """Starts ``twistd`` with these arguments; what it says goes to the log."""
         with self._asking:
             assert self._process.stdin is not None
-            order = {"arguments": list(arguments), "log": str(log), "folder": str(folder)}
+            order = {
+                "arguments": list(arguments),
+                "log": str(log),
+                "folder": str(folder),
+                "environment": dict(os.environ),
+            }
             self._process.stdin.write(json.dumps(order) + "\n")
             self._process.stdin.flush()
             assert self._born.acquire(timeout=60), "the nursery does not answer"
@@ -167,9 +172,11 @@ def _say(row: dict[str, Any]) -> None:
     os.write(1, json.dumps(row).encode() + b"\n")
 
 
-def _fork(arguments: list[str], log: str, folder: str) -> int:
+def _fork(arguments: list[str], log: str, folder: str, environment: dict[str, str]) -> int:
     pid = os.fork()
     if not pid:
+        os.environ.clear()
+        os.environ.update(environment)
         _live(arguments, log, folder)
     return pid
 
