@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tests.simulate.ledger import Letter
-from tests.simulate.visit import Said, Script, Visit
+from tests.simulate.visit import Said, Script, Step, Visit
 
 _QUEUED = re.compile(r"2\.0\.0 OK ([0-9a-z]{12})$")
 
@@ -45,10 +45,26 @@ def _ended(visit: Visit, letter: Letter, said: Said) -> None:
         visit.world.acknowledged(letter, found[1])
 
 
+def _envelope(visit: Visit, letter: Letter, *more: str) -> Step:
+    """MAIL, all RCPT and what comes behind them in one write; the replies to MAIL and RCPT are read.  Gives whether
+    there is anybody to send it to."""
+    visit.say(mail_of(letter), *(rcpt_of(letter, number) for number in range(len(letter.recipients))), *more)
+    if _is_no(visit, (yield), "MAIL", 250):
+        return False
+    for number in range(len(letter.recipients)):
+        if not _is_no(visit, (yield), "RCPT", 250):
+            letter.taken.append(number)
+    return bool(letter.taken)
+
+
+def _say(visit: Visit, command: str) -> Script:
+    """A command whose reply does not matter."""
+    visit.say(command)
+    yield
+
+
 def one_by_one(visit: Visit) -> Script:
     """Each command waits for the reply before."""
-    if not (yield from visit.opening(visit)):
-        return
     for letter in visit.letters:
         visit.say(mail_of(letter))
         if _is_no(visit, (yield), "MAIL", 250):
@@ -58,24 +74,19 @@ def one_by_one(visit: Visit) -> Script:
             if not _is_no(visit, (yield), "RCPT", 250):
                 letter.taken.append(number)
         if not letter.taken:
-            visit.say("RSET")
-            yield
+            yield from _say(visit, "RSET")
             continue
         visit.say("DATA")
         if _is_no(visit, (yield), "DATA", 354):
-            visit.say("RSET")
-            yield
+            yield from _say(visit, "RSET")
             continue
         visit.send(stuffed(letter.content))
         _ended(visit, letter, (yield))
-    visit.say("QUIT")
-    yield
+    yield from _say(visit, "QUIT")
 
 
 def pipelined(visit: Visit) -> Script:
     """A group of commands in one write, with one among them that must be refused, at its place."""
-    if not (yield from visit.opening(visit)):
-        return
     for letter in visit.letters:
         rcpts = [rcpt_of(letter, number) for number in range(len(letter.recipients))]
         place = visit.chance.randint(0, len(rcpts))
@@ -96,25 +107,14 @@ def pipelined(visit: Visit) -> Script:
             visit.send(stuffed(letter.content))
             _ended(visit, letter, (yield))
         else:
-            visit.say("RSET")
-            yield
-    visit.say("QUIT")
-    yield
+            yield from _say(visit, "RSET")
+    yield from _say(visit, "QUIT")
 
 
 def in_chunks(visit: Visit) -> Script:
     """By BDAT (RFC 3030), in a few pieces."""
-    if not (yield from visit.opening(visit)):
-        return
     for letter in visit.letters:
-        rcpts = [rcpt_of(letter, number) for number in range(len(letter.recipients))]
-        visit.say(mail_of(letter), *rcpts)
-        if _is_no(visit, (yield), "MAIL", 250):
-            return
-        for number in range(len(rcpts)):
-            if not _is_no(visit, (yield), "RCPT", 250):
-                letter.taken.append(number)
-        if not letter.taken:
+        if not (yield from _envelope(visit, letter)):
             return
         content = letter.content
         cut = visit.chance.randint(0, len(content))
@@ -125,73 +125,55 @@ def in_chunks(visit: Visit) -> Script:
                 _ended(visit, letter, said)
             elif _is_no(visit, said, "BDAT", 250):
                 return
-    visit.say("QUIT")
-    yield
+    yield from _say(visit, "QUIT")
 
 
 def slowly(visit: Visit) -> Script:
     """Everything takes its time, the content comes in drops."""
-    if not (yield from visit.opening(visit)):
+    letter = visit.letters[0]
+    yield visit.chance.random() * 100
+    if not (yield from _envelope(visit, letter)):
         return
-    for letter in visit.letters[:1]:
-        yield visit.chance.random() * 100
-        visit.say(mail_of(letter), *(rcpt_of(letter, number) for number in range(len(letter.recipients))))
-        if _is_no(visit, (yield), "MAIL", 250):
-            return
-        for number in range(len(letter.recipients)):
-            if not _is_no(visit, (yield), "RCPT", 250):
-                letter.taken.append(number)
-        yield visit.chance.random() * 100
-        if not letter.taken:
-            return
-        visit.say("DATA")
-        if _is_no(visit, (yield), "DATA", 354):
-            return
-        wire = stuffed(letter.content)
-        step = max(1, len(wire) // 6)
-        for at in range(0, len(wire), step):
-            visit.send(wire[at : at + step])
-            yield visit.chance.random() * 60
-        _ended(visit, letter, (yield))
-    visit.say("QUIT")
-    yield
+    yield visit.chance.random() * 100
+    visit.say("DATA")
+    if _is_no(visit, (yield), "DATA", 354):
+        return
+    wire = stuffed(letter.content)
+    step = max(1, len(wire) // 6)
+    for at in range(0, len(wire), step):
+        visit.send(wire[at : at + step])
+        yield visit.chance.random() * 60
+    _ended(visit, letter, (yield))
+    yield from _say(visit, "QUIT")
 
 
 def resetting(visit: Visit) -> Script:
     """RSET in the middle, and then the same again."""
-    if not (yield from visit.opening(visit)):
-        return
-    letter = visit.letters[0]
-    visit.say(mail_of(letter), rcpt_of(letter, 0), "RSET", "NOOP")
+    visit.say(mail_of(visit.letters[0]), rcpt_of(visit.letters[0], 0), "RSET", "NOOP")
     for _ in range(4):
         yield
-    yield from _rest_of(visit)
-
-
-def _rest_of(visit: Visit) -> Script:
     for letter in visit.letters:
-        visit.say(mail_of(letter), *(rcpt_of(letter, number) for number in range(len(letter.recipients))), "DATA")
-        if _is_no(visit, (yield), "MAIL", 250):
+        if not (yield from _envelope(visit, letter, "DATA")):
             return
-        for number in range(len(letter.recipients)):
-            if not _is_no(visit, (yield), "RCPT", 250):
-                letter.taken.append(number)
         if _is_no(visit, (yield), "DATA", 354):
             return
         visit.send(stuffed(letter.content))
         _ended(visit, letter, (yield))
 
 
-def cut_before_the_dot(visit: Visit) -> Script:
-    """Gone in the middle of the content."""
-    if not (yield from visit.opening(visit)):
-        return
+def _data(visit: Visit) -> Step:
+    """MAIL, one RCPT and DATA at once; gives whether the content may come."""
     letter = visit.letters[0]
     visit.say(mail_of(letter), rcpt_of(letter, 0), "DATA")
     for _ in range(3):
         said = yield
-    if said.code == 354:
-        wire = stuffed(letter.content)
+    return said.code == 354
+
+
+def cut_before_the_dot(visit: Visit) -> Script:
+    """Gone in the middle of the content."""
+    if (yield from _data(visit)):
+        wire = stuffed(visit.letters[0].content)
         visit.send(wire[: visit.chance.randrange(len(wire))])
         yield visit.chance.random()
     visit.drop()
@@ -199,13 +181,8 @@ def cut_before_the_dot(visit: Visit) -> Script:
 
 def cut_after_the_dot(visit: Visit) -> Script:
     """Gone before the answer to the content could be read."""
-    if not (yield from visit.opening(visit)):
-        return
-    letter = visit.letters[0]
-    visit.say(mail_of(letter), rcpt_of(letter, 0), "DATA")
-    for _ in range(3):
-        said = yield
-    if said.code == 354:
+    if (yield from _data(visit)):
+        letter = visit.letters[0]
         letter.taken.append(0)
         visit.send(stuffed(letter.content))
         yield visit.chance.random() * 0.02
@@ -214,8 +191,6 @@ def cut_after_the_dot(visit: Visit) -> Script:
 
 def silent(visit: Visit) -> Script:
     """Says nothing any more, somewhere on the way."""
-    if not (yield from visit.opening(visit)):
-        return
     letter = visit.letters[0]
     visit.say(mail_of(letter), rcpt_of(letter, 0), "DATA")
     for _ in range(visit.chance.randint(1, 3)):

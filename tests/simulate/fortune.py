@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from tests.simulate import clients, intruders, openings
 from tests.simulate.climate import DAY_S
 from tests.simulate.clock import Call
+from tests.simulate.visit import Step, Visit
 
 if TYPE_CHECKING:
     from tests.simulate.world import World
@@ -69,9 +70,9 @@ class Fortune:
         way = chance.choice(clients.BAD if bad else clients.GOOD)
         letters = [world.land.letter() for _ in range(chance.choice((1, 1, 1, 2, 4)))]
         ip, port, opening = self._some_door()
-        world.network.call_in(ip, clients.Visit(world, letters, way, chance, opening), port)
+        world.network.call_in(ip, Visit(world, letters, way, chance, opening), port)
 
-    def _some_door(self) -> tuple[str, str, Callable[[clients.Visit], clients.Opening]]:
+    def _some_door(self) -> tuple[str, str, Callable[[Visit], Step]]:
         """From where a good client comes, to which port, and how it begins."""
         chance = self._chance
         at_home = f"192.0.2.{chance.randint(100, 110)}"
@@ -90,14 +91,12 @@ class Fortune:
     def _intrude(self) -> None:
         """Somebody wants what he may not have, or breaks TLS."""
         chance, world = self._chance, self._world
-        way = chance.choice(intruders.STRANGERS + intruders.BREAKERS)
+        opening, way = chance.choice(intruders.WAYS)
         letter = world.land.letter()
         letter.is_forbidden = True
-        opening = chance.choice((openings.in_the_clear, openings.encrypted))
-        visit = clients.Visit(world, [letter], way, chance, opening)
-        world.network.call_in(
-            f"198.18.66.{chance.randint(1, 5)}", visit, chance.choice(("tcp:25", "tcp:25", "tcp:587"))
-        )
+        port = chance.choice(("tcp:25", "tcp:25", "tcp:587"))
+        visit = Visit(world, [letter], way, chance, opening)
+        world.network.call_in(f"198.18.66.{chance.randint(1, 5)}", visit, port)
 
     def _burst(self) -> None:
         """Many at once, to one domain."""
@@ -105,7 +104,7 @@ class Fortune:
         domain = chance.choice(world.land.domains)
         for _ in range(chance.randint(5, 25)):
             letters = [world.land.letter(domain) for _ in range(2)]
-            visit = clients.Visit(world, letters, chance.choice(clients.GOOD), chance, openings.in_the_clear)
+            visit = Visit(world, letters, chance.choice(clients.GOOD), chance, openings.in_the_clear)
             world.clock.callLater(chance.random(), world.network.call_in, "192.0.2.99", visit)
 
     # -- the machine ----------------------------------------------------------------------------

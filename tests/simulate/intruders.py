@@ -7,21 +7,18 @@ from __future__ import annotations
 
 from tests.simulate.clients import mail_of, rcpt_of
 from tests.simulate.openings import GUESSER, PASSWORD, USER, encrypted, in_the_clear, plain
-from tests.simulate.visit import Script, Visit
+from tests.simulate.visit import Script, Step, Visit
 
 NOISE = b"\x16\x03\x01\x02\x00\x01\xff\xff" + b"no handshake\r\n" * 40
 
 
 def stranger(visit: Visit) -> Script:
     """Mail for others, from one of whom nothing is known (RFC 2505 §2.1)."""
-    if (yield from visit.opening(visit)):
-        yield from _try_to_relay(visit)
+    yield from _try_to_relay(visit)
 
 
 def guessing(visit: Visit) -> Script:
     """Passwords that are wrong, and then the mail all the same."""
-    if not (yield from encrypted(visit)):
-        return
     for number in range(visit.chance.randint(1, 3)):
         visit.say(plain(GUESSER, f"{PASSWORD}{number}"))
         said = yield
@@ -34,8 +31,6 @@ def guessing(visit: Visit) -> Script:
 
 def logging_in_too_early(visit: Visit) -> Script:
     """The right password, in the clear: it is not even looked at (RFC 4954 §4)."""
-    if not (yield from in_the_clear(visit)):
-        return
     visit.say(plain(USER, PASSWORD))
     said = yield
     if said.code < 400:
@@ -45,8 +40,6 @@ def logging_in_too_early(visit: Visit) -> Script:
 
 def logging_out_by_tls(visit: Visit) -> Script:
     """What was said before TLS is forgotten within it: the mail begun there is not there any more (RFC 3207 §4.2)."""
-    if not (yield from in_the_clear(visit)):
-        return
     visit.say("MAIL FROM:<>", "RSET", "STARTTLS")
     for _ in range(3):
         said = yield
@@ -63,8 +56,6 @@ def logging_out_by_tls(visit: Visit) -> Script:
 
 def injecting(visit: Visit) -> Script:
     """Commands in the same segment as STARTTLS, to be done within TLS as if said there (CVE-2011-0411)."""
-    if not (yield from in_the_clear(visit)):
-        return
     letter = visit.letters[0]
     visit.say("STARTTLS", mail_of(letter), rcpt_of(letter, 0), "DATA")
     said = yield
@@ -102,12 +93,11 @@ def cut_in_the_handshake(visit: Visit) -> Script:
         visit.drop()
 
 
-def _begun(visit: Visit) -> Script:
-    if not (yield from in_the_clear(visit)):
-        return False  # type: ignore[return-value]
+def _begun(visit: Visit) -> Step:
+    """STARTTLS; gives whether the handshake comes next."""
     visit.say("STARTTLS")
     said = yield
-    return said.code == 220  # type: ignore[return-value]
+    return said.code == 220
 
 
 def _try_to_relay(visit: Visit) -> Script:
@@ -121,5 +111,15 @@ def _try_to_relay(visit: Visit) -> Script:
             visit.wrong(f"{said} to {what} of somebody who may not send here")
 
 
-STRANGERS = (stranger, guessing, logging_in_too_early)
-BREAKERS = (logging_out_by_tls, injecting, noise_for_a_handshake, silent_in_the_handshake, cut_in_the_handshake)
+WAYS = (
+    (in_the_clear, stranger),
+    (encrypted, stranger),
+    (encrypted, guessing),
+    (in_the_clear, logging_in_too_early),
+    (in_the_clear, logging_out_by_tls),
+    (in_the_clear, injecting),
+    (in_the_clear, noise_for_a_handshake),
+    (in_the_clear, silent_in_the_handshake),
+    (in_the_clear, cut_in_the_handshake),
+)
+"""How each of them opens its session, and what it does then."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 
-from tests.simulate.visit import Opening, Said, Visit
+from tests.simulate.visit import Said, Step, Visit
 
 USER, PASSWORD = "ann", "open sesame"
 GUESSER = "bob"  # somebody else, so that being locked out for guessing hits nobody who is good
 
 
-def in_the_clear(visit: Visit) -> Opening:
+def in_the_clear(visit: Visit) -> Step:
     """EHLO."""
     said = yield
     if said.code == 220:
@@ -19,7 +19,7 @@ def in_the_clear(visit: Visit) -> Opening:
     return _is_open(visit, said)
 
 
-def encrypted(visit: Visit) -> Opening:
+def encrypted(visit: Visit) -> Step:
     """STARTTLS, and EHLO once more (RFC 3207 §4.2)."""
     if not (yield from in_the_clear(visit)):
         return False
@@ -36,7 +36,7 @@ def encrypted(visit: Visit) -> Opening:
     return _is_open(visit, said)
 
 
-def within_tls(visit: Visit) -> Opening:
+def within_tls(visit: Visit) -> Step:
     """TLS from the first octet (RFC 8314 §3.3), and a login."""
     visit.begin_tls()
     if not (yield from in_the_clear(visit)):
@@ -44,14 +44,14 @@ def within_tls(visit: Visit) -> Opening:
     return (yield from _log_in(visit))
 
 
-def logged_in(visit: Visit) -> Opening:
+def logged_in(visit: Visit) -> Step:
     """STARTTLS, and then a login."""
     if not (yield from encrypted(visit)):
         return False
     return (yield from _log_in(visit))
 
 
-def _log_in(visit: Visit) -> Opening:
+def _log_in(visit: Visit) -> Step:
     visit.say(plain(USER, PASSWORD))
     said = yield
     if said.code != 235:

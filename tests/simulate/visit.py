@@ -34,14 +34,15 @@ class Said:
 
 
 Script = Generator[float | None, Said, None]
-Opening = Generator[float | None, Said, bool]
+Step = Generator[float | None, Said, bool]
+"""A part of a script, which gives whether to go on."""
 
 
 class Visit:
     """One connection of a client, and what it wants to hand in.
 
-    way        what it does once the session is open
     opening    how it opens the session; gives whether it is open
+    way        what it does then
     """
 
     def __init__(
@@ -50,20 +51,23 @@ class Visit:
         letters: list[Letter],
         way: Callable[[Visit], Script],
         chance: Random,
-        opening: Callable[[Visit], Opening],
+        opening: Callable[[Visit], Step],
     ) -> None:
         self.world = world
         self.letters = letters
         self.chance = chance
         self.is_over = False
-        self.opening = opening
-        self._script = way(self)  # runs from the first octet on
+        self._script = self._whole(opening, way)
         self._buffer = b""
         self._lines: list[str] = []
         self._replies: list[Said] = []
         self._waits = True  # for a reply, and not for time to pass
         self._end: Transport | None = None
         self._patience: Call | None = None
+
+    def _whole(self, opening: Callable[[Visit], Step], way: Callable[[Visit], Script]) -> Script:
+        if (yield from opening(self)):
+            yield from way(self)
 
     # -- what the network calls -----------------------------------------------------------------
 
