@@ -37,7 +37,16 @@ class Child:
         self._has_ended.set()
 
     def poll(self) -> int | None:
+        if self.returncode is None and not self._lives():
+            self._has_ended.wait(60)  # the nursery is about to say so
         return self.returncode
+
+    def _lives(self) -> bool:
+        try:
+            state = Path(f"/proc/{self.pid}/stat").read_bytes().rpartition(b") ")[2][:1]
+        except OSError:
+            return False
+        return state not in (b"Z", b"X")
 
     def wait(self, timeout: float | None = None) -> int:
         if not self._has_ended.wait(timeout):

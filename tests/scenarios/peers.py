@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import shutil
 import signal
 import smtplib
@@ -57,6 +58,23 @@ def free_port(host: str = "127.0.0.1") -> int:
         port = _ports.randrange(10_000, 32_000)
         with suppress(OSError), socket.create_server((host, port)):
             return port
+
+
+@contextmanager
+def dead_port() -> Iterator[int]:
+    """A port at which nobody listens, and nobody will while it is needed."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield int(taken.getsockname()[1])
+
+
+def raise_descriptors(needed: int) -> None:
+    """For many connections of our own; where that is not allowed the test is skipped."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < needed:
+        if hard != resource.RLIM_INFINITY and hard < needed:
+            pytest.skip(f"only {hard} descriptors are allowed here")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def own_address(number: int) -> str:
@@ -112,10 +130,18 @@ class Relay:
         return done
 
     def memory_octets(self) -> int:
+        """What it has in memory now."""
+        return self._octets("VmRSS")
+
+    def peak_octets(self) -> int:
+        """The most that it ever had in memory."""
+        return self._octets("VmHWM")
+
+    def _octets(self, name: str) -> int:
         for line in Path(f"/proc/{self.pid}/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmRSS:"):
+            if line.startswith(f"{name}:"):
                 return int(line.split()[1]) * 1024
-        raise AssertionError("no VmRSS")
+        raise AssertionError(f"no {name}")
 
     def end(self, number: int = signal.SIGTERM, limit_s: float = WAIT_LIMIT_S) -> int:
         if self.process.poll() is None:
