@@ -17,6 +17,9 @@ from tests.simulate.run import run_one
 
 __all__ = ["BREAKAGES", "broken", "caught", "disk", "orders", "protocol", "reports", "schedule", "trust"]
 
+WITHIN_SEEDS = 100
+DAYS = 0.25
+
 
 @contextmanager
 def broken(name: str) -> Iterator[None]:
@@ -27,11 +30,11 @@ def broken(name: str) -> Iterator[None]:
         yield
 
 
-def caught(name: str, within: int, days: float) -> tuple[int, str] | None:
+def caught(name: str, within: int) -> tuple[int, str] | None:
     """How many seeds it took, and the violation; None when it was not caught."""
     with broken(name):
         for seed in range(1, within + 1):
-            violations = run_one(seed, days, BREAKAGES[name].weather).violations
+            violations = run_one(seed, DAYS, BREAKAGES[name].weather).violations
             if violations:
                 return seed, violations[0]
     return None
@@ -41,7 +44,7 @@ def main() -> int:
     missed = 0
     for name in sys.argv[1:] or BREAKAGES:
         began = time.monotonic()
-        found = caught(name, 100, 0.5)
+        found = caught(name, WITHIN_SEEDS)
         missed += found is None
         seeds, how = found or (0, "NOT CAUGHT")
         print(f"{name}: {seeds} seeds, {time.monotonic() - began:.0f} s: {how[:160]}", flush=True)

@@ -22,7 +22,7 @@ from relay.operate.steps import LEVEL_OF_STEP, StepLog
 from relay.operate.surroundings import Surroundings
 from relay.queue.ids import shard_of
 from relay.queue.sqlite import SqliteStore
-from relay.queue.store import Store
+from relay.queue.store import Store, StoreUnavailable
 from relay.route.hosts import HostsFile
 from relay.schedule.runner import Runner
 from tests.simulate.clock import LifeClock
@@ -107,17 +107,20 @@ class Life:
 
     def _open_store(self, folder: Path, tell: Tell) -> Store:
         shard = number_of(folder)
-        store = SqliteStore(
-            folder,
-            clock=self.clock,
-            executors=leisurely(self.clock, self._chance, self.world.climate.slow_disk_s),
-            tell=tell,
-            files=self._files,
-            shard=shard,
-            reserve_octets=RESERVE_OCTETS,
-            reclaim_s=self.world.climate.first_s,
-            vfs=self._vfs.name,
-        )
+        try:
+            store = SqliteStore(
+                folder,
+                clock=self.clock,
+                executors=leisurely(self.clock, self._chance, self.world.climate.slow_disk_s),
+                tell=tell,
+                files=self._files,
+                shard=shard,
+                reserve_octets=RESERVE_OCTETS,
+                reclaim_s=self.world.climate.first_s,
+                vfs=self._vfs.name,
+            )
+        except OSError as error:
+            raise StoreUnavailable(str(error)) from error
         self.shards[shard] = store
         self.world.laws.shard_began(shard)
         return store

@@ -8,7 +8,7 @@ from unittest import mock
 
 from twisted.internet.defer import succeed
 
-from relay.queue import schema
+from relay.queue import batch, schema
 from relay.queue.bodies import BodyDraft
 from relay.queue.sqlite import SqliteStore
 from tests.simulate.defects import Around, around, breakage
@@ -57,7 +57,7 @@ def directory_not_synced() -> Sequence[Any]:
     return [mock.patch.object(SimulatedFiles, "sync_directory", lambda files, path: None)]
 
 
-@breakage(power_cuts=12.0, large=0.5, disk_faults=200.0)
+@breakage(disk_faults=60.0, large=0.9, letters=300.0)
 def sync_once_more() -> Sequence[Any]:
     """A body whose sync failed is synced again, and taken: the kernel has thrown away what it could not write."""
 
@@ -68,3 +68,16 @@ def sync_once_more() -> Sequence[Any]:
             seal(body)
 
     return [around(BodyDraft, "_seal", stubborn)]
+
+
+@breakage()
+def numbers_that_are_wrong() -> Sequence[Any]:
+    """The queue's numbers count a message for each batch that brings none."""
+
+    def written(write: Around, db: Any, changes: Any, *args: Any) -> Any:
+        result = write(db, changes, *args)
+        if not any(change.messages for change in changes):
+            db.execute("UPDATE tally SET messages = messages + 1").fetchall()
+        return result
+
+    return [around(batch, "write", written)]

@@ -14,7 +14,7 @@ from relay.schedule.runner import Runner
 from tests.simulate.defects import Around, around, breakage
 
 
-@breakage(orders=200.0, bad_hours=0.8, per_domain=1)
+@breakage(orders=200.0, bad_hours=0.8, per_domain=1, bursts=20.0)
 def held_mail_is_in_hand() -> Sequence[Any]:
     """What is held in the store and waits in memory is tried all the same."""
     return [mock.patch.object(Runner, "wake", lambda runner: runner.look())]

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from relay.bounce import notify as reporting
 from relay.bounce.notify import Reporter
 from relay.message.address import Address
 from relay.queue.store import Settlement
+from relay.schedule import plan as planning
 from relay.schedule import runner as runners
 from tests.simulate.defects import Around, around, breakage
 
@@ -60,3 +62,13 @@ def report_twice() -> Sequence[Any]:
             ledger._store.record(again.settlement).addErrback(lambda _: None)
 
     return [around(runners.Ledger, "record", twice)]
+
+
+@breakage(bad_hours=0.8)
+def wishes_not_heard() -> Sequence[Any]:
+    """Whoever said NOTIFY=NEVER is told all the same."""
+
+    def told(wants: Around, recipient: Any, *args: Any) -> bool:
+        return wants(replace(recipient, notify=None), *args)
+
+    return [around(planning, "wants", told), around(reporting, "wants", told)]

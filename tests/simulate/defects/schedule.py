@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 from unittest import mock
 
+from relay.deliver.line import Line
 from relay.schedule import runner as runners
 from relay.schedule.active import Active
 from relay.schedule.destination import Destination, Destinations
@@ -129,3 +130,32 @@ def lose_a_recipient_on_partial_failure() -> Sequence[Any]:
 def orphans_forgotten() -> Sequence[Any]:
     """A shard whose worker is gone is adopted by nobody."""
     return [mock.patch.object(life, "orphans", lambda *args: [])]
+
+
+@breakage(bad_hours=0.8)
+def retry_at_once() -> Sequence[Any]:
+    """What was put off is due again a second later."""
+    return [mock.patch.object(RetrySettings, "next_attempt", lambda settings, accepted_at, now, *args: now + 1.0)]
+
+
+@breakage(bad_hours=0.8, warn_s=1800.0)
+def never_warn() -> Sequence[Any]:
+    """No sender hears of a delay."""
+    return [mock.patch.object(RetrySettings, "warns_at", lambda settings, accepted_at: float("inf"))]
+
+
+@breakage(bad_hours=0.8, active=1, bursts=200.0, per_domain=1)
+def memory_without_bound() -> Sequence[Any]:
+    """However much there is in memory, there is room for more."""
+    return [mock.patch.object(Hand, "free", lambda hand: 10_000)]
+
+
+@breakage(bad_hours=0.8)
+def connections_stay_counted() -> Sequence[Any]:
+    """A connection to a next hop that has ended still counts."""
+
+    def forget(original: Around, line: Any, connection: Any) -> None:
+        original(line, connection)
+        line._pool.count += 1
+
+    return [around(Line, "_forget", forget)]
