@@ -29,10 +29,6 @@ class Wire:
         # Asked of its class: a TLS transport passes what it does not know itself on to the socket beneath it.
         self._is_behind = not hasattr(type(transport), "writeSomeData")
 
-    def give_way(self) -> None:
-        """From now on the long way: only a transport that holds something asks a pull producer for more."""
-        self._is_behind = True
-
     def write(self, data: bytes) -> None:
         """Sends the octets, now if possible, else as soon as the peer takes them."""
         transport = self._transport

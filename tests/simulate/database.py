@@ -11,6 +11,7 @@ import itertools
 
 import apsw
 
+from relay.queue import schema
 from tests.simulate.disk import Disk, Inode
 
 _numbers = itertools.count()
@@ -74,3 +75,20 @@ def _told(operation: object) -> None:
     except OSError as error:
         code = apsw.SQLITE_FULL if error.errno == errno.ENOSPC else apsw.SQLITE_IOERR
         raise apsw.exception_for(code) from None
+
+
+def checkpointing(db: apsw.Connection) -> apsw.Connection:
+    """The connection that writes, which checkpoints as SQLite does by itself: nobody hears when that fails.
+
+    By itself it would be heard here: what a VFS of apsw raises comes out in the end, whatever SQLite makes of it.
+    """
+
+    def committed(db: apsw.Connection, name: str, pages: int) -> int:
+        if pages >= schema.CHECKPOINT_PAGES:
+            with contextlib.suppress(apsw.Error):
+                db.wal_checkpoint(name)
+        return apsw.SQLITE_OK
+
+    schema.pragma(db, "wal_autocheckpoint = 0")
+    db.set_wal_hook(committed)
+    return db

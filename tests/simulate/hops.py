@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.error import ConnectionRefusedError
 
+from tests.simulate import certificates
+from tests.simulate.clock import Call
 from tests.simulate.ledger import key_of
-from tests.simulate.network import End
+from tests.simulate.link import Transport
 
 if TYPE_CHECKING:
     from tests.simulate.world import World
@@ -32,6 +34,21 @@ MOODS = (
     "garbage",  # says what is no reply, somewhere
     "half a reply",  # hangs up in the middle of a reply
 )
+TLS_MOODS = (
+    "fine",  # as it should be
+    "stripped",  # somebody has taken STARTTLS out of what it offers
+    "454",  # offered, and refused
+    "silence",  # 220, and nothing more
+    "noise",  # 220, and then what is no TLS
+    "close",  # 220, and hangs up
+    "reset",  # likewise, but not in order
+    "injection",  # 220, and in the same segment one reply too many (the hop's side of CVE-2011-0411)
+    "old",  # speaks what nobody should speak any more
+    "cut",  # the handshake breaks off
+    "impostor",  # somebody else's certificate
+)
+BROKEN_AT_ONCE = ("454", "noise", "close", "reset", "injection", "old")
+"""Those after which it is clear at once that there will be no TLS."""
 _SAYINGS = (b"\x00\xff garbage\r\n", b"250\x01\r\n", b"hello\r\n", b"999 no\r\n", b"2" * 5000 + b"\r\n")
 
 
@@ -41,10 +58,23 @@ class Host:
     lane        the destination it serves
     extensions  what it offers; None: it knows only HELO
     is_kind     it never has a mood
+    tls         the kind of its certificate (certificates.server); empty: it has no TLS
+    tls_mood    what TLS is like with it just now
+    has_logins  it takes mail only from those who log in
     """
 
     def __init__(
-        self, world: World, name: str, address: str, lane: str, chance: Random, *, lmtp: bool = False, is_kind: bool
+        self,
+        world: World,
+        name: str,
+        address: str,
+        lane: str,
+        chance: Random,
+        *,
+        lmtp: bool = False,
+        is_kind: bool,
+        tls: str = "",
+        has_logins: bool = False,
     ) -> None:
         self.world = world
         self.name = name
@@ -54,6 +84,10 @@ class Host:
         self.lmtp = lmtp
         self.is_kind = is_kind
         self.mood = "kind"
+        self.tls = tls
+        self.tls_mood = "fine"
+        self.has_logins = has_logins
+        self.has_new_password = False  # and has not told us
         self.extensions = self._some_extensions()
         self._seen: dict[tuple[str, str], float] = {}
         self._mood_until = 0.0
@@ -76,7 +110,7 @@ class Host:
         chance = self.chance
         if self.is_kind:
             return ["PIPELINING", "SIZE 1000000", "8BITMIME", "DSN", "ENHANCEDSTATUSCODES"]
-        if not self.lmtp and chance.random() < 0.1:
+        if not self.lmtp and not self.tls and chance.random() < 0.1:
             return None
         possible = ["PIPELINING", "SIZE 1000000", "8BITMIME", "DSN", "ENHANCEDSTATUSCODES", "CHUNKING"]
         return [one for one in possible if chance.random() < 0.7]
@@ -88,10 +122,25 @@ class Host:
         self._mood_until = now + self.chance.expovariate(1 / 2400)
         bad = not (self.is_kind or self.world.is_kind) and self.chance.random() < self.world.climate.bad_hours
         self.mood = self.chance.choice(MOODS[1:]) if bad else "kind"
+        if self.tls and not self.is_kind:
+            bad = not self.world.is_kind and self.chance.random() < self.world.climate.bad_tls
+            self.tls_mood = self.chance.choice(TLS_MOODS[1:]) if bad else "fine"
+            self.has_new_password = self.has_logins and bad and self.chance.random() < 0.2
+
+
+class ShyHost(Host):
+    """One that always is well, but for its TLS, which never comes about."""
+
+    def answer(self) -> Any:
+        self.tls_mood = self.chance.choice(BROKEN_AT_ONCE)
+        return HopSession(self)
 
 
 class HopSession:
-    """One conversation with a host; reads as it is sent to, and answers by the host's mood."""
+    """One conversation with a host; reads as it is sent to, and answers by the host's mood.
+
+    secured  the kind of certificate under which it is within TLS, empty while it is not
+    """
 
     def __init__(self, host: Host) -> None:
         self.host = host
@@ -108,14 +157,17 @@ class HopSession:
         self._replies = 0
         # Where a mood that strikes once strikes: at the so-manieth reply of the session.
         self._strikes_at = host.chance.randint(0, 7)
-        self._end: End | None = None
+        self._end: Transport | None = None
         self._late = 0.0
+        self.tls_mood = host.tls_mood
+        self.secured = ""
+        self._is_known = not host.has_logins
 
     # -- what the network calls -----------------------------------------------------------------
 
-    def makeConnection(self, end: End) -> None:
+    def makeConnection(self, end: Transport) -> None:
         self._end = end
-        self._idle = self.host.world.clock.callLater(1800, self._hang_up)
+        self._idle: Call = self.host.world.clock.callLater(1800, self._hang_up)
         self.say("220 hop.example ESMTP")
 
     def dataReceived(self, data: bytes) -> None:
@@ -151,6 +203,12 @@ class HopSession:
         match verb:
             case "EHLO" | "LHLO" | "HELO":
                 self._hello(verb)
+            case "STARTTLS":
+                self._begin_tls()
+            case "AUTH":
+                self._log_in()
+            case "MAIL" if not self._is_known:
+                self.say("530 5.7.0 who are you?")
             case "MAIL":
                 self.sender, self.recipients = argument[6 : argument.index(">")], []
                 self.say("250 2.1.0 ok")
@@ -175,11 +233,46 @@ class HopSession:
         extensions = self.host.extensions
         if extensions is None and verb == "EHLO":
             self.say("500 5.5.1 what?")
-        elif verb == "HELO" or not extensions:
+        elif verb == "HELO" or extensions is None:
             self.say("250 hop.example")
         else:
             lines = ["hop.example", *extensions]
+            if self.host.tls and not self.secured and self.tls_mood != "stripped":
+                lines.append("STARTTLS")
+            if self.host.has_logins:
+                lines.append("AUTH PLAIN")
             self.say("\r\n".join([f"250-{one}" for one in lines[:-1]] + [f"250 {lines[-1]}"]))
+
+    def _begin_tls(self) -> None:
+        mood = self.tls_mood
+        if mood == "454":
+            self.say("454 4.7.0 not now")
+            return
+        if not self.say("220 2.0.0 go ahead" + ("\r\n250 2.0.0 and this" if mood == "injection" else "")):
+            return
+        self._buffer = b""
+        if self._end is None or mood in ("silence", "injection"):
+            self._deaf = True
+        elif mood == "noise":
+            self._deaf = True
+            self._write(b"\x15\x03\x01 this is no TLS\r\n" * 20)
+        elif mood == "close":
+            self._hang_up()
+        elif mood == "reset":
+            self._end.abortConnection()
+        else:
+            kind = {"old": "old", "impostor": "unknown"}.get(mood, self.host.tls)
+            self.secured = kind
+            self._end.startTLS(certificates.server(self.host.name, kind))
+            if mood == "cut":
+                self.host.world.clock.callLater(self.chance.random(), self._abort)
+
+    def _log_in(self) -> None:
+        self.host.world.laws.password_told(self.host, self.secured)
+        if self.host.has_new_password:
+            self.say("535 5.7.8 not with this password")
+        elif self.say("235 2.7.0 welcome"):
+            self._is_known = True
 
     def _recipient(self, address: str) -> None:
         world, mood = self.host.world, self.mood
@@ -238,7 +331,7 @@ class HopSession:
             elif self.mood == "busy" and self._replies >= self._strikes_at:
                 reply = "421 4.3.2 busy, come later"  # not taken, and that is what it will say
             if reply.startswith("2"):
-                self.host.world.took(self.host, self.sender, group, content)
+                self.host.world.took(self, group, content)
             elif reply.startswith("5"):
                 for key in filter(None, map(key_of, group)):
                     self.host.world.ledger.fate(key).refused = True
@@ -294,3 +387,7 @@ class HopSession:
         self._deaf = True
         if self._end is not None:
             self._end.loseConnection()
+
+    def _abort(self) -> None:
+        if self._end is not None:
+            self._end.abortConnection()
