@@ -25,6 +25,7 @@ from relay.operate.inotify import WatchFolder, watch
 from relay.operate.settings import Settings
 from relay.operate.shards import number_of
 from relay.operate.sockets import with_backlog
+from relay.operate.systemd import notify
 from relay.queue.schema import SchemaTooNew
 from relay.queue.spool import SpoolInUse, SpoolNotOurs
 from relay.queue.sqlite import SqliteStore
@@ -50,6 +51,7 @@ class Surroundings:
     in_thread   runs the reading of a file aside
     https       asks web servers; None: no MTA-STS policies and no access tokens
     watch       tells when something comes into a folder; None: there is no maildrop
+    notify      tells the service manager how we are
     """
 
     reactor: IReactorTime
@@ -63,6 +65,7 @@ class Surroundings:
     in_thread: InThread = at_once
     https: Https | None = None
     watch: WatchFolder | None = None
+    notify: Callable[..., None] = notify
 
 
 def real_surroundings(reactor: IReactorTime, settings: Settings) -> Surroundings:

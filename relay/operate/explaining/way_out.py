@@ -28,7 +28,7 @@ from relay.route.policies import Held
 from relay.route.router import Addresses, Hops
 from relay.route.table import Route
 from relay.route.tls import not_required
-from relay.route.via import ByMx, Discard, Hop, HopList, Reject, ToLiteral, Way
+from relay.route.via import ByMx, Discard, Hop, HopList, Reject, ToFunction, ToLiteral, Way
 
 WAYS_SHOWN = 50
 
@@ -170,7 +170,7 @@ class WayOut:
         tried = [one for one in told if one.decision != "told"]
         if isinstance(hops, (Failed, Deferred)):
             refused, reply = isinstance(hops, Failed), hops.reply
-        elif isinstance(hops, Discarded) or any(one.decision == "accepted" for one in tried):
+        elif isinstance(hops, Discarded) or hops == () or any(one.decision == "accepted" for one in tried):
             return Finding("out", "route", about, "accepted", rule, place or str(BUILT_IN), details=details)
         else:
             remedy = "it waits until one of its hosts can be used"
@@ -228,6 +228,8 @@ def via_of(way: Way) -> str:
             return "discard:"
         case Reject(reply):
             return f"reject:{reply}"
+        case ToFunction():
+            return way.lane
 
 
 def _url(hop: Hop) -> str:
