@@ -151,7 +151,13 @@ class Relay(RelayService):
     # -- what a program does with it -----------------------------------------------------------
 
     async def submit(
-        self, sender: str, recipients: Iterable[str], message: Message, *, client: str = "", notify: Notify | None = None
+        self,
+        sender: str,
+        recipients: Iterable[str],
+        message: Message,
+        *,
+        client: str = "",
+        notify: Notify | None = None,
     ) -> Taken:
         """Puts a message in the queue, by the rules for submission (RFC 6409): a missing Date or Message-ID is added.
 

@@ -95,9 +95,7 @@ Function = Callable[[Handed], Awaitable[Sequence[Outcome] | None]]
 class Functions:
     """The functions of this program, by name."""
 
-    def __init__(
-        self, clock: IReactorTime, functions: Mapping[str, Function], open_content: Open, tell: Tell
-    ) -> None:
+    def __init__(self, clock: IReactorTime, functions: Mapping[str, Function], open_content: Open, tell: Tell) -> None:
         self._clock = clock
         self._functions = functions
         self._open = open_content

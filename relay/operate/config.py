@@ -131,9 +131,7 @@ def configured(data: Mapping[str, Any], *, folder: str | Path = ".", functions: 
     return _made(_mapping(reading), reading, Path(folder).absolute(), PROGRAM, functions)
 
 
-def _made(
-    data: dict[str, Data], reading: Reading, folder: Path, nowhere: Place, functions: Collection[str]
-) -> Config:
+def _made(data: dict[str, Data], reading: Reading, folder: Path, nowhere: Place, functions: Collection[str]) -> Config:
     data.setdefault("spool", "spool")  # a default too is relative to the folder of the file
     reading.faults.extend(_contradictions(data, reading))
     reading.faults.extend(_unknown_functions(data, reading, functions))
