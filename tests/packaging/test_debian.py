@@ -129,9 +129,8 @@ def test_what_is_where(machine: PlainRoot) -> None:
     assert machine.run("relay", "check", "/etc/relay/relay.yaml") == "/etc/relay/relay.yaml: good\n"
     assert machine.run("relay", "--version") == f"relay, version {__version__}\n"
     assert machine.run("sh", "-c", "ls /usr/lib/relay/bin | grep -v '^python\\|^twist'") == "relay\n"
-    assert (
-        machine.run("grep", "-rlI", "/tmp/tmp", "/usr/lib/relay/bin", "/usr/lib/relay/pyvenv.cfg", "/etc/relay") == ""
-    )
+    where_it_was_made = "grep -rlI /tmp/tmp /usr/lib/relay/bin /usr/lib/relay/pyvenv.cfg || true"
+    assert machine.run("sh", "-c", where_it_was_made) == ""
     for name in ("usr/share/man/man1/relay.1.gz", "usr/share/man/man5/relay.yaml.5.gz"):
         assert (machine.folder / name).exists()
 
