@@ -19,7 +19,7 @@ from multiprocessing import get_context
 from os import cpu_count
 from threading import BoundedSemaphore
 
-from tests.simulate.clock import EPOCH
+from relay.testing.clock import EPOCH
 from tests.simulate.run import Ran, run_one
 from tests.simulate.world import World
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
 
+from relay.testing.clock import Call
 from tests.simulate import clients, intruders, openings
 from tests.simulate.climate import DAY_S
-from tests.simulate.clock import Call
 from tests.simulate.visit import Step, Visit
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.error import ConnectionRefusedError
 
-from tests.simulate import certificates
-from tests.simulate.clock import Call
+from relay.testing import certificates
+from relay.testing.clock import Call
+from relay.testing.link import Transport
 from tests.simulate.ledger import key_of
-from tests.simulate.link import Transport
 
 if TYPE_CHECKING:
     from tests.simulate.world import World

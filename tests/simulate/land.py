@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from passlib.hash import sha512_crypt
 
-from tests.simulate import certificates
+from relay.testing import certificates
+from relay.testing.names import Zone
 from tests.simulate.hops import Host, ShyHost
 from tests.simulate.laws import KIND, SHY, SMART
 from tests.simulate.ledger import Letter
-from tests.simulate.names import Zone
 from tests.simulate.openings import GUESSER, PASSWORD, USER
 
 if TYPE_CHECKING:

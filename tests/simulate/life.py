@@ -25,11 +25,11 @@ from relay.queue.sqlite import SqliteStore
 from relay.queue.store import Store, StoreUnavailable
 from relay.route.hosts import HostsFile
 from relay.schedule.runner import Runner
-from tests.simulate.clock import LifeClock
-from tests.simulate.database import SimulatedVfs
-from tests.simulate.disk import SimulatedFiles
-from tests.simulate.executors import leisurely
-from tests.simulate.names import SeededNames
+from relay.testing.clock import LifeClock
+from relay.testing.database import SimulatedVfs
+from relay.testing.disk import SimulatedFiles
+from relay.testing.executors import leisurely
+from relay.testing.names import SeededNames
 
 if TYPE_CHECKING:
     from tests.simulate.world import World

@@ -23,7 +23,7 @@ from tests.simulate.ledger import Key, key_of, letter_of
 from tests.simulate.queue import Queue, Row
 
 if TYPE_CHECKING:
-    from tests.simulate.link import Transport
+    from relay.testing.link import Transport
     from tests.simulate.world import World
 
 ANSWERED_WITHIN_S = 900.0

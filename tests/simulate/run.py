@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.simulate.clock import EPOCH
+from relay.testing.clock import EPOCH
 from tests.simulate.world import World
 
 

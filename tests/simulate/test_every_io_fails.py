@@ -20,6 +20,8 @@ from relay.message.envelope import Message
 from relay.queue import schema
 from relay.queue.sqlite import SqliteStore
 from relay.queue.store import NewMessage, QueuedRecipient, Settlement, State, StoreUnavailable
+from relay.testing.database import SimulatedVfs
+from relay.testing.disk import Disk, SimulatedFiles, in_memory
 from tests.conformance.mail import (
     ANN,
     FULL_ENVELOPE,
@@ -34,8 +36,6 @@ from tests.conformance.mail import (
     whole,
 )
 from tests.fakes.executors import inline
-from tests.simulate.database import SimulatedVfs
-from tests.simulate.disk import Disk, SimulatedFiles, in_memory
 
 SMALL, LARGE = b"Subject: small\r\n\r\n.\r\n", b"Subject: large\r\n\r\n" + b"x" * 100_000 + b"\r\n"
 LATER = NOW + 7200  # the next lives: the clock has gone on, and no lease holds any more

@@ -10,10 +10,10 @@ from collections.abc import Callable, Generator
 from random import Random
 from typing import TYPE_CHECKING
 
-from tests.simulate import certificates
-from tests.simulate.clock import Call
+from relay.testing import certificates
+from relay.testing.clock import Call
+from relay.testing.link import Transport
 from tests.simulate.ledger import Letter
-from tests.simulate.link import Transport
 
 if TYPE_CHECKING:
     from tests.simulate.world import World

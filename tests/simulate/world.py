@@ -32,19 +32,19 @@ from relay.operate import adoption
 from relay.operate.shards import folder_of, shards_in
 from relay.queue import listing, schema, sqlite
 from relay.receive import watched
+from relay.testing.clock import EPOCH, WorldClock
+from relay.testing.database import checkpointing
+from relay.testing.disk import Disk, in_memory
+from relay.testing.link import Weather
+from relay.testing.network import Network
 from tests.simulate import queue
 from tests.simulate.climate import DAY_S, HOUR_S, climate_of
-from tests.simulate.clock import EPOCH, WorldClock
-from tests.simulate.database import checkpointing
-from tests.simulate.disk import Disk, in_memory
 from tests.simulate.fortune import Fortune
 from tests.simulate.hops import HopSession, Host
 from tests.simulate.land import Land
 from tests.simulate.laws import Laws
 from tests.simulate.ledger import Ledger, Letter
 from tests.simulate.life import Life
-from tests.simulate.link import Weather
-from tests.simulate.network import Network
 from tests.simulate.operator import Operator
 
 AUDIT_EVERY_S = HOUR_S / 2

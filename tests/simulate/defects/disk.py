@@ -11,8 +11,8 @@ from twisted.internet.defer import succeed
 from relay.queue import batch, schema
 from relay.queue.bodies import BodyDraft
 from relay.queue.sqlite import SqliteStore
+from relay.testing.disk import SimulatedFiles
 from tests.simulate.defects import Around, around, breakage
-from tests.simulate.disk import SimulatedFiles
 
 
 @breakage(power_cuts=12.0)

@@ -75,8 +75,8 @@ class WorldClock:
     def seconds(self) -> float:
         return self.now
 
-    def callLater(self, delay: float, what: Callable[..., object], *args: object, **kw: object) -> Call:
-        return self.plan(None, delay, what, args, kw)
+    def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kwargs: object) -> Call:
+        return self.plan(None, delay, callable, args, kwargs)
 
     def plan(self, life: LifeClock | None, delay: float, what: Any, args: Any, kw: Any) -> Call:
         assert delay >= 0, f"{delay} is in the past"
@@ -127,8 +127,8 @@ class LifeClock:
     def seconds(self) -> float:
         return self._world.now
 
-    def callLater(self, delay: float, what: Callable[..., object], *args: object, **kw: object) -> Call:
-        return self._world.plan(self, delay, what, args, kw)
+    def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kwargs: object) -> Call:
+        return self._world.plan(self, delay, callable, args, kwargs)
 
     def getDelayedCalls(self) -> list[Call]:
         return [call for call in self._world.getDelayedCalls() if call.life is self]

@@ -15,8 +15,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from relay.deliver.opening import Dial
-from tests.simulate.clock import LifeClock, WorldClock
-from tests.simulate.link import End, Link, Weather
+from relay.testing.clock import LifeClock, WorldClock
+from relay.testing.link import End, Link, Weather
 
 _WITHIN = Weather(latency_s=0.0001)  # of one machine
 
@@ -39,11 +39,11 @@ class Port:
 class Dialled:
     """A way to a host; ``connect`` goes it."""
 
-    def __init__(self, go: Callable[[Factory], Deferred[Any]]) -> None:
+    def __init__(self, go: Callable[[Any], Deferred[Any]]) -> None:
         self._go = go
 
-    def connect(self, factory: Factory) -> Deferred[Any]:
-        return self._go(factory)
+    def connect(self, protocolFactory: Any) -> Deferred[Any]:
+        return self._go(protocolFactory)
 
 
 class Network:

@@ -18,7 +18,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tests.simulate.clock import Call, WorldClock
+from relay.testing.clock import Call, WorldClock
 
 UNSENT_LIMIT_OCTETS = 64 * 1024
 

@@ -12,7 +12,7 @@ import itertools
 import apsw
 
 from relay.queue import schema
-from tests.simulate.disk import Disk, Inode
+from relay.testing.disk import Disk, Inode
 
 _numbers = itertools.count()
 _CREATED_WITH_ITS_DIRECTORY = apsw.SQLITE_OPEN_WAL | apsw.SQLITE_OPEN_MAIN_JOURNAL
