@@ -143,12 +143,13 @@ class Conversation:
 
     # -- answering ------------------------------------------------------------------------------
 
-    def say(self, step: str, reply: str) -> bool:
-        """Answers; ``step`` is what is answered: GREETING, a verb, or END.  Whether it was said."""
+    def say(self, step: str, reply: str) -> str:
+        """Answers; ``step`` is what is answered: GREETING, a verb, or END.  Gives the first digit of what was said;
+        empty when nothing was."""
         if self.is_deaf:
-            return False
+            return ""
         self.write(reply.encode() + b"\r\n")
-        return True
+        return reply[:1]
 
     def write(self, data: bytes) -> None:
         if self.transport is not None:
@@ -193,7 +194,7 @@ class Conversation:
         self.say("MAIL", "250 2.1.0 ok")
 
     def recipient(self, address: str) -> None:
-        if self.say("RCPT", "250 2.1.5 ok"):
+        if self.say("RCPT", "250 2.1.5 ok") == "2":
             self.recipients.append(address)
 
     def data(self) -> bool:
@@ -201,7 +202,7 @@ class Conversation:
         if not self.recipients:
             self.say("DATA", "554 5.5.1 nobody to send it to")
             return False
-        return self.say("DATA", "354 go ahead")
+        return self.say("DATA", "354 go ahead") == "3"
 
     def content(self, content: bytes) -> None:
         """The content is whole; dots are as they were before it was sent."""

@@ -259,14 +259,14 @@ class HopSession(Conversation):
 
     # -- answering ------------------------------------------------------------------------------
 
-    def say(self, step: str, reply: str) -> bool:
-        """Answers, as far as the mood lets it; whether what was to be said was said."""
+    def say(self, step: str, reply: str) -> str:
+        """Answers, as far as the mood lets it."""
         if self.transport is None or self.is_deaf:
-            return False
+            return ""
         data = reply.encode() + b"\r\n"
         self._replies += 1
         if self._replies > self._strikes_at and not self._strike(data):
-            return False
+            return ""
         if self.mood == "tarpit":
             # Each reply waits behind the one before.
             now = self.clock.seconds()
@@ -274,7 +274,7 @@ class HopSession(Conversation):
             self.clock.callLater(self._late - now, self.write, data)
         else:
             self.write(data)
-        return True
+        return reply[:1]
 
     def _strike(self, data: bytes) -> bool:
         """What a mood does that strikes once in a session; whether the reply is still given."""

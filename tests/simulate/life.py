@@ -19,22 +19,15 @@ from relay.operate.service import RelayService
 from relay.operate.shards import number_of, orphans
 from relay.operate.shares import part_of
 from relay.operate.steps import LEVEL_OF_STEP, StepLog
-from relay.operate.surroundings import Surroundings
 from relay.queue.ids import shard_of
-from relay.queue.sqlite import SqliteStore
-from relay.queue.store import Store, StoreUnavailable
-from relay.route.hosts import HostsFile
+from relay.queue.store import Store
 from relay.schedule.runner import Runner
-from relay.testing.clock import LifeClock
-from relay.testing.database import SimulatedVfs
-from relay.testing.disk import SimulatedFiles
-from relay.testing.executors import leisurely
 from relay.testing.names import SeededNames
+from relay.testing.process import Process
 
 if TYPE_CHECKING:
     from tests.simulate.world import World
 
-RESERVE_OCTETS = 256 * 1024
 IN_FLIGHT = 400
 
 
@@ -59,14 +52,13 @@ class Telling:
     def close(self) -> None: ...
 
 
-class Life:
+class Life(Process):
     """See the module.
 
     worker  its number, which is also that of its shard
     among   so many workers there are
     number  of this life, among all of this world
     is_up   it has started and was not told to stop
-    shards  the stores that it has open
     """
 
     def __init__(self, world: World, worker: int, among: int, number: int) -> None:
@@ -74,55 +66,31 @@ class Life:
         self.worker = worker
         self.among = among
         self.number = number
-        self.clock = LifeClock(world.clock, world.network)
+        climate = world.climate
+        super().__init__(
+            world.disk,
+            world.network,
+            world.chance(f"life {number}"),
+            slow_disk_s=climate.slow_disk_s,
+            reclaim_s=climate.first_s,
+        )
         self.is_up = False
-        self.shards: dict[int, SqliteStore] = {}
         self.tell = Telling(self)
-        self._chance = world.chance(f"life {number}")
-        self._files = SimulatedFiles(world.disk)
-        self._vfs = SimulatedVfs(world.disk)
+        names = SeededNames(self.clock, world.chance(f"names {number}"), world.land.zone, world.land.mood_of)
         spool = world.disk.folder
         whole = Config.model_validate(world.land.configuration(str(spool), among), context={"folder": world.folder})
         self._config = part_of(whole, worker)
         self.service = RelayService(
             self._config,
-            self._surroundings(),
+            self.surroundings(names, world.folder / "hosts"),
             cast(StepLog, self.tell),
             load=lambda: self._config,
             orphans=orphans(spool, among, worker),
         )
 
-    def _surroundings(self) -> Surroundings:
-        world = self.world
-        return Surroundings(
-            reactor=self.clock,
-            chance=self._chance,
-            names=SeededNames(self.clock, world.chance(f"names {self.number}"), world.land.zone, world.land.mood_of),
-            hosts=HostsFile(self.clock, world.folder / "hosts"),
-            dial=world.network.dial_of(self.clock),
-            listen=world.network.listen_of(self.clock),
-            open_store=self._open_store,
-            free=lambda folder: world.disk.free(),
-        )
-
-    def _open_store(self, folder: Path, tell: Tell) -> Store:
-        shard = number_of(folder)
-        try:
-            store = SqliteStore(
-                folder,
-                clock=self.clock,
-                executors=leisurely(self.clock, self._chance, self.world.climate.slow_disk_s),
-                tell=tell,
-                files=self._files,
-                shard=shard,
-                reserve_octets=RESERVE_OCTETS,
-                reclaim_s=self.world.climate.first_s,
-                vfs=self._vfs.name,
-            )
-        except OSError as error:
-            raise StoreUnavailable(str(error)) from error
-        self.shards[shard] = store
-        self.world.laws.shard_began(shard)
+    def open_store(self, folder: Path, tell: Tell) -> Store:
+        store = super().open_store(folder, tell)
+        self.world.laws.shard_began(number_of(folder))
         return store
 
     # -- its beginning and its end --------------------------------------------------------------
@@ -155,15 +123,7 @@ class Life:
         self.clock.is_over = True
         self.tell.is_closed = True
         if machine:
-            was_dead, self.world.disk.is_dead = self.world.disk.is_dead, True
-            for store in self.shards.values():
-                if store._closed is not None and store._closed.called:
-                    continue
-                store._listing.close()
-                store._writer.close()
-                store._spool.close()
-            self._files.let_go()
-            self.world.disk.is_dead = was_dead
+            self.die()
 
     # -- what the operator does -----------------------------------------------------------------
 
