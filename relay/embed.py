@@ -169,7 +169,7 @@ class Relay(RelayService):
 
         Gives what was taken.  Raises NotTaken, also while the relay does not run; ValueError for what is no address.
         """
-        envelope, to, pieces, size = _prepared(sender, recipients, message, notify)
+        envelope, to, pieces, size = prepared(sender, recipients, message, notify)
         factory = self._inner
         if factory is None:
             raise NotTaken(reply(421, "4.3.2", "The relay does not run"), {})
@@ -277,10 +277,10 @@ def _tell_no_manager(*states: str) -> None:
     """How the program is, is not for its relay to say."""
 
 
-def _prepared(
+def prepared(
     sender: str, recipients: Iterable[str], message: Message, notify: Notify | None
 ) -> tuple[Envelope, list[Recipient], Iterable[bytes] | AsyncIterable[bytes], int | None]:
-    """The envelope, the recipients, the content and its size where that is known."""
+    """The envelope, the recipients, the content and its size where that is known.  Raises ValueError."""
     if isinstance(recipients, str):
         raise ValueError("recipients are a list of addresses, also when there is only one")
     to = [Recipient(_address(one), notify) for one in recipients]

@@ -8,6 +8,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+from collections.abc import Callable, Iterator
+from functools import partial
+from unittest import mock
 
 import apsw
 
@@ -75,6 +78,17 @@ def _told(operation: object) -> None:
     except OSError as error:
         code = apsw.SQLITE_FULL if error.errno == errno.ENOSPC else apsw.SQLITE_IOERR
         raise apsw.exception_for(code) from None
+
+
+@contextlib.contextmanager
+def checkpoints_unheard() -> Iterator[None]:
+    """While this lasts, queues that are opened checkpoint so."""
+    with mock.patch.object(schema, "open_for_writing", partial(_opened, schema.open_for_writing)):
+        yield
+
+
+def _opened(open_for_writing: Callable[..., apsw.Connection], path: str, vfs: str | None = None) -> apsw.Connection:
+    return checkpointing(open_for_writing(path, vfs))
 
 
 def checkpointing(db: apsw.Connection) -> apsw.Connection:

@@ -174,6 +174,12 @@ class _Session(Conversation):
         self._login = ""
         self._late = 0.0
 
+    def dataReceived(self, data: bytes) -> None:
+        if self.host._reach:
+            super().dataReceived(data)
+        elif self.host._reach is False:  # it was well when this conversation began
+            self.abort()
+
     def heard(self, line: str, *, secret: bool) -> None:
         shown = f"{line.split(' ')[0]} …" if secret else line
         self.host.dialogue.append(f"C: {shown}")

@@ -30,10 +30,10 @@ from twisted.logger import globalLogPublisher
 
 from relay.operate import adoption
 from relay.operate.shards import folder_of, shards_in
-from relay.queue import listing, schema, sqlite
+from relay.queue import listing, sqlite
 from relay.receive import watched
 from relay.testing.clock import EPOCH, WorldClock
-from relay.testing.database import checkpointing
+from relay.testing.database import checkpoints_unheard
 from relay.testing.disk import Disk, in_memory
 from relay.testing.link import Weather
 from relay.testing.network import Network
@@ -126,8 +126,7 @@ class World:
         yield mock.patch.object(watched, "LOOK_S", LOOK_AT_FILES_S)
         remove_empty = adoption.remove_empty
         yield mock.patch.object(adoption, "remove_empty", lambda place: self._removed(place, remove_empty(place)))
-        open_for_writing = schema.open_for_writing
-        yield mock.patch.object(schema, "open_for_writing", lambda *args: checkpointing(open_for_writing(*args)))
+        yield checkpoints_unheard()
         # Small portions, so that a small queue has several.
         yield mock.patch.object(sqlite, "STEP_RECIPIENTS", 5)
         yield mock.patch.object(sqlite, "PORTION_ROWS", 7)
