@@ -41,9 +41,9 @@ class Arrived:
 
     @property
     def text(self) -> str:
-        """The text that a person reads first; empty when there is none."""
+        """The text that a person reads first, with ``\\n`` for its line ends; empty when there is none."""
         body = self.message.get_body(("plain", "html"))
-        return body.get_content() if body is not None else ""
+        return str(body.get_content()).replace("\r\n", "\n") if body is not None else ""
 
     @property
     def is_report(self) -> bool:

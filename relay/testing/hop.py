@@ -172,6 +172,7 @@ class _Session(Conversation):
         self.host = host
         self._is_secure = False
         self._login = ""
+        self._has_begun = False
         self._late = 0.0
 
     def dataReceived(self, data: bytes) -> None:
@@ -181,7 +182,7 @@ class _Session(Conversation):
             self.abort()
 
     def heard(self, line: str, *, secret: bool) -> None:
-        shown = f"{line.split(' ')[0]} …" if secret else line
+        shown = line if not secret else "AUTH …" if line[:5].upper() == "AUTH " else "…"
         self.host.dialogue.append(f"C: {shown}")
 
     def extensions(self) -> Sequence[str] | None:
@@ -205,10 +206,14 @@ class _Session(Conversation):
         if self.host._logins and not self._login:
             self.say("MAIL", "530 5.7.0 Authentication required")
         else:
-            super().mail(argument)
+            self.sender, self.recipients = argument[6 : argument.index(">")], []
+            self._has_begun = self.say("MAIL", "250 2.1.0 Ok") == "2"
 
     def recipient(self, address: str) -> None:
         host = self.host
+        if not self._has_begun:  # MAIL was refused, and this had been sent by then
+            self.say("RCPT", "503 5.5.1 MAIL first")
+            return
         refused = host._refused.get(address.lower()) or host._refused.get("*")
         if refused is None and host._greylist_s:
             now = self.clock.seconds()
@@ -225,7 +230,7 @@ class _Session(Conversation):
 
     def content(self, content: bytes) -> None:
         host, recipients = self.host, self.recipients
-        self.recipients = []
+        self.recipients, self._has_begun = [], False
         taken: list[str] = []
         for group in [[one] for one in recipients] if self.lmtp else [recipients]:
             reply = host.reply_to("END", "250 2.0.0 Taken")

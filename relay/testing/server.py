@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import Any, TypeVar
+from typing import Any
 
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.internet.pollreactor import PollReactor
@@ -35,8 +35,6 @@ from relay.testing.arrived import Arrived
 from relay.testing.hop import NextHop
 from relay.testing.names import SeededNames, Zone
 from relay.testing.step import Step
-
-T = TypeVar("T")
 
 START_WITHIN_S = 30.0
 LOOK_EVERY_S = 0.01
@@ -90,6 +88,7 @@ class RelayServer:
             "listen": [{"endpoint": f"tcp:0:interface={self.host}"}],
             "routes": [{"to": "*", "via": f"smtp://{self.host}:{self._hop_port}"}],
             "retry": {"first": "1s", "longest": "5s"},
+            "timeouts": {"shutdown": "1s"},
         }
 
     # -- what is seen ---------------------------------------------------------------------------
@@ -122,28 +121,28 @@ class RelayServer:
         async def rows() -> list[QueueRow]:
             return [row async for row in self._relay.store.list()]
 
-        return self._within(lambda: ensureDeferred(rows()))
+        found: list[QueueRow] = self._within(lambda: ensureDeferred(rows()))
+        return found
 
     def flush(self) -> None:
         """What waits is tried now, as by ``relay queue flush``."""
-        self._within(self._flush)
+        self._within(lambda: ensureDeferred(self._flush()))
 
     # -- in its thread --------------------------------------------------------------------------
 
     def _run(self) -> None:
         self._reactor.run(installSignalHandlers=False)
 
-    def _within(self, work: Callable[[], T | Deferred[T]]) -> T:
-        """Does it in the relay's thread; gives its result, or raises."""
+    def _within(self, work: Callable[[], Any]) -> Any:
+        """Does it in the relay's thread; gives its result, that of the Deferred if it is one, or raises."""
         done = threading.Event()
-        results: list[T | Failure] = []
+        results: list[Any] = []
 
-        def finished(result: T | Failure) -> None:
+        def finished(result: Any) -> None:
             results.append(result)
             done.set()
 
-        work_or_wait: Callable[[], Any] = work
-        self._reactor.callFromThread(lambda: maybeDeferred(work_or_wait).addBoth(finished))
+        self._reactor.callFromThread(lambda: maybeDeferred(work).addBoth(finished))
         assert done.wait(START_WITHIN_S), "the relay does not answer"
         (result,) = results
         if isinstance(result, Failure):
@@ -163,12 +162,9 @@ class RelayServer:
     def _end(self) -> Deferred[None] | None:
         return self._relay.stopService() if hasattr(self, "_relay") and self._relay.running else None
 
-    async def _flush_all(self) -> None:
+    async def _flush(self) -> None:
         await self._relay.store.retry(Selection(), self._reactor.seconds())
         self._relay.runner.flush()
-
-    def _flush(self) -> Deferred[None]:
-        return ensureDeferred(self._flush_all())
 
 
 class _Hops(Factory):

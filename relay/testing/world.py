@@ -1,7 +1,7 @@
 """A world in memory with a real relay in it: its own clock, network, DNS and disk, and next hops that misbehave.
 
 The relay is the one that runs in earnest, with its queue, its SQLite and its protocol; only what it stands on is of
-this world.  Time passes when a test says so, at once, and a whole world hangs on one seed: what failed once fails again.
+this world.  Time passes when a test says so, at once, and all of it hangs on one seed: what failed once fails again.
 """
 
 from __future__ import annotations
