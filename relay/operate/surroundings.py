@@ -91,15 +91,20 @@ def real_surroundings(reactor: IReactorTime, settings: Settings) -> Surroundings
 
 
 def _open_store(folder: Path, tell: Tell, reactor: Any, reclaim_s: float) -> Store:
+    return open_sqlite(
+        folder,
+        clock=reactor,
+        executors=threads(reactor),
+        tell=tell,
+        shard=number_of(folder),
+        reclaim_s=reclaim_s,
+    )
+
+
+def open_sqlite(folder: Path, **parts: Any) -> SqliteStore:
+    """The queue in a folder; see SqliteStore.  Raises StoreUnavailable, with what a person can do about it."""
     try:
-        return SqliteStore(
-            folder,
-            clock=reactor,
-            executors=threads(reactor),
-            tell=tell,
-            shard=number_of(folder),
-            reclaim_s=reclaim_s,
-        )
+        return SqliteStore(folder, **parts)
     except (SpoolInUse, SpoolNotOurs, SchemaTooNew, OSError) as error:
         raise StoreUnavailable(str(error)) from error
 

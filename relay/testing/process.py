@@ -7,7 +7,7 @@ from random import Random
 
 from relay.message.step import Tell
 from relay.operate.shards import number_of
-from relay.operate.surroundings import Surroundings
+from relay.operate.surroundings import Surroundings, open_sqlite
 from relay.queue.sqlite import SqliteStore
 from relay.queue.store import Store
 from relay.route.hosts import HostsFile
@@ -60,7 +60,7 @@ class Process:
 
     def open_store(self, folder: Path, tell: Tell) -> Store:
         shard = number_of(folder)
-        store = SqliteStore(
+        store = open_sqlite(
             folder,
             clock=self.clock,
             executors=leisurely(self.clock, self._chance, self._slow_disk_s),

@@ -73,6 +73,7 @@ class RelayWorld:
         self._hops: list[NextHop] = []
         self._config: dict[str, Any] = {}
         self._parts: dict[str, Any] = {}
+        self._make: Callable[..., Relay] = lambda **around: Relay(self._whole(), **self._parts, **around)
         self._relay: Relay | None = None
         self._process: Process | None = None
         self._bridge: Bridge | None = None
@@ -153,6 +154,11 @@ class RelayWorld:
             if self._relay is not None:
                 self._relay.use(self._whole())
 
+    def runs(self, make: Callable[..., Relay]) -> None:
+        """The program under test makes the relay itself: ``make(reactor=…, surroundings=…)`` gives a relay.embed.Relay
+        that was given both.  What its configuration does not say, ``defaults`` may."""
+        self._make = make
+
     def defaults(self) -> dict[str, Any]:
         """The configuration where a test says nothing: SMTP on port 25, submission on 587, and 192.0.2.0/24 may send
         to anywhere."""
@@ -176,14 +182,13 @@ class RelayWorld:
             return self._relay
 
     def _begin(self) -> None:
-        config = self._whole()
         process = Process(self.disk, self.network, self._chance, slow_disk_s=0.001, reclaim_s=60.0)
         names = SeededNames(process.clock, self._chance, self.names, self._mood)
 
         def surroundings(reactor: Any, config: Config) -> Surroundings:
             return process.surroundings(names, self.folder / "hosts")
 
-        relay = Relay(config, reactor=process.clock, surroundings=surroundings, **self._parts)
+        relay = self._make(reactor=process.clock, surroundings=surroundings)
         relay.follow(self._told)
         relay.startService()
         self._relay, self._process = relay, process
