@@ -194,7 +194,11 @@ def test_an_outcome_for_each_recipient(relay_world: RelayWorld) -> None:
     to = [f"{name}@in.example" for name in ("ann", "bob", "carl")]
     taken = relay_world.wait_for(ensureDeferred(relay_world.relay.submit("me@example.net", to, b"\r\n")))
     relay_world.pass_time(seconds=20)
-    told = {step.fields["recipient"]: step.name for step in relay_world.journey(taken.id) if "recipient" in step.fields}
+    told = {
+        step.fields["recipient"]: step.name
+        for step in relay_world.journey(taken.id)
+        if step.name in ("delivered", "failed", "deferred")
+    }
     assert told == {"ann@in.example": "delivered", "bob@in.example": "failed", "carl@in.example": "deferred"}
     assert len(function.got) == 1
 
