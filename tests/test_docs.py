@@ -45,7 +45,8 @@ def test_code_in_a_document_is_code_that_runs(document: str, source: str) -> Non
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_heading_that_a_document_links_to_is_there(document: Path) -> None:
     text = document.read_text("utf-8")
-    headings = {re.sub(r"[^\w -]", "", found.lower()).replace(" ", "-") for found in re.findall(r"^#+ (.*)$", text, re.M)}
+    found = re.findall(r"^#+ (.*)$", text, re.M)
+    headings = {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in found}
     for anchor in re.findall(r"\]\(#([^)]+)\)", text):
         assert anchor in headings, f"{document.name} links to #{anchor}"
 

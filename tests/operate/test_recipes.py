@@ -15,12 +15,12 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 def blocks() -> list[tuple[str, str]]:
     """(where it stands, what it says) of each configuration in the documents."""
-    found = []
-    for document in sorted(DOCS.glob("*.md")):
-        text = document.read_text(encoding="utf-8")
-        for block in re.finditer(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-            found.append((f"{document.name}:{text.count(chr(10), 0, block.start()) + 2}", block[1]))
-    return found
+    return [
+        (f"{document.name}:{text.count(chr(10), 0, block.start()) + 2}", block[1])
+        for document in sorted(DOCS.glob("*.md"))
+        for text in [document.read_text(encoding="utf-8")]
+        for block in re.finditer(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    ]
 
 
 def with_files(text: str, folder: Path) -> str:
