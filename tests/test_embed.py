@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.message
 import importlib.util
 import smtplib
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 
 from relay import embed
 from relay.embed import (
@@ -141,6 +142,7 @@ class Inbox:
     def __init__(self, *answers: object) -> None:
         self.answers = list(answers)
         self.got: list[bytes] = []
+        self.broken_off = 0
 
     async def __call__(self, handed: Handed) -> Sequence[Outcome] | None:
         self.got.append(await handed.whole())
@@ -148,7 +150,11 @@ class Inbox:
         if isinstance(answer, Exception):
             raise answer
         if isinstance(answer, Deferred):
-            await answer
+            try:
+                await answer
+            except CancelledError:
+                self.broken_off += 1
+                raise
         return answer if isinstance(answer, list) else None
 
 
@@ -230,7 +236,7 @@ def test_at_the_end_a_function_is_broken_off(relay_world: RelayWorld) -> None:
     taken = submit(relay_world)
     relay_world.wait_until(lambda: function.got)
     relay_world.stop()
-    assert relay_world.log[-1].name == "stopped"
+    assert relay_world.log[-1].name == "stopped" and function.broken_off == 1
     relay_world.pass_time(hours=2)
     assert states(relay_world, taken.id)[-1] == "delivered"
 
@@ -303,14 +309,16 @@ def test_it_is_the_program_that_decides_who_it_is() -> None:
 
 
 def test_its_service_manager_hears_nothing_from_us(relay_world: RelayWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    from relay.operate import systemd
-
-    told: list[object] = []
-    monkeypatch.setattr(systemd, "notify", told.append)
-    monkeypatch.setenv("NOTIFY_SOCKET", str(relay_world.folder / "nobody"))
-    assert relay_world.relay.running
-    relay_world.stop()
-    assert told == []
+    """systemd(1) would take the relay's end for the program's."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(relay_world.folder / "notify"))
+        manager.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(relay_world.folder / "notify"))
+        assert relay_world.relay.running
+        relay_world.configure({})
+        relay_world.stop()
+        with pytest.raises(BlockingIOError):
+            manager.recv(100)
 
 
 def test_nothing_is_opened_that_nobody_asked_for(relay_world: RelayWorld) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import smtplib
 import subprocess
 import sys
+import time
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -87,15 +88,14 @@ def test_another_configuration_while_it_runs(relay_world: RelayWorld) -> None:
 
 
 def test_time_does_not_pass_for_a_client_that_is_owed_nothing(relay_world: RelayWorld) -> None:
-    hop = relay_world.next_hop("mx.example.org", domain="example.org")
-    hop.is_slow(3600)
+    relay_world.next_hop("mx.example.org", domain="example.org").is_slow(3600)
     with smtplib.SMTP(*relay_world.address) as client:
         client.sendmail("me@example.net", ["ann@example.org"], LETTER.replace("\n", "\r\n"))
         before = relay_world.clock.now
-        assert relay_world.queue
-        assert relay_world.clock.now - before < 1
+        time.sleep(0.3)  # many looks at a client that says nothing
+        assert relay_world.clock.now == before
         assert client.noop()[0] == 250
-    assert relay_world.clock.now - before < 60
+        assert 0 < relay_world.clock.now - before < 60
 
 
 def test_what_breaks_behind_a_real_socket_is_heard() -> None:
