@@ -53,6 +53,13 @@ def test_every_command_and_option_is_in_them() -> None:
                 assert f"\\fB{option}\\fR" in page, (names, option)
 
 
+def test_a_command_that_writes_its_own_help_has_it_in_its_page() -> None:
+    page = manual()["relay-sendmail.1"].replace(r"\-", "-")
+    for flag in ("-t", "-f ADDRESS", "-i, -oi", "-bp", "--spool DIR"):
+        assert f"\n.TP\n\\fB{flag}\\fR\n" in page, flag
+    assert "Exit codes" not in page and "75 try again later" in page.replace("\n", " ")
+
+
 def test_every_key_is_in_relay_yaml() -> None:
     page = manual()["relay.yaml.5"]
     keys = re.findall(r"^\| `(\w+)` \|", reference(), re.MULTILINE)

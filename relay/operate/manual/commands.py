@@ -56,6 +56,10 @@ def _page(name: str, context: click.Context, see_also: list[str]) -> str:
         roff.head(name.upper(), 1, __version__),
         roff.heading("Name"),
         roff.filled(f"{roff.literal(name)} \\- {_in_short(command)}"),
+    ]
+    if type(command).get_help is not click.Command.get_help:
+        return roff.page([*lines, *_own(command.get_help(context)), *_ending(see_also)])
+    lines += [
         roff.heading("Synopsis"),
         _synopsis(context),
         roff.heading("Description"),
@@ -72,15 +76,35 @@ def _page(name: str, context: click.Context, see_also: list[str]) -> str:
     options = list(_options(context))
     if options:
         lines += [roff.heading("Options"), *options]
-    lines += _definitions("Exit status", EXIT_STATUS)
-    lines += _definitions("Environment", ENVIRONMENT)
-    lines += _definitions("Files", FILES)
+    return roff.page([*lines, *_definitions("Exit status", EXIT_STATUS), *_ending(see_also)])
+
+
+def _ending(see_also: list[str]) -> Iterator[str]:
+    yield from _definitions("Environment", ENVIRONMENT)
+    yield from _definitions("Files", FILES)
+    yield roff.heading("See also")
     also = sorted((*see_also, "relay.yaml"), key=lambda one: (one == "relay.yaml", one))
-    lines += [
-        roff.heading("See also"),
-        ",\n".join(f"{roff.bold(one)}({5 if one == 'relay.yaml' else 1})" for one in also),
-    ]
-    return roff.page(lines)
+    yield ",\n".join(f"{roff.bold(one)}({5 if one == 'relay.yaml' else 1})" for one in also)
+
+
+def _own(text: str) -> Iterator[str]:
+    """The help of a command that writes it itself: ``Usage:``, paragraphs, ``Exit codes:``, and flags with their
+    meaning, parted by two blanks."""
+    usage, *paragraphs = re.split(r"\n\s*\n", text.strip())
+    yield roff.heading("Synopsis")
+    yield "\n.br\n".join(roff.bold(line.removeprefix("Usage:").strip()) for line in usage.splitlines())
+    yield roff.heading("Description")
+    for paragraph in paragraphs:
+        words = " ".join(paragraph.split())
+        flags = re.findall(r"^ *(-.*?) {2,}(\S.*)$", paragraph, re.MULTILINE)
+        if flags:
+            yield roff.heading("Options")
+            yield from (roff.tagged(roff.bold(flag), roff.prose(meaning)) for flag, meaning in flags)
+        elif words.startswith("Exit codes:"):
+            yield roff.heading("Exit status")
+            yield roff.prose(words.removeprefix("Exit codes:").strip())
+        else:
+            yield f".PP\n{roff.prose(words)}"
 
 
 def _part(context: click.Context) -> Iterator[str]:
