@@ -37,6 +37,8 @@ from relay.embed import (
     Taken,
     reply,
 )
+from relay.operate.explaining.explanation import explain
+from relay.operate.explaining.finding import Question
 from relay.testing.server import RelayServer
 from relay.testing.world import RelayWorld
 
@@ -252,6 +254,22 @@ def test_a_function_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
     file.write_text("routes: [{to: '*', via: 'function:inbox'}]\n")
     with pytest.raises(ConfigFaults, match=r"relay.yaml:1:\d+: routes\[0\].via: there is no function 'inbox'"):
         Relay(file, reactor=object())
+
+
+def test_an_explanation_knows_functions_and_that_there_may_be_no_listener(relay_world: RelayWorld) -> None:
+    async def told() -> dict[str, Any]:
+        question = Question(client="192.0.2.1", sender="me@example.net", recipients=("ann@in.example",))
+        found = [one async for one in explain(relay_world.relay._premises(), question)]
+        return {one.what: one for one in found}
+
+    inbox(relay_world)
+    found = relay_world.wait_for(ensureDeferred(told()))
+    assert (found["route"].decision, found["route"].details["via"]) == ("accepted", "function:inbox")
+    assert found["verdict"].decision == "accepted"
+    relay_world.stop()
+    relay_world.runs(lambda **around: Relay({"spool": relay_world.disk.folder}, **around))
+    with pytest.raises(ValueError, match="there is no listener"):
+        relay_world.wait_for(ensureDeferred(told()))
 
 
 # -- rules of one's own --------------------------------------------------------------------------

@@ -203,6 +203,7 @@ class RelayService(TwistedService):
             random=self._around.chance,
             deliverer=self.deliverer,
             lane_of=self._lane_of,
+            held_by=self._held_by if self.router.holds else None,
             reporter=self.reporter,
             settings=rules.schedule_settings(self.config),
             tell=self.tell,
@@ -321,6 +322,10 @@ class RelayService(TwistedService):
     def _lane_of(self, sender: Address | None, recipient: Address) -> str:
         return self.router.route(sender, recipient).lane
 
+    def _held_by(self, sender: Address | None, recipient: Address) -> str:
+        route = self.router.route(sender, recipient)
+        return f"held by {route.rule}, until it is released" if route.hold else ""
+
     async def _post(self, composed: Composed) -> None:
         """Puts a message of our own in the queue.  Raises StoreUnavailable."""
         draft = self.store.begin()
@@ -417,7 +422,7 @@ class RelayService(TwistedService):
         self.reporter.reconfigure(rules.report_settings(self.config))
         for runner in (self.runner, *self._adoption.runners):
             runner.reconfigure(rules.schedule_settings(self.config))
-            runner.routes_changed(self._lane_of)
+            runner.routes_changed(self._lane_of, self._held_by if self.router.holds else None)
 
     # -- the end -------------------------------------------------------------------------------
 

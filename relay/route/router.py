@@ -99,6 +99,11 @@ class Router:
             securing=self.securing.apart(names),
         )
 
+    @property
+    def holds(self) -> bool:
+        """Whether there is a route whose mail is held at first."""
+        return self._table.holds
+
     def route(self, sender: Address | None, recipient: Address) -> Route:
         """The way by the table; see RouteTable.route."""
         return self._table.route(sender, recipient)

@@ -160,10 +160,11 @@ class WayOut:
     def _of_route(self, way: _Way, recipients: Sequence[Recipient], told: Sequence[Finding]) -> Finding:
         route, hops = way.route, way.hops
         rule, _, place = route.rule.partition(", ")
-        details = {
+        details: dict[str, Any] = {
             "recipients": [str(one.address) for one in recipients],
             "destination": route.lane,
             "via": via_of(route.way),
+            "hold": route.hold,
             **self._pattern(rule),
         }
         about = details["recipients"][0] if len(recipients) == 1 else f"{len(recipients)} recipients"

@@ -101,6 +101,10 @@ class Route(Section):
         default=False,
         description="Log in even where nobody has proved to be the next hop: whoever answers gets the password.",
     )
+    hold: kinds.Flag = Field(
+        default=False,
+        description="Hold this mail when it comes: it is not tried, and does not expire, until `relay queue release`.",
+    )
 
     @model_validator(mode="after")
     def _fitting(self) -> Route:
