@@ -171,7 +171,11 @@ class WayOut:
         tried = [one for one in told if one.decision != "told"]
         if isinstance(hops, (Failed, Deferred)):
             refused, reply = isinstance(hops, Failed), hops.reply
-        elif isinstance(hops, Discarded) or hops == () or any(one.decision == "accepted" for one in tried):
+        elif (
+            isinstance(hops, Discarded)
+            or isinstance(route.way, ToFunction)
+            or any(one.decision == "accepted" for one in tried)
+        ):
             return Finding("out", "route", about, "accepted", rule, place or str(BUILT_IN), details=details)
         else:
             remedy = "it waits until one of its hosts can be used"
@@ -251,6 +255,8 @@ def _remedy(route: Route, reply: Reply, place: str) -> str:
             return f"look at the spelling; if {domain} is known only here, {by_route}"
         case "5.4.4" | "5.1.10":
             return f"only {domain} itself can change that; if its mail goes elsewhere, {by_route}"
+        case "5.7.10":
+            return f"{domain} can change that, by DANE or MTA-STS; or send it without REQUIRETLS; or {by_route}"
         case "4.4.3":
             return "it is tried again; the name servers are those of dns.servers, else of /etc/resolv.conf"
     return f"correct the host in {place}" if place else ""
