@@ -340,8 +340,9 @@ def test_its_service_manager_hears_nothing_from_us(relay_world: RelayWorld, monk
 
 
 def test_nothing_is_opened_that_nobody_asked_for(relay_world: RelayWorld) -> None:
-    config = {"spool": relay_world.folder / "spool"}
-    assert Relay(config, reactor=relay_world.clock).config.listen == ()
+    relay_world.runs(lambda **around: Relay({"spool": relay_world.disk.folder}, **around))
+    assert relay_world.relay.running
+    assert [port.address for port in relay_world.network._ports] == [str(relay_world.disk.folder / "control.sock")]
 
 
 def test_a_second_one_on_the_same_spool_says_why_not(relay_world: RelayWorld) -> None:
