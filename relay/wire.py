@@ -108,10 +108,6 @@ class Wire:
             data = data[sent:]
         self.transport.write(data)
 
-    def give_way(self) -> None:
-        """From now on all goes the long way: only a transport that holds something asks a pull producer for more."""
-        self._send = None
-
     def registerProducer(self, producer: object, streaming: bool) -> None:
         """Who is to be told when the peer does not take what is written."""
         self.transport.registerProducer(producer, streaming)

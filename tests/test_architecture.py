@@ -107,9 +107,19 @@ def test_what_is_pure_stays_pure(place: str) -> None:
             assert name.split(".")[0] not in IMPURE_MODULES, f"{source.relative_to(ROOT)} imports {name}"
 
 
-def test_sql_stands_only_in_the_stores() -> None:
+def test_nothing_imports_what_is_for_tests() -> None:
+    """Whoever runs a relay does not carry a simulated world about."""
     for source in modules_of("."):
-        if source.relative_to(HOUSE).as_posix() not in ("queue/schema.py", "queue/writer.py", "queue/listing.py"):
+        if not source.is_relative_to(HOUSE / "testing"):
+            for name in imports_at_run_time(source):
+                assert not name.startswith("relay.testing"), f"{source.relative_to(ROOT)} imports {name}"
+
+
+def test_sql_stands_only_in_the_stores() -> None:
+    """And in the disk of a world in memory, which is under them."""
+    allowed = ("queue/schema.py", "queue/writer.py", "queue/listing.py", "testing/database.py")
+    for source in modules_of("."):
+        if source.relative_to(HOUSE).as_posix() not in allowed:
             assert "apsw" not in {name.split(".")[0] for name in imports_at_run_time(source)}, source
 
 

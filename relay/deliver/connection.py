@@ -319,11 +319,10 @@ class Connection(protocol.Protocol):
             if errand.rest is None:
                 self.session.whole_content(*errand.pieces)
             elif errand.pump is None:
-                self._wire.give_way()
                 errand.pump = Pump(self, errand, errand.rest())
                 errand.pump.start()
             else:
-                errand.pump.resumeProducing()
+                errand.pump.read_on()
         except Exception as trouble:  # a StrayLineEnd, or the store has no such content
             self.cut_short(trouble)
             return

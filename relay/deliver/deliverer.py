@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from twisted.internet import defer
@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from relay.deliver.attempt import Attempt
 from relay.deliver.classify import SHUTTING_DOWN
 from relay.deliver.dialogue import Dialogue
+from relay.deliver.function import Function, Functions
 from relay.deliver.guard import Guards
 from relay.deliver.keyring import Keyring
 from relay.deliver.letter import Letter, Open
@@ -26,7 +27,7 @@ from relay.message.step import Tell, tell_nobody
 from relay.route.router import Addresses, Hops
 from relay.route.table import Route
 from relay.route.tls import Witness, nobody
-from relay.route.via import Hop
+from relay.route.via import Hop, ToFunction
 from relay.wire import Switchboard
 
 LOADED_AT_ONCE = 2
@@ -66,6 +67,7 @@ class Deliverer:
     attempted     is told of each attempt
     keyring       what we log in with; without one, passwords from files
     witness       is told of TLS sessions that somebody wants reports about
+    functions     take mail in the place of a next hop, by the name that routes call them by
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Deliverer:
         keyring: Keyring | None = None,
         witness: Witness = nobody,
         switchboard: Switchboard | None = None,
+        functions: Mapping[str, Function] | None = None,
     ) -> None:
         self.settings = settings or DeliverySettings()
         self.router = router
@@ -97,6 +100,7 @@ class Deliverer:
             guards=self.guards,
             switchboard=switchboard,
         )
+        self._functions = Functions(clock, functions or {}, open_content, tell)
         self._open_content = open_content
         self._attempted = attempted
         self._loading = defer.DeferredSemaphore(LOADED_AT_ONCE)
@@ -137,6 +141,7 @@ class Deliverer:
 
     def stop(self) -> defer.Deferred[None]:
         """Takes leave of idle hops; fires when what is under way has ended."""
+        self._functions.stop()
         return self.pool.stop()
 
     # -- for the attempts --------------------------------------------------------------------
@@ -175,6 +180,8 @@ class Deliverer:
     def _attempt(
         self, message: Message, recipients: Sequence[Recipient], route: Route
     ) -> defer.Deferred[list[Outcome]]:
+        if isinstance(route.way, ToFunction):
+            return self._functions.deliver(route.way.name, message, recipients)
         attempt = Attempt(self, message, recipients)
         done = attempt.done
         assert done is not None

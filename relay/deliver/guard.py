@@ -146,6 +146,8 @@ class Guard:
         self._witness(NO_STARTTLS if how.step is Step.STARTTLS else OTHER_FAILURE, why)
         if self.hop.security.level is not Level.OPPORTUNISTIC or self.begins_at_once:
             return False
+        if how.step is Step.HANDSHAKE and self._handshake is None and self.hop.login is not None:
+            return False  # somebody slips in replies, and would be told a password
         self._guards.unsecured(self.label, f"TLS failed, and the next connection is plain: {why}")
         return True
 

@@ -1,7 +1,9 @@
 """A large content on its way from the store to a connection, one piece at a time.
 
-The next piece is read when the transport has taken the one before (or, with BDAT, when the server has
-answered it), so that a message of any size costs the memory of two pieces.
+The next piece is read when there is room for it in the transport (or, with BDAT, when the server has answered the
+one before), so that a message of any size costs the memory of two pieces.
+
+It is a push producer: a pull producer is asked by Twisted's TLS again and again, in a busy loop, while a piece is read.
 
 The rule that must not be broken: the end of the content is said only when every octet was, and as many as promised.
 """
@@ -11,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPullProducer
+from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -33,7 +35,7 @@ class WrongSize(Exception):
     """The store gave more or less than the message's size."""
 
 
-@implementer(IPullProducer)
+@implementer(IPushProducer)
 class Pump:
     """Moves the pieces and then the rest of an Errand's content."""
 
@@ -45,19 +47,38 @@ class Pump:
         self._moved = 0
         self._is_reading = False
         self._is_registered = False
+        self._is_paused = False
+        self._is_wanted = False
+        self._is_turning = False
         self._is_over = False
 
     def start(self) -> None:
-        if self._errand.transaction.chunked:
-            self.resumeProducing()
-        else:
+        if not self._errand.transaction.chunked:
             self._is_registered = True
-            self._connection.carrier.registerProducer(self, False)  # asks for the first piece at once
+            self._connection.carrier.registerProducer(self, True)
+        self.read_on()
+
+    def read_on(self) -> None:
+        """The next piece is wanted."""
+        self._is_wanted = True
+        if self._is_turning:
+            return  # who turns goes on by itself: a store that answers at once must not make us call ourselves
+        self._is_turning = True
+        try:
+            while self._is_wanted and not (self._is_reading or self._is_paused or self._is_over):
+                self._is_wanted = False
+                self._is_reading = True
+                self._content.read().addCallbacks(self._got, self._failed)
+        finally:
+            self._is_turning = False
+
+    def pauseProducing(self) -> None:
+        """The transport holds enough."""
+        self._is_paused = True
 
     def resumeProducing(self) -> None:
-        if not (self._is_reading or self._is_over):
-            self._is_reading = True
-            self._content.read().addCallbacks(self._got, self._failed)
+        self._is_paused = False
+        self.read_on()
 
     def stopProducing(self) -> None:
         """The transport is gone; the connection hears of it by itself."""
@@ -90,6 +111,8 @@ class Pump:
         if ended:
             self._unregister()
         self._connection.send_piece(piece, ended=ended)
+        if self._is_registered:
+            self.read_on()
 
     def _failed(self, failure: Failure) -> None:
         self._is_reading = False

@@ -6,7 +6,7 @@ is no open relay.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ FIXED_AT_START = (
 """Keys that a reload cannot change: a restart is needed.  One dot at most."""
 
 BUILT_IN = Place("built-in default")
+PROGRAM = Place("the program")
 
 _ADD_TLS = "add the line tls: {certificate: /etc/relay/tls.crt, key: /etc/relay/tls.key}"
 
@@ -93,11 +94,13 @@ def load(
     listen: Sequence[str] = (),
     spool: str | Path | None = None,
     smarthost: str | None = None,
+    functions: Collection[str] = (),
 ) -> Config:
     """The configuration of a file, or the embedded one; what the command line gives wins over the file.
 
     listen     endpoints, in place of the file's
     smarthost  ``HOST:PORT``: where everything goes that no narrower route of the file takes
+    functions  names of those that routes may lead to
 
     Raises ConfigFaults with everything that is wrong.
     """
@@ -110,13 +113,42 @@ def load(
         _put(data, reading, "spool", str(Path(spool).absolute()), "--spool")
     if smarthost is not None:
         _put_smarthost(data, reading, smarthost)
-    data.setdefault("spool", "spool")  # a default too is relative to the folder of the file
     folder = Path(path).absolute().parent if path is not None else Path.cwd()
+    return _made(data, reading, folder, nowhere, functions)
+
+
+def configured(data: Mapping[str, Any], *, folder: str | Path = ".", functions: Collection[str] = ()) -> Config:
+    """The configuration that a program gives: keys and values as in a file, as plain data.
+
+    folder     where relative paths start
+    functions  names of those that routes may lead to
+
+    Raises ConfigFaults with everything that is wrong.
+    """
+    plain = _plain(data)
+    reading = Reading(plain)
+    _mark(reading, (), plain, PROGRAM)
+    return _made(_mapping(reading), reading, Path(folder).absolute(), PROGRAM, functions)
+
+
+def _made(data: dict[str, Data], reading: Reading, folder: Path, nowhere: Place, functions: Collection[str]) -> Config:
+    data.setdefault("spool", "spool")  # a default too is relative to the folder of the file
+    reading.faults.extend(_contradictions(data, reading))
+    reading.faults.extend(_unknown_functions(data, reading, functions))
     config = _validated(data, reading, folder, nowhere)
     config._source = str(nowhere)
     config._places = {dotted(key): place for key, place in reading.keys.items()}
     config._warnings = tuple(_doubts(config, reading, nowhere))
     return config
+
+
+def _plain(value: Any) -> Data:
+    """What a program may write in the place of a file's plain data: paths, tuples."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    return value if value is None or isinstance(value, (bool, int, float)) else str(value)
 
 
 def _read(path: str | Path | None) -> Reading:
@@ -142,7 +174,6 @@ def _mapping(reading: Reading) -> dict[str, Data]:
 
 
 def _validated(data: dict[str, Data], reading: Reading, folder: Path, nowhere: Place) -> Config:
-    reading.faults.extend(_contradictions(data, reading))
     try:
         config = Config.model_validate(data, context={"folder": folder})
     except ValidationError as error:
@@ -223,6 +254,19 @@ def _contradictions(data: Mapping[str, Data], reading: Reading) -> Iterator[Faul
     yield from (fault(path, what) for path, what in _of_listeners(data))
     if data.get("group") is not None and data.get("user") is None:
         yield fault(("group",), "a group without a user; add the line user: relay")
+
+
+def _unknown_functions(data: Mapping[str, Data], reading: Reading, functions: Collection[str]) -> Iterator[Fault]:
+    """Functions are there only in a program that relay is part of."""
+    routes = data.get("routes")
+    for number, route in enumerate(routes if isinstance(routes, list) else ()):
+        via = route.get("via") if isinstance(route, dict) else None
+        scheme, _, name = via.partition(":") if isinstance(via, str) else ("", "", "")
+        if scheme.strip().lower() == "function" and name not in functions:
+            path: KeyPath = ("routes", number, "via")
+            known = f"there are: {', '.join(sorted(functions))}" if functions else "see docs/embedding.md"
+            what = f"there is no function {name!r}: only a program that relay is part of has functions; {known}"
+            yield Fault(reading.nearest(path, reading.values) or BUILT_IN, dotted(path), what)
 
 
 def _of_listeners(data: Mapping[str, Data]) -> Iterator[tuple[KeyPath, str]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -19,8 +20,18 @@ PENDING_LIMIT_OCTETS = 1 << 20
 STDERR = 2
 
 
-class LogFile:
+class Lines(Protocol):
     """Where lines go."""
+
+    def write(self, line: str, at_once: bool = False) -> None: ...
+
+    def reopen(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class LogFile:
+    """Where lines go: a file, or standard error."""
 
     def __init__(self, clock: IReactorTime, path: Path | None = None) -> None:
         """path  None for standard error.  Raises OSError when the file cannot be opened."""

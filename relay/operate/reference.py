@@ -62,8 +62,12 @@ is a fault: {}.
 
 def reference() -> str:
     """The whole page."""
-    later = LATER_INTRODUCTION.format(", ".join(f"`{key}`" for key in LATER))
-    return "\n".join([INTRODUCTION, *_chapter("", Settings), later])
+    return "\n".join([INTRODUCTION, *_chapter("", Settings), later()])
+
+
+def later() -> str:
+    """The chapter about keys that are reserved."""
+    return LATER_INTRODUCTION.format(", ".join(f"`{key}`" for key in LATER))
 
 
 def _chapter(name: str, section: type[Section]) -> Iterator[str]:
@@ -82,40 +86,42 @@ def _chapter(name: str, section: type[Section]) -> Iterator[str]:
         inner = section_within(field.annotation)
         if inner is not None:
             below = f"{name}.{field.alias or attribute}".removeprefix(".")
-            yield from _chapter(below + _items(field.annotation), inner)
+            yield from _chapter(below + items_of(field.annotation), inner)
 
 
 def _line(key: str, field: FieldInfo) -> str:
     inner = section_within(field.annotation)
-    value = "see below" if inner is not None else _kind(field)
+    value = "see below" if inner is not None else kind_of(field)
     example = f" For example `{field.examples[0]}`." if field.examples and inner is None else ""
-    cells = (f"`{key}`", value, _default(field), f"{field.description}{example}")
+    cells = (f"`{key}`", value, default_of(field), f"{field.description}{example}")
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
-def _kind(field: FieldInfo) -> str:
+def kind_of(field: FieldInfo) -> str:
+    """What a key's value must be, in words."""
     form = next((one for one in field.metadata if isinstance(one, Form)), None)
-    return form.name if form is not None else _kind_of(field.annotation)
+    return form.name if form is not None else _kind_of_type(field.annotation)
 
 
-def _kind_of(annotation: Any) -> str:
+def _kind_of_type(annotation: Any) -> str:
     """A type in words."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         form = next((one for one in inner if isinstance(one, Form)), None)
-        return form.name if form is not None else _kind_of(inner[0])
+        return form.name if form is not None else _kind_of_type(inner[0])
     if origin is Literal:
         return " or ".join(f"`{choice}`" for choice in inner)
     if origin in (Union, UnionType):
-        return _kind_of(next(one for one in inner if one is not type(None)))
+        return _kind_of_type(next(one for one in inner if one is not type(None)))
     if origin is tuple:
-        return f"list: {_kind_of(inner[0])}"
+        return f"list: {_kind_of_type(inner[0])}"
     if origin is not None and len(inner) == 2:
-        return f"mapping: {_kind_of(inner[0])} to {_kind_of(inner[1])}"
+        return f"mapping: {_kind_of_type(inner[0])} to {_kind_of_type(inner[1])}"
     return {str: "text", bool: "true or false"}.get(annotation, str(annotation))
 
 
-def _default(field: FieldInfo) -> str:
+def default_of(field: FieldInfo) -> str:
+    """What holds when a key is not there: as an operator would write it, or that it must be there; else empty."""
     form = next((one for one in field.metadata if isinstance(one, Form)), None)
     if field.default is PydanticUndefined:
         return "" if field.default_factory is not None else "*required*"
@@ -129,11 +135,11 @@ def _default(field: FieldInfo) -> str:
     return f"`{field.default}`"
 
 
-def _items(annotation: Any) -> str:
+def items_of(annotation: Any) -> str:
     """``[]`` after the name of a list of sections, ``.NAME`` after that of a mapping."""
     origin = get_origin(annotation)
     if origin is Annotated:
-        return _items(get_args(annotation)[0])
+        return items_of(get_args(annotation)[0])
     return {tuple: "[]", Mapping: ".NAME"}.get(origin, "")
 
 

@@ -141,7 +141,7 @@ def route_table(config: Config) -> RouteTable:
 
 def _rule(route: Route, place: str) -> RouteRule:
     way = on_terms(route.via, security_of(route, place), login_of(route))
-    return RouteRule(route.to, way, route.sender, place)
+    return RouteRule(route.to, way, route.sender, place, route.hold)
 
 
 def security_of(route: Route, place: str) -> Security | None:

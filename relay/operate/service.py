@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from relay import __version__
 from relay.bounce.notify import Reporter
 from relay.deliver.deliverer import Deliverer
+from relay.deliver.function import Function
 from relay.message.address import Address
 from relay.message.envelope import Composed, Origin
 from relay.operate import privileges, rules, systemd
@@ -81,6 +82,8 @@ class RelayService(TwistedService):
     load      reads the configuration again, for a reload; raises ConfigFaults
     log       where steps are told
     orphans   folders of shards that have no worker, and are adopted by this one
+    policy    what decides; a class of one's own may decide otherwise
+    functions take mail in the place of a next hop, by the name that routes call them by
     identity  the user to become, once the ports are bound; None: stay who we are
     """
 
@@ -91,14 +94,20 @@ class RelayService(TwistedService):
         log: StepLog,
         load: Callable[[], Config] | None = None,
         orphans: Iterable[Path] = (),
+        *,
+        policy: type[Policy] = Policy,
+        functions: Mapping[str, Function] | None = None,
     ) -> None:
         self.config = config
         self.tell = log
         self._load = load
         self._around = surroundings
         self._orphans = orphans
+        self._policy_class = policy
+        self._functions = functions
         self._loaded_at = surroundings.reactor.seconds()
         self.identity: privileges.Identity | None = None
+        self._is_prepared = False
         self._doors: list[tuple[Doorway, Listen]] = []
         self._ports: list[IListeningPort] = []
         self._factories: list[tuple[SmtpServerFactory, Listen]] = []
@@ -112,6 +121,7 @@ class RelayService(TwistedService):
     def privilegedStartService(self) -> None:
         """Binds the ports, and makes the spool the user's who will work in it.  Raises CannotStart."""
         config = self.config
+        self._is_prepared = True
         try:
             if config.user is not None:
                 self.identity = privileges.identity(config.user, config.group)
@@ -137,7 +147,7 @@ class RelayService(TwistedService):
 
     def startService(self) -> None:
         """Gives up privileges and begins to work.  Raises CannotStart."""
-        if not self._doors:
+        if not self._is_prepared:
             self.privilegedStartService()
         try:
             if self.identity is not None:
@@ -149,7 +159,7 @@ class RelayService(TwistedService):
         self._open()
         self.running = 1
         where = ", ".join(listen.endpoint for listen in self.config.listen)
-        systemd.notify(systemd.READY, systemd.status(f"taking mail at {where}"))
+        self._around.notify(systemd.READY, systemd.status(f"taking mail at {where}"))
         self.tell("started", place=where, spool=str(self.config.spool), version=__version__)
         for warning in self.config.warnings:
             self.tell("trouble", place=str(warning.place), error=warning.what)
@@ -170,6 +180,7 @@ class RelayService(TwistedService):
             keyring=outward.keyring,
             witness=outward.witness,
             switchboard=around.switchboard,
+            functions=self._functions,
         )
         self.reporter = Reporter(rules.report_settings(config), lambda address: self.policy.forwarded(address))
         self.runner = self._runner_of(self.store)
@@ -182,7 +193,7 @@ class RelayService(TwistedService):
             self._adopted_control,
         )
         self._neighbours = Neighbours(clock, config.spool)
-        self.policy = Policy(rules.policy_settings(config))
+        self.policy = self._policy_class(rules.policy_settings(config))
         self._reverse = ReverseNames(around.names, clock, around.hosts)
         self._disk = Disk(config.spool, clock, around.free)
 
@@ -193,6 +204,7 @@ class RelayService(TwistedService):
             random=self._around.chance,
             deliverer=self.deliverer,
             lane_of=self._lane_of,
+            held_by=self._held_by if self.router.holds else None,
             reporter=self.reporter,
             settings=rules.schedule_settings(self.config),
             tell=self.tell,
@@ -312,6 +324,10 @@ class RelayService(TwistedService):
     def _lane_of(self, sender: Address | None, recipient: Address) -> str:
         return self.router.route(sender, recipient).lane
 
+    def _held_by(self, sender: Address | None, recipient: Address) -> str:
+        route = self.router.route(sender, recipient)
+        return f"held by {route.rule}, until it is released" if route.hold else ""
+
     async def _post(self, composed: Composed) -> None:
         """Puts a message of our own in the queue.  Raises StoreUnavailable."""
         draft = self.store.begin()
@@ -366,11 +382,11 @@ class RelayService(TwistedService):
 
         A configuration with faults changes nothing; the faults are told, each with its place.
         """
-        systemd.notify(systemd.reloading())
+        self._around.notify(systemd.reloading())
         try:
             self._reload()
         finally:
-            systemd.notify(systemd.READY)
+            self._around.notify(systemd.READY)
 
     def _reload(self) -> None:
         self.tell.reopen()
@@ -393,7 +409,7 @@ class RelayService(TwistedService):
         # What can be changed only by a restart is not half changed.
         self.config = config.keeping(self.config)
         self.tell.use(self.config.log.format, self.config.log.level)
-        self.policy = Policy(rules.policy_settings(self.config), known)
+        self.policy = self._policy_class(rules.policy_settings(self.config), known)
         self._watch_recipients()
         settings = rules.receive_settings(self.config)
         admission = self._admission
@@ -408,7 +424,7 @@ class RelayService(TwistedService):
         self.reporter.reconfigure(rules.report_settings(self.config))
         for runner in (self.runner, *self._adoption.runners):
             runner.reconfigure(rules.schedule_settings(self.config))
-            runner.routes_changed(self._lane_of)
+            runner.routes_changed(self._lane_of, self._held_by if self.router.holds else None)
 
     # -- the end -------------------------------------------------------------------------------
 
@@ -416,7 +432,7 @@ class RelayService(TwistedService):
         """Fires when all is at rest and on disk."""
         if self._stopped is None:
             self.running = 0
-            systemd.notify(systemd.STOPPING)
+            self._around.notify(systemd.STOPPING)
             self._stopped = Deferred.fromCoroutine(self._stop())
         stopped: Deferred[None] = Deferred()
         self._stopped.addBoth(stopped.callback)

@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from zope.interface import implementer
 
-from relay.operate.logfile import LogFile
+from relay.operate.logfile import Lines
 
 DEBUG, INFO, WARNING, ERROR = 0, 1, 2, 3
 
@@ -73,7 +73,7 @@ class StepLog:
     """
 
     def __init__(
-        self, clock: IReactorTime, file: LogFile, form: Literal["text", "json"] = "text", level: Level = "info"
+        self, clock: IReactorTime, file: Lines, form: Literal["text", "json"] = "text", level: Level = "info"
     ) -> None:
         self.counts: dict[str, int] = dict.fromkeys(LEVEL_OF_STEP, 0)
         self._seconds = clock.seconds

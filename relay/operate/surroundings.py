@@ -26,6 +26,7 @@ from relay.operate.inotify import WatchFolder, watch
 from relay.operate.settings import Settings
 from relay.operate.shards import number_of
 from relay.operate.sockets import with_backlog
+from relay.operate.systemd import notify
 from relay.queue.schema import SchemaTooNew
 from relay.queue.spool import SpoolInUse, SpoolNotOurs
 from relay.queue.sqlite import SqliteStore
@@ -53,6 +54,7 @@ class Surroundings:
     https        asks web servers; None: no MTA-STS policies and no access tokens
     watch        tells when something comes into a folder; None: there is no maildrop
     switchboard  listens to the sockets of mail; None: the reactor does
+    notify       tells the service manager how we are
     """
 
     reactor: IReactorTime
@@ -67,6 +69,7 @@ class Surroundings:
     https: Https | None = None
     watch: WatchFolder | None = None
     switchboard: Switchboard | None = None
+    notify: Callable[..., None] = notify
 
 
 def real_surroundings(reactor: IReactorTime, settings: Settings) -> Surroundings:
@@ -99,15 +102,20 @@ def _listen(reactor: Any, endpoint: str, factory: Factory, board: Switchboard | 
 
 
 def _open_store(folder: Path, tell: Tell, reactor: Any, reclaim_s: float) -> Store:
+    return open_sqlite(
+        folder,
+        clock=reactor,
+        executors=threads(reactor),
+        tell=tell,
+        shard=number_of(folder),
+        reclaim_s=reclaim_s,
+    )
+
+
+def open_sqlite(folder: Path, **parts: Any) -> SqliteStore:
+    """The queue in a folder; see SqliteStore.  Raises StoreUnavailable, with what a person can do about it."""
     try:
-        return SqliteStore(
-            folder,
-            clock=reactor,
-            executors=threads(reactor),
-            tell=tell,
-            shard=number_of(folder),
-            reclaim_s=reclaim_s,
-        )
+        return SqliteStore(folder, **parts)
     except (SpoolInUse, SpoolNotOurs, SchemaTooNew, OSError) as error:
         raise StoreUnavailable(str(error)) from error
 

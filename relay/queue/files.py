@@ -40,7 +40,11 @@ class Files(Protocol):
         ...
 
     def make_directory(self, path: Path) -> None:
-        """With its entry in the parent synced.  It is no error when it is there."""
+        """With its entry in the parent synced; when that fails it is not there.  It is no error when it was."""
+        ...
+
+    def remove_directory(self, path: Path) -> None:
+        """An empty one."""
         ...
 
     def sync_directory(self, path: Path) -> None: ...
@@ -93,7 +97,14 @@ class DiskFiles:
         with contextlib.suppress(FileExistsError):
             path.mkdir(0o700)
             path.chmod(0o700)
-            self.sync_directory(path.parent)
+            try:
+                self.sync_directory(path.parent)
+            except OSError:
+                self.remove_directory(path)  # else the next one would find it, and take its name for safe
+                raise
+
+    def remove_directory(self, path: Path) -> None:
+        path.rmdir()
 
     def sync_directory(self, path: Path) -> None:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -118,6 +118,7 @@ class Opening:
     def _sweep(self, ids_below: int) -> None:
         root = self._bodies.directory
         self._files.make_directory(root)
+        self._files.sync_directory(root)  # a former life may have been killed with a new folder's name not yet safe
         for folder in self._files.names(root):
             numbers = []
             for name in self._files.names(root / folder):

@@ -11,6 +11,7 @@ The rule that must not be broken: nothing in here is deleted that may be mail.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import stat
@@ -52,6 +53,11 @@ class Spool:
         self._files = files
         make(directory, files)
         make_ours(directory)
+        if not self.database.exists():
+            # The directory may be somebody else's doing, or that of a start which was killed before its name was safe.
+            for place in (directory.parent, directory.parent.parent):
+                with contextlib.suppress(PermissionError):
+                    files.sync_directory(place)
         self._lock = lock(directory)
 
     def close(self) -> None:

@@ -7,8 +7,10 @@ A failed transaction leaves nothing half done.  Why it failed decides what comes
                           so that it fails alone
     the disk's fault      all jobs fail, and the database is opened anew for the next batch
 
-A commit that failed may yet be found after the machine has crashed, if its octets had reached the disk: then a message
-is delivered although its client was told 451 and sends it again.  Twice, never zero times.
+A commit that failed may yet be found after a crash, if its octets had reached the disk: then a message is delivered
+although its client was told 451 and sends it again.  Twice, never zero times.  While we live it is not found: SQLite
+would take it out of its log when the last connection is closed and the next one opened, so one, which does nothing
+else, stays open (``_anchor``).
 
 The rule that must not be broken: a job's value is given out only after its transaction is committed.
 """
@@ -107,6 +109,7 @@ class Writer:
         self._vfs = vfs
         self._opened_at = 0.0
         self._db: apsw.Connection | None = None
+        self._anchor: apsw.Connection | None = None
         self._lanes: Lanes | None = None
         self._ids_below = 0
         self._now_done: Performed | None = None
@@ -152,20 +155,35 @@ class Writer:
             self.db.execute(batch.DEFINITION).fetchall()
             self._lanes = Lanes(self.db)
             tally = self.tally()
+            self._drop_anchor()
             # By now there is a log.  SQLite syncs its name too, but goes on as if nothing were when that fails (its
             # unixSync); a commit in a log without a name is lost with the power.
             self._files.sync_directory(self._path.parent)
         except BaseException:
-            self.close()
+            self._part()
             raise
         self._ids_below = tally.ids_below
         return tally
 
     def close(self) -> None:
+        """For good, or so that it can be found anew as it is on disk."""
+        anchor, self._anchor = self._anchor, None
+        if anchor is not None:
+            with contextlib.suppress(apsw.Error):
+                anchor.close()  # first: it could not checkpoint
+        self._part()
+
+    def _part(self) -> None:
+        """Closes the connection that writes: the next is opened on what was committed."""
         db, self._db = self._db, None
         if db is not None:
             with contextlib.suppress(apsw.Error):
                 db.close()
+
+    def _drop_anchor(self) -> None:
+        if self._anchor is None:
+            self._anchor = schema.open_for_reading(str(self._path), self._vfs)
+            self._anchor.execute("SELECT 1 FROM tally").fetchall()  # only now it has the log open
 
     def compact(self, from_octets: int) -> None:
         """Gives the disk back what is empty in the file, if that is much; costs what copying the rest costs.
@@ -213,7 +231,7 @@ class Writer:
                     self._some(jobs, [at], failed)
                 return failed
         elif self._db is not None:
-            self.close()
+            self._part()
         failed.tell("trouble", error=str(trouble), jobs=len(jobs))
         return failed
 

@@ -26,10 +26,11 @@ from relay.route.names import AAAA, MX, A, Answer, Found, Names, Trouble
 from relay.route.securing import Securing
 from relay.route.table import Route, RouteTable
 from relay.route.tls import Level
-from relay.route.via import SMTP_PORT, ByMx, Discard, Hop, HopList, Reject, ToLiteral, is_ip
+from relay.route.via import SMTP_PORT, ByMx, Discard, Hop, HopList, Reject, ToFunction, ToLiteral, is_ip
 
 Hops = tuple[Hop, ...] | Deferred | Failed | Discarded
-"""Hosts in the order in which to try them, one at least; or what became of the recipients without any."""
+"""Hosts in the order in which to try them, one at least, or none where a function takes the mail; or what became of the
+recipients without any."""
 
 Addresses = tuple[str, ...] | Deferred
 """Textual IP addresses in the order in which to try them, one at least; or why there are none."""
@@ -98,6 +99,11 @@ class Router:
             securing=self.securing.apart(names),
         )
 
+    @property
+    def holds(self) -> bool:
+        """Whether there is a route whose mail is held at first."""
+        return self._table.holds
+
     def route(self, sender: Address | None, recipient: Address) -> Route:
         """The way by the table; see RouteTable.route."""
         return self._table.route(sender, recipient)
@@ -114,6 +120,8 @@ class Router:
             return None if planned is None else self._ordered(planned)
         if isinstance(way, ToLiteral):
             return mx.literal_hop(way, self.ourselves, self._mail_port)
+        if isinstance(way, ToFunction):
+            return ()
         return Discarded(route.rule) if isinstance(way, Discard) else _rejected(way)
 
     def hops(self, route: Route) -> defer.Deferred[Hops]:

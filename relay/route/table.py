@@ -30,11 +30,13 @@ class Route:
 
     lane  the scheduler's name for the way: equal lane, equal way
     rule  what decided, for logs and people: ``routes[2], relay.yaml:31``
+    hold  what comes is held until an operator releases it
     """
 
     lane: str
     way: Way
     rule: str
+    hold: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +46,14 @@ class RouteRule:
     to      a key of parse_pattern: whom the recipient must be
     sender  likewise for the reverse-path (``from:``); ``<>`` is the null sender
     place   where it stands: ``routes[2], relay.yaml:31``
+    hold    see Route
     """
 
     to: str
     way: Way
     sender: str = ANY
     place: str = ""
+    hold: bool = False
 
 
 def parse_rule(to: str, via: str | Sequence[str], sender: str = ANY, place: str = "") -> RouteRule:
@@ -84,10 +88,14 @@ def parse_pattern(text: str) -> str:
 
 
 class RouteTable:
-    """Rules in their order.  It never changes: a new configuration makes a new table."""
+    """Rules in their order.  It never changes: a new configuration makes a new table.
+
+    holds  some rule does
+    """
 
     def __init__(self, rules: Sequence[RouteRule] = ()) -> None:
         self.rules = tuple(rules)
+        self.holds = any(rule.hold for rule in self.rules)
         self._places: dict[tuple[str, str], int] = {}
         for place, rule in enumerate(self.rules):
             self._places.setdefault((rule.to, rule.sender), place)  # of two equal rules the first one wins
@@ -117,11 +125,11 @@ class RouteTable:
         matching = [places[to, by] for to in _keys(recipient) for by in senders if (to, by) in places]
         if matching:
             rule = self.rules[min(matching)]
-            return _route(rule.way, recipient, rule.place or f"routes[{min(matching)}]")
+            return _route(rule.way, recipient, rule.place or f"routes[{min(matching)}]", rule.hold)
         return _route(literal_way(recipient.domain) or ByMx(), recipient, "default: by MX")
 
 
-def _route(way: Way, recipient: Address, rule: str) -> Route:
+def _route(way: Way, recipient: Address, rule: str, hold: bool = False) -> Route:
     if isinstance(way, ByMx) and not way.domain:
         security = way.security
         literal = literal_way(recipient.domain)
@@ -129,7 +137,7 @@ def _route(way: Way, recipient: Address, rule: str) -> Route:
             way = ByMx(recipient.domain_key, security)
         else:
             way = literal if security is None else ToLiteral(literal.address, security)
-    return Route(way.lane, way, rule)
+    return Route(way.lane, way, rule, hold)
 
 
 def _remember(remembered: dict[_K, Route], key: _K, route: Route) -> None:

@@ -9,6 +9,7 @@
     mx:example.org            to the mail hosts of another domain
     discard:                  taken and thrown away
     reject:550 5.7.1 text     refused with this reply; a 4yz is tried again
+    function:name             to a function of the program that the relay is part of
 
 Each way has a ``lane``, the scheduler's name for it: with the TLS and the login that the route asks for, where it
 asks for any.  The rule that must not be broken: equal lane, equal way.
@@ -34,6 +35,7 @@ LMTP_PORT = 24
 
 _URL = re.compile(r"(smtps?|lmtp)://(\[[^\]]*\]|[^:/?#@\[\]]*)(?::([^/:@]*))?/?")
 _REJECT = re.compile(r"([45][0-5][0-9]) +([45]\.\d{1,3}\.\d{1,3}) +(\S.*)")
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _FORMS = (
     "smtp://host:25, smtps://host:465, lmtp://host:24, lmtp+unix:/path, mx:, mx:example.org, discard:, "
     "reject:550 5.7.1 text, or a list of hosts"
@@ -138,7 +140,18 @@ class Reject:
         return f"reject:{self.reply}"
 
 
-Way = HopList | ByMx | ToLiteral | Discard | Reject
+@dataclass(frozen=True, slots=True)
+class ToFunction:
+    """To a function of the program that the relay is part of, by the name under which the program gave it."""
+
+    name: str
+
+    @property
+    def lane(self) -> str:
+        return f"function:{self.name}"
+
+
+Way = HopList | ByMx | ToLiteral | Discard | Reject | ToFunction
 
 
 @lru_cache(maxsize=4096)
@@ -208,6 +221,8 @@ def parse_via(via: str | Sequence[str]) -> Way:
             return Discard()
         case "reject":
             return _reject(rest)
+        case "function":
+            return _within(text, rest)
         case _:
             return HopList((_hop(text),))
 
@@ -222,6 +237,12 @@ def _by_mx(text: str, domain: str) -> ByMx:
     return ByMx(domain_key(domain))
 
 
+def _within(text: str, name: str) -> ToFunction:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{text!r}: after function: comes a name of letters, digits, - and _, as in function:inbox")
+    return ToFunction(name)
+
+
 def _reject(rest: str) -> Reject:
     said = _REJECT.fullmatch(rest.strip())
     if said is None:
@@ -234,7 +255,7 @@ def _reject(rest: str) -> Reject:
 
 def _listed_hop(text: str) -> Hop:
     scheme = text.partition(":")[0].strip().lower()
-    if scheme in ("mx", "discard", "reject"):
+    if scheme in ("mx", "discard", "reject", "function"):
         raise ValueError(f"{text!r} cannot stand in a list; only smtp://, smtps://, lmtp:// and lmtp+unix: can")
     return _hop(text.strip())
 

@@ -13,13 +13,16 @@ from dataclasses import replace
 from relay.message.address import Address
 from relay.message.envelope import Message, Recipient
 from relay.message.step import Tell
-from relay.queue.store import Leased, NewRecipient, QueuedRecipient
+from relay.queue.store import Leased, NewRecipient, QueuedRecipient, State
 from relay.schedule.destination import Destination, Destinations
 from relay.schedule.hand import Attempt, Carried, Hand
 from relay.schedule.settings import ScheduleSettings
 
 LaneOf = Callable[[Address | None, Address], str]
 """The lane of mail from this sender (None: the null sender) to this recipient.  Equal lane: equal way."""
+
+HeldBy = Callable[[Address | None, Address], str]
+"""Why fresh mail from this sender to this recipient is held; empty when it is not."""
 
 
 class Admission:
@@ -29,16 +32,18 @@ class Admission:
     taken    by destination, the numbers of those taken in hand
     count    how many these are
     spilled  some were left to the store though their destination could take them
+    held     the numbers of those that are held from the beginning
     owing    the last of the rows: there is nothing to try, but a report is owed
     """
 
-    __slots__ = ("count", "owing", "rows", "spilled", "taken")
+    __slots__ = ("count", "held", "owing", "rows", "spilled", "taken")
 
     def __init__(self) -> None:
         self.rows: list[NewRecipient] = []
         self.taken: list[tuple[Destination, list[int]]] = []
         self.count = 0
         self.spilled = False
+        self.held: Sequence[int] = ()
         self.owing: Sequence[NewRecipient] = ()
 
     def queued(self, number: int) -> QueuedRecipient:
@@ -57,6 +62,7 @@ class Active:
     """What is in memory, by destination, and the ring of those that may begin an attempt.
 
     lane_of    the lane of a sender and a recipient, by the routes of now
+    held_by    why fresh mail is held; None: none is
     is_closed  nothing more is taken in hand
     stranded   destinations that got mail which cannot wait there, as they rest or all is closed
     """
@@ -65,6 +71,7 @@ class Active:
         self, hand: Hand, destinations: Destinations, lane_of: LaneOf, settings: ScheduleSettings, tell: Tell
     ) -> None:
         self.lane_of = lane_of
+        self.held_by: HeldBy | None = None
         self.settings = settings
         self.is_closed = False
         self._hand = hand
@@ -80,20 +87,36 @@ class Active:
 
         free  how much room there is for fresh mail, in recipients
         """
+        admission = Admission()
+        due = self._held(admission, sender, recipients, now) if self.held_by is not None else {}
         lanes: dict[str, list[int]] = {}
         for number, recipient in enumerate(recipients):
-            lanes.setdefault(self.lane_of(sender, recipient.address), []).append(number)
-        admission = Admission()
-        due: dict[int, NewRecipient] = {}
+            if number not in due:
+                lanes.setdefault(self.lane_of(sender, recipient.address), []).append(number)
         for lane, numbers in lanes.items():
             due_at, attempts = now, 0
             if self._reserve(admission, lane, numbers, free - admission.count):
                 due_at, attempts = now + self.settings.lease_s, 1
             for number in numbers:
                 due[number] = NewRecipient(recipients[number], lane, due_at, attempts)
-        admission.rows = list(due.values()) if len(lanes) == 1 else [due[number] for number in range(len(due))]
+        in_order = len(lanes) == 1 and not admission.held
+        admission.rows = list(due.values()) if in_order else [due[number] for number in range(len(due))]
         self._hand.reserve(admission.count)
         return admission
+
+    def _held(
+        self, admission: Admission, sender: Address | None, recipients: Sequence[Recipient], now: float
+    ) -> dict[int, NewRecipient]:
+        """Those that are held from the beginning, by their number."""
+        assert self.held_by is not None
+        held: dict[int, NewRecipient] = {}
+        for number, recipient in enumerate(recipients):
+            why = self.held_by(sender, recipient.address)
+            if why:
+                lane = self.lane_of(sender, recipient.address)
+                held[number] = NewRecipient(recipient, lane, now, state=State.HELD, note=why)
+        admission.held = list(held)
+        return held
 
     def _reserve(self, admission: Admission, lane: str, numbers: list[int], free: int) -> bool:
         destination = self._destinations.of(lane)
@@ -112,6 +135,9 @@ class Active:
     def begin(self, message: Message, admission: Admission) -> None:
         """The message is on disk: what was admitted of it waits its turn."""
         self._hand.unreserve(admission.count)
+        for number in admission.held:
+            row = admission.rows[number]
+            self._tell("held", id=message.id, recipient=str(row.recipient.address), error=row.note)
         for destination, numbers in admission.taken:
             rows = [admission.queued(number) for number in numbers]
             self._queue(self._hand.take(message, rows), destination, rows)

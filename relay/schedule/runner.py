@@ -24,7 +24,7 @@ from relay.message.outcome import Deferred, Outcome
 from relay.message.reply import LOCAL_ERROR, reply
 from relay.message.step import Tell, tell_nobody
 from relay.queue.store import Draft, Leased, QueuedRecipient, Settlement, State, Store
-from relay.schedule.active import Active, Admission, LaneOf
+from relay.schedule.active import Active, Admission, HeldBy, LaneOf
 from relay.schedule.destination import Destination, Destinations, DestinationStatus
 from relay.schedule.fetch import Fetch
 from relay.schedule.hand import Attempt, Carried, Hand
@@ -57,6 +57,7 @@ class Runner:
               (relay.schedule.pulse) it was set, and nothing expires for a while: tests move theirs by the minute
     random    for jitter
     lane_of   the lane of mail from a sender to a recipient, by the routes of now
+    held_by   why fresh mail from a sender to a recipient is held, by these routes; None: none is
     reporter  relay.bounce.notify.Reporter
     """
 
@@ -71,6 +72,7 @@ class Runner:
         reporter: Reporter,
         settings: ScheduleSettings,
         tell: Tell = tell_nobody,
+        held_by: HeldBy | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -86,6 +88,7 @@ class Runner:
         self._hand = Hand(settings)
         self._destinations = Destinations(clock, random, settings, tell, self._woken)
         self._active = Active(self._hand, self._destinations, lane_of, settings, tell)
+        self._active.held_by = held_by
         self._ledger = Ledger(store, clock, settings, tell, self._written, self._resumed)
         self._fetch = Fetch(store, clock, self._hand, self._destinations, settings, tell, self._leased)
         self._pulse = Pulse(
@@ -135,9 +138,10 @@ class Runner:
         self._destinations.reconfigure(settings)
         self.look()
 
-    def routes_changed(self, lane_of: LaneOf) -> None:
+    def routes_changed(self, lane_of: LaneOf, held_by: HeldBy | None = None) -> None:
         """Other routes hold: rests are over, and what waits in memory is given to the destinations of now."""
         self._active.lane_of = lane_of
+        self._active.held_by = held_by
         self._destinations.forgive()
         self._active.relane()
         self.look()

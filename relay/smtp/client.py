@@ -356,7 +356,7 @@ class ClientSession:
         if reply.is_positive:
             if not self._reader.is_empty:
                 # Whoever stands between us could have put it there, to be read as said within TLS (CVE-2011-0411).
-                self._fail("the server sent octets behind its reply to STARTTLS")
+                self._close(Step.HANDSHAKE, None, "the server sent octets behind its reply to STARTTLS")
                 return
             self._pausing = Step.HANDSHAKE
             self._events.append(TlsWanted())

@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 from flufl.bounce import all_failures
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.bounce.report import Part, _boundary
@@ -29,6 +29,7 @@ from tests.bounce.cases import (
     relayed,
     told,
 )
+from tests.examples import examples
 
 
 def test_the_header_section() -> None:
@@ -238,7 +239,7 @@ KNOWN_FIELDS = {
 }
 
 
-@settings(max_examples=100, deadline=None)
+@examples(40)
 @given(
     finals=st.lists(FINALS, min_size=1, max_size=4),
     envid=st.none() | HOSTILE,

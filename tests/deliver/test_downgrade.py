@@ -8,10 +8,11 @@ from email.policy import SMTP, default
 from time import process_time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.deliver.downgrade import DEPTH_LIMIT, downgrade, needs_8bit, needs_binary
+from tests.examples import examples
 
 GERMAN = "Zahlen Sie bitte für Müller.\r\n".encode()
 CYRILLIC = "Съешь же ещё этих мягких булок.\r\n".encode()
@@ -263,7 +264,7 @@ def leaf_octets(message: EmailMessage) -> list[bytes]:
     return [leaf.get_payload(decode=True) for leaf in message.walk() if not leaf.is_multipart()]
 
 
-@settings(max_examples=150, deadline=None)
+@examples(100)
 @given(st.recursive(LEAVES, wrapped, max_leaves=6))
 def test_every_part_decodes_to_what_was_sent(case: tuple[bytes, list[bytes]]) -> None:
     message, bodies = case
@@ -273,7 +274,7 @@ def test_every_part_decodes_to_what_was_sent(case: tuple[bytes, list[bytes]]) ->
     assert leaf_octets(message_from_bytes(converted, policy=default)) == bodies
 
 
-@settings(max_examples=150, deadline=None)
+@examples(100)
 @given(
     st.lists(
         st.sampled_from(

@@ -125,6 +125,14 @@ class Levels(Secured):
         (said,) = self.steps("unsecured")
         assert "TLS failed, and the next connection is plain" in said
 
+    async def test_one_octet_too_many_behind_the_220_is_a_failure_like_others(self) -> None:
+        """Mail for a host that talks too much had to wait until it expired."""
+        hop = SecureHop(certificate=issue(NAME), injected=b"250 and this\r\n")
+        assert await self.deliver(Hop(NAME, self.listen(hop))) == DELIVERED
+        assert hop.sessions == 2
+        (said,) = self.steps("unsecured")
+        assert "behind its reply to STARTTLS" in said
+
     async def test_a_hop_without_tls_is_told_once(self) -> None:
         hop = SecureHop()
         port = self.listen(hop)

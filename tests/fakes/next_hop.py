@@ -231,6 +231,10 @@ class NextHopProtocol(protocol.Protocol):
             self.transport.loseConnection()
 
 
+BUFFER_OCTETS = 65536
+"""So much a transport of Twisted holds before it wants no more."""
+
+
 class MemoryTransport:
     """One end of a connection in memory, the client's; octets move when the clock does.
 
@@ -250,6 +254,7 @@ class MemoryTransport:
         self._to_server: list[bytes] = []
         self._is_due = False
         self._producer: object | None = None
+        self._is_choked = False
         self.client: protocol.Protocol | None = None
         self.is_lost = False
         self.written: list[bytes] = []
@@ -269,6 +274,9 @@ class MemoryTransport:
             self._to_server.append(data)
             self.largest_unsent = max(self.largest_unsent, sum(map(len, self._to_server)))
             self._wake()
+            if self._producer is not None and not self._is_choked and sum(map(len, self._to_server)) > BUFFER_OCTETS:
+                self._is_choked = True
+                self._producer.pauseProducing()  # type: ignore[attr-defined]
 
     def writeSequence(self, pieces: Sequence[bytes]) -> None:
         self.write(b"".join(pieces))
@@ -286,9 +294,8 @@ class MemoryTransport:
         self._wake()
 
     def registerProducer(self, producer: object, streaming: bool) -> None:
-        assert not streaming
+        assert streaming
         self._producer = producer
-        producer.resumeProducing()  # type: ignore[attr-defined]
 
     def unregisterProducer(self) -> None:
         self._producer = None
@@ -310,7 +317,8 @@ class MemoryTransport:
         if self.disconnecting:
             self._lose(error.ConnectionDone())
             return
-        if data and self._producer is not None:
+        if self._is_choked and self._producer is not None:
+            self._is_choked = False
             self._producer.resumeProducing()  # type: ignore[attr-defined]
         if self._left is not None:
             self._to_client = self._to_client[: self._left]

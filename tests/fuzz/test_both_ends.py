@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.message.address import Address
@@ -14,6 +14,7 @@ from relay.smtp.events import ContentReceived, MailReceived, RecipientReceived
 from relay.smtp.extensions import ServerOffer
 from relay.smtp.replies import ReplyReader
 from relay.smtp.transaction import Transaction
+from tests.examples import examples
 from tests.smtp.talk import Talk
 
 printable = st.characters(min_codepoint=33, max_codepoint=126)
@@ -60,7 +61,7 @@ def spoken(client: ClientSession, talk: Talk, transaction: Transaction, content:
     raise AssertionError("they talk without end")
 
 
-@settings(max_examples=200, deadline=None)
+@examples(80)
 @given(
     st.none() | addresses,
     st.lists(st.builds(Recipient, addresses, notify, orcpt), min_size=1, max_size=3),

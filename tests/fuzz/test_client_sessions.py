@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.smtp.client_events import Opened, SessionEnded, TransactionEnded
 from relay.smtp.transaction import Transaction
+from tests.examples import examples
 from tests.fakes.next_hop import EVERYTHING, NextHop
 from tests.smtp.conversation import Conversation, transaction
 
@@ -53,7 +54,7 @@ def scripted(mail: list[tuple[str, list[str], str, list[str]]], pipelining: bool
     )
 
 
-@settings(max_examples=300, deadline=None)
+@examples(150)
 @given(messages, st.booleans(), st.booleans(), st.booleans(), st.sampled_from([0, 1, 5]), st.sampled_from([0, 7]))
 def test_each_recipient_hears_what_was_said_to_it(
     mail: list[tuple[str, list[str], str, list[str]]], pipelining: bool, lmtp: bool, ahead: bool, cut: int, pieces: int
@@ -83,7 +84,7 @@ replies = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@examples(150)
 @given(st.lists(replies, max_size=25), st.sampled_from([1, 3, 10**6]), st.booleans(), st.booleans())
 def test_whatever_a_hop_says_every_recipient_has_one_answer(
     said: list[bytes], cut: int, lmtp: bool, chunked: bool

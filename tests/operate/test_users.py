@@ -20,11 +20,11 @@ from relay.operate.users.passwords import MADE, UnknownScheme, is_right, kept_of
 from relay.policy.users import UsersFault
 
 
-@pytest.mark.parametrize("scheme", MADE)
-@pytest.mark.parametrize("password", ["geheim", "geh\u00e4im \u2122", "x" * 72])
+@pytest.mark.parametrize(
+    ("scheme", "password"),
+    [(scheme, "geh\u00e4im \u2122") for scheme in MADE] + [(scheme, "x" * 72) for scheme in MADE],
+)
 def test_what_is_kept_tells_the_password_and_no_other(scheme: str, password: str) -> None:
-    if scheme == "BLF-CRYPT" and len(password.encode()) > 72:
-        pytest.skip("bcrypt takes 72 octets")
     kept = kept_of(password, scheme)
     assert scheme_of(kept)[0] == scheme
     assert is_right(kept, password)

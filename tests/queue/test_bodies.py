@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,7 +101,7 @@ def test_the_file_its_name_and_every_folders_name_are_synced_before_the_commit(t
     store = SqliteStore(
         tmp_path / "deep" / "spool", clock=clock_at(), executors=inline(), reserve_octets=0, files=files
     )
-    assert files.done == [f"sync {tmp_path.name}", "sync deep", "sync spool", "sync spool", "sync spool"]
+    assert list(dict.fromkeys(files.done)) == [f"sync {tmp_path.name}", "sync deep", "sync spool", "sync bodies"]
     files.done.clear()
     before = store.committer.add
 
@@ -117,6 +118,27 @@ def test_the_file_its_name_and_every_folders_name_are_synced_before_the_commit(t
     assert written == ["create", "write", "sync", "rename", f"sync {folder}", "commit"]
     store.committer.add = before  # type: ignore[method-assign]
     now(store.close())
+
+
+def test_a_folder_whose_name_could_not_be_synced_is_not_there(tmp_path: Path) -> None:
+    """Else the next body would find it, and be lost together with its name when the power goes."""
+
+    class Failing(RecordingFiles):
+        fails = True
+
+        def sync_directory(self, path: Path) -> None:
+            super().sync_directory(path)
+            if self.fails:
+                raise OSError(errno.EIO, "I/O error")
+
+    files = Failing()
+    with pytest.raises(OSError, match="I/O error"):
+        files.make_directory(tmp_path / "3f")
+    assert not (tmp_path / "3f").exists()
+    files.fails = False
+    files.make_directory(tmp_path / "3f")
+    files.make_directory(tmp_path / "3f")
+    assert files.done == [f"sync {tmp_path.name}"] * 2
 
 
 @pytest.mark.parametrize("done_before", range(5))

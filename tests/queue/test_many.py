@@ -35,13 +35,13 @@ def filled(spool: Path, count: int, lanes: int) -> SqliteStore:
 
 
 def took(seconds_at_most: float, began: float) -> None:
-    """Generous: a machine under test is a busy one."""
-    assert time.perf_counter() - began < seconds_at_most
+    """Of the processor: what else goes on on the machine does not count."""
+    assert time.process_time() - began < seconds_at_most
 
 
 def test_ten_thousand_lanes_are_served_without_reading_what_is_behind_them(tmp_path: Path) -> None:
     store = filled(tmp_path / "spool", 20_000, 5_000)
-    began = time.perf_counter()
+    began = time.process_time()
     leased = lease(store, NOW + 10_000, limit=100)
     took(0.5, began)
     assert len({one.recipients[0].lane for one in leased}) == 100
@@ -56,15 +56,15 @@ def test_a_million_recipients(tmp_path: Path) -> None:
     store = filled(tmp_path / "spool", 1_000_000, 20_000)
     assert store.counts().recipients[State.WAITING] == 1_000_000
     now(store.close())
-    began = time.perf_counter()
+    began = time.process_time()
     store = SqliteStore(tmp_path / "spool", clock=clock_at(NOW + 10_000), executors=inline(), reserve_octets=0)
     took(3, began)
-    began = time.perf_counter()
+    began = time.process_time()
     for turn in range(20):
         assert len(lease(store, NOW + 10_000 + turn, limit=100)) == 100
         assert now(store.next_due()) is not None
     took(3, began)
-    began = time.perf_counter()
+    began = time.process_time()
     for _ in range(100):
         now(store.record(Settlement(queue(store).id, finished=(0,))))
     took(3, began)

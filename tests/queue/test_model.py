@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from twisted.internet.task import Clock
@@ -31,6 +31,7 @@ from relay.queue.store import (
     Store,
 )
 from tests.conformance.mail import NOW, all_of, clock_at, now, queue, to
+from tests.examples import examples
 from tests.fakes.executors import inline
 from tests.fakes.memory_store import MemoryStore
 
@@ -190,11 +191,9 @@ def renamed(leased: Leased, names: dict[str, str]) -> Leased:
 
 
 class TestTwoStores(TwoStores.TestCase):  # type: ignore[valid-type,misc]
-    settings = settings(max_examples=8, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
+    settings = examples(8, stateful_step_count=25, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.slow
 class TestTwoStoresForLong(TwoStores.TestCase):  # type: ignore[valid-type,misc]
-    settings = settings(
-        max_examples=300, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
-    )
+    settings = examples(80, stateful_step_count=50, suppress_health_check=list(HealthCheck))

@@ -6,6 +6,8 @@ All of them listen on loopback only, on ports that were free a moment ago.
 from __future__ import annotations
 
 import os
+import random
+import resource
 import shutil
 import signal
 import smtplib
@@ -24,8 +26,11 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from relay.queue.ids import shard_of
+from tests.scenarios import nursery
+from tests.scenarios.nursery import Child
 
-WAIT_LIMIT_S = 20.0
+WAIT_LIMIT_S = 60.0
+"""For a condition, on a machine where much else goes on; what comes about costs no more than it takes."""
 
 
 def program(name: str) -> str:
@@ -48,8 +53,34 @@ def needs_root() -> None:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    with socket.create_server((host, 0)) as server:
-        return int(server.getsockname()[1])
+    """A port that nobody has now, and that nobody is given by chance: it is below those of outgoing connections."""
+    while True:
+        port = _ports.randrange(10_000, 32_000)
+        with suppress(OSError), socket.create_server((host, port)):
+            return port
+
+
+@contextmanager
+def dead_port() -> Iterator[int]:
+    """A port at which nobody listens, and nobody will while it is needed."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield int(taken.getsockname()[1])
+
+
+def raise_descriptors(needed: int) -> None:
+    """For many connections of our own; where that is not allowed the test is skipped."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < needed:
+        if hard != resource.RLIM_INFINITY and hard < needed:
+            pytest.skip(f"only {hard} descriptors are allowed here")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def own_address(number: int) -> str:
+    """An address on loopback that no other test process has, for hosts that must be at port 25."""
+    pid = os.getpid()
+    return f"127.{100 + (pid >> 8) % 100}.{pid % 256}.{number}"
 
 
 def wait_until(condition: Callable[[], object], what: str, limit_s: float = WAIT_LIMIT_S) -> None:
@@ -68,6 +99,9 @@ def greets(port: int, host: str = "127.0.0.1") -> bool:
     return False
 
 
+_ports = random.SystemRandom()
+
+
 @dataclass
 class Relay:
     """A relay started as a user starts it: twistd, with a configuration file."""
@@ -75,7 +109,7 @@ class Relay:
     port: int
     spool: Path
     config: Path
-    process: subprocess.Popen[bytes]
+    process: Child | subprocess.Popen[bytes]
     log: Path
 
     @property
@@ -96,10 +130,18 @@ class Relay:
         return done
 
     def memory_octets(self) -> int:
+        """What it has in memory now."""
+        return self._octets("VmRSS")
+
+    def peak_octets(self) -> int:
+        """The most that it ever had in memory."""
+        return self._octets("VmHWM")
+
+    def _octets(self, name: str) -> int:
         for line in Path(f"/proc/{self.pid}/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmRSS:"):
+            if line.startswith(f"{name}:"):
                 return int(line.split()[1]) * 1024
-        raise AssertionError("no VmRSS")
+        raise AssertionError(f"no {name}")
 
     def end(self, number: int = signal.SIGTERM, limit_s: float = WAIT_LIMIT_S) -> int:
         if self.process.poll() is None:
@@ -107,15 +149,10 @@ class Relay:
         return self.process.wait(limit_s)
 
 
-def launch_relay(config: Path) -> subprocess.Popen[bytes]:
+def launch_relay(config: Path) -> Child | subprocess.Popen[bytes]:
     """Starts a relay by a configuration that is there, and does not wait for it; its log is beside it."""
-    with (config.parent / "relay.log").open("ab") as stream:
-        return subprocess.Popen(
-            [Path(sys.executable).parent / "twistd", "-n", "--pidfile=", "relay", "--config", config],
-            stdout=stream,
-            stderr=stream,
-            cwd=config.parent,
-        )
+    arguments = ["-n", "--pidfile=", "relay", "--config", str(config)]
+    return nursery.begin(arguments, config.parent / "relay.log", config.parent)
 
 
 def start_relay(folder: Path, config: str, port: int, spool: Path | None = None) -> Relay:

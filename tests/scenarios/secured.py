@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shutil
 import ssl
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ import trustme
 import yaml
 
 from relay.operate.users.passwords import kept_of
-from tests.scenarios.peers import Relay, free_port, greets, wait_until
+from tests.scenarios.peers import Relay, free_port, greets, launch_relay, wait_until
 
 PASSWORD = "geheim"
 ANN = "ann@ours.example"
@@ -105,17 +103,12 @@ def secured_relay(folder: Path, hop: int, **accept: object) -> Iterator[Secured]
         "tls": [{"certificate": "tls.pem"}, {"certificate": str(papers.other)}],
         "accept": {"networks": ["192.0.2.0/24"], "domains": ["ours.example"], "users": "users", **accept},
         "routes": [{"to": "*", "via": f"smtp://127.0.0.1:{hop}"}],
-        "limits": {"failed_logins": 1000},
+        "limits": {"failed_logins": 1000, "forget_failed_login": "1s"},  # else each failure takes longer
     }
     path = folder / "relay.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    log = folder / "relay.log"
-    twistd = Path(sys.executable).parent / "twistd"
-    with log.open("ab") as stream:
-        process = subprocess.Popen(
-            [twistd, "-n", "--pidfile=", "relay", "--config", path], stdout=stream, stderr=stream, cwd=folder
-        )
-    relay = Relay(ports["relay"], folder / "spool", path, process, log)
+    process = launch_relay(path)
+    relay = Relay(ports["relay"], folder / "spool", path, process, folder / "relay.log")
     try:
         wait_until(lambda: greets(ports["old"]) or process.poll() is not None, "the relay answers")
         assert process.poll() is None, relay.said()

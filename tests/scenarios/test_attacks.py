@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import re
-import resource
 import socket
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.peers import Relay, destination, running_relay, wait_until
+from tests.scenarios.peers import Relay, destination, raise_descriptors, running_relay, wait_until
 from tests.scenarios.wire import Caller, RawHop, raw_hop
 from tests.smtp.test_data import ENDS_OF_OTHERS
 
@@ -285,13 +284,6 @@ MANY = int(os.environ.get("RELAY_ATTACK_MANY", "100000"))
 """Recipients asked for, and a fifth of it connections; 1000000 by hand."""
 
 
-def peak_octets(relay: Relay) -> int:
-    for line in Path(f"/proc/{relay.pid}/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    raise AssertionError("no VmHWM")
-
-
 def sent_until_closed(client: Caller, octets: bytes, times: int) -> int:
     """How many octets went out, up to so many times these, before the relay had enough."""
     sent = 0
@@ -310,7 +302,7 @@ def victim(tmp_path: Path) -> Iterator[tuple[Relay, int]]:
     with running_relay(tmp_path, 'routes: [{to: "*", via: "discard:"}]\n') as relay, Caller(relay.port) as client:
         client.greet()
         assert client.ask(*ENVELOPE, b"DATA", b".") == [250, 250, 354, 250]
-        yield relay, peak_octets(relay)
+        yield relay, relay.peak_octets()
 
 
 def test_a_command_line_without_end_is_cut_off(victim: tuple[Relay, int]) -> None:
@@ -318,7 +310,7 @@ def test_a_command_line_without_end_is_cut_off(victim: tuple[Relay, int]) -> Non
     with Caller(relay.port) as client:
         client.greet()
         assert sent_until_closed(client, b"x" * MIB, BIG // MIB) < 32 * MIB
-    grown = peak_octets(relay) - before
+    grown = relay.peak_octets() - before
     print(f"an endless command: {grown / MIB:.1f} MiB")
     assert grown < 4 * MIB
 
@@ -352,7 +344,7 @@ def test_a_content_that_is_too_big_costs_no_memory(
         else:
             client.say(b"\r\n.\r\n")
             assert client.codes(1) == [code]
-    grown = peak_octets(relay) - before
+    grown = relay.peak_octets() - before
     print(f"{sent / MIB:.0f} MiB of content in vain: {grown / MIB:.1f} MiB")
     assert grown < 16 * MIB
 
@@ -372,7 +364,7 @@ def test_a_million_recipients_cost_no_memory(victim: tuple[Relay, int]) -> None:
             replies += len(codes)
             assert set(codes) <= {250, 452}
         assert replies == MANY // 1000 * 1000
-    grown = peak_octets(relay) - before
+    grown = relay.peak_octets() - before
     print(f"{replies} RCPT: {grown / MIB:.1f} MiB")
     assert grown < 8 * MIB
 
@@ -387,7 +379,7 @@ def test_a_client_that_reads_no_replies_is_not_read_from(victim: tuple[Relay, in
         sent = sent_until_closed(client, b"RCPT TO:<nobody@elsewhere.example>\r\n" * 30_000, 100)
         assert sent < 60 * MIB
         assert other.ask(b"NOOP") == [250]
-    assert peak_octets(relay) - before < 8 * MIB
+    assert relay.peak_octets() - before < 8 * MIB
 
 
 @pytest.mark.slow
@@ -407,21 +399,13 @@ def test_many_connections_asked_for_are_told_421_and_cost_nothing_afterwards(vic
                     turned_away += one.recv(3) == b"421"
         assert turned_away > MANY // 5 // 100 * 0.9
         assert early.ask(b"NOOP") == [250]
-        grown = peak_octets(relay) - before
+        grown = relay.peak_octets() - before
         print(f"{MANY // 5} connections asked for, 2000 held: {grown / MIB:.1f} MiB")
         assert grown < 96 * MIB
         for one in held:
             one.close()
         wait_until(lambda: len(list(Path(f"/proc/{relay.pid}/fd").iterdir())) < 60, "all have gone")
         assert early.ask(*ENVELOPE, b"DATA", b".") == [250, 250, 354, 250]
-
-
-def raise_descriptors(needed: int) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < needed:
-        if hard < needed:
-            pytest.skip(f"only {hard} descriptors are allowed here")
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def test_every_test_that_the_attack_list_names_is_there() -> None:

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.peers import Relay, free_port, greets, launch_relay, program, start_relay, wait_until
+from tests.scenarios.peers import Relay, free_port, greets, launch_relay, start_relay, wait_until
 from tests.scenarios.promise import CONFIG, Fates, Load, check_promise, fates
+from tests.scenarios.tracing import injected
 
 pytestmark = pytest.mark.endtoend
 
@@ -63,7 +64,7 @@ def test_nothing_acknowledged_is_lost_by_kill_9(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [100, 200])
 def test_nothing_acknowledged_is_lost_by_kill_9_many_times(tmp_path: Path, seed: int) -> None:
-    crash_rounds(tmp_path, 15, seed, at_any_time)
+    crash_rounds(tmp_path, 30, seed, at_any_time)
 
 
 # -- at chosen points ------------------------------------------------------------------------------------------
@@ -74,22 +75,8 @@ def at_a_call(calls: str, most: int) -> Death:
 
     def death(relay: Relay, load: Load, hop: Fates, chance: random.Random) -> None:
         load.wait_for(1)
-        tracer = subprocess.Popen(
-            [
-                program("strace"),
-                *("-f", "-q", "-o", "/dev/null", "-p", str(relay.pid), "-e", f"trace={calls}"),
-                *("-e", f"inject={calls}:signal=SIGKILL:when={chance.randint(1, most)}"),
-            ],
-            stderr=subprocess.PIPE,
-        )
-        try:
-            wait_until(lambda: relay.process.poll() is not None or tracer.poll() is not None, f"{calls} is called", 30)
-            if relay.process.poll() is None:
-                assert tracer.stderr is not None
-                pytest.skip(f"strace cannot trace here: {tracer.stderr.read().decode().strip()}")
-        finally:
-            tracer.kill()
-            tracer.wait()
+        with injected(relay.pid, calls, f"signal=SIGKILL:when={chance.randint(1, most)}"):
+            wait_until(lambda: relay.process.poll() is not None, f"{calls} is called")
 
     return death
 
@@ -111,7 +98,7 @@ def at_a_call(calls: str, most: int) -> Death:
 )
 def test_nothing_is_lost_by_kill_9_at_a_call_to_the_kernel(tmp_path: Path, calls: str, most: int) -> None:
     """Torn writes, a commit that is not synced, a body without its name, a 250 that never left."""
-    crash_rounds(tmp_path, 3, len(calls), at_a_call(calls, most))
+    crash_rounds(tmp_path, 6, len(calls), at_a_call(calls, most))
 
 
 def before_the_next_hop_answers(relay: Relay, load: Load, hop: Fates, chance: random.Random) -> None:
@@ -178,7 +165,7 @@ def when_the_final_dot_has_gone(relay: Relay, load: Load, hop: Fates, chance: ra
     ],
 )
 def test_nothing_is_lost_by_kill_9_at_a_chosen_moment(tmp_path: Path, death: Death) -> None:
-    crash_rounds(tmp_path, 5, 7, death)
+    crash_rounds(tmp_path, 10, 7, death)
 
 
 def while_starting(relay: Relay, load: Load, hop: Fates, chance: random.Random) -> None:
@@ -198,7 +185,7 @@ def while_starting(relay: Relay, load: Load, hop: Fates, chance: random.Random) 
 
 @pytest.mark.slow
 def test_nothing_is_lost_by_kill_9_while_it_starts(tmp_path: Path) -> None:
-    crash_rounds(tmp_path, 4, 11, while_starting)
+    crash_rounds(tmp_path, 6, 11, while_starting)
 
 
 def by_stopping_it(relay: Relay, load: Load, hop: Fates, chance: random.Random) -> None:
@@ -212,4 +199,4 @@ def by_stopping_it(relay: Relay, load: Load, hop: Fates, chance: random.Random) 
 
 @pytest.mark.slow
 def test_nothing_is_lost_when_a_stop_is_cut_short(tmp_path: Path) -> None:
-    crash_rounds(tmp_path, 6, 13, by_stopping_it)
+    crash_rounds(tmp_path, 12, 13, by_stopping_it)

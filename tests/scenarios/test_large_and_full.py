@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import smtplib
-import subprocess
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.scenarios.peers import destination, needs_root, running_relay, wait_until
+from tests.scenarios.disks import in_memory
+from tests.scenarios.peers import destination, running_relay, wait_until
 
 pytestmark = [pytest.mark.endtoend, pytest.mark.slow]
 
@@ -26,13 +25,6 @@ def letter(octets: int, name: str = "large") -> bytes:
     return b"Subject: " + name.encode() + b"\r\n\r\n" + line * (octets // len(line))
 
 
-def peak_octets(pid: int) -> int:
-    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    raise AssertionError("no VmHWM")
-
-
 def test_fifty_mebibytes_do_not_raise_the_memory(tmp_path: Path) -> None:
     """Coming in and going out, a large message is never whole in memory."""
     with (
@@ -43,33 +35,18 @@ def test_fifty_mebibytes_do_not_raise_the_memory(tmp_path: Path) -> None:
         # A first large message brings in what is loaded once: code, buffers, threads.
         client.sendmail("ann@client.example", ["bob@elsewhere.example"], letter(1 * MIB))
         wait_until(lambda: len(hop.arrived) == 1, "the first message")
-        before = peak_octets(relay.pid)
+        before = relay.peak_octets()
         whole = letter(50 * MIB)
         client.sendmail("ann@client.example", ["bob@elsewhere.example"], whole)
         wait_until(lambda: len(hop.arrived) == 2, "the large message", limit_s=60)
         assert hop.arrived[1].content.endswith(whole)
-        assert peak_octets(relay.pid) - before < 2.5 * MIB
-
-
-@contextmanager
-def small_disk(place: Path, octets: int) -> Iterator[Path]:
-    needs_root()
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={octets}", "tmpfs", place], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"cannot mount a tmpfs here: {mounted.stderr.strip()}")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "-l", place], check=True)
+        assert relay.peak_octets() - before < 2.5 * MIB
 
 
 def test_a_full_disk_is_452_and_passes_by_itself(tmp_path: Path) -> None:
     """Our own trouble is never 5yz: the sender keeps the mail and comes back (RFC 5321 §4.2.3)."""
     with ExitStack() as stack:
-        disk = stack.enter_context(small_disk(tmp_path / "disk", 64 * MIB))
+        disk = stack.enter_context(in_memory(tmp_path / "disk", "size=64m"))
         hop = stack.enter_context(destination(data_size_limit=60 * MIB))
         relay = stack.enter_context(running_relay(tmp_path / "r", via(hop.port), spool=disk / "spool"))
         filler = disk / "filler"

@@ -1,4 +1,4 @@
-"""Hosts found by MX, with a DNS server on loopback and hosts at 127.0.0.x port 25."""
+"""Hosts found by MX, with a DNS server on loopback and hosts at port 25 of other loopback addresses."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pytest
 from flufl.bounce import all_failures
 
 from tests.fakes.dns_server import DnsServer
-from tests.scenarios.peers import Destination, Relay, destination, needs_root, running_relay, wait_until
+from tests.scenarios.peers import Destination, Relay, destination, needs_root, own_address, running_relay, wait_until
 
 pytestmark = pytest.mark.endtoend
 
-HOSTS = ["127.0.0.11", "127.0.0.12", "127.0.0.13"]
+HOSTS = [own_address(number) for number in (11, 12, 13)]
 
 
 class World:
@@ -62,7 +62,7 @@ def test_the_most_preferred_host_gets_it(world: World) -> None:
 
 
 def test_a_host_that_is_down_is_followed_by_the_next(world: World) -> None:
-    world.dns.a("dead.example", "127.0.0.99")
+    world.dns.a("dead.example", own_address(99))
     world.dns.mx("elsewhere.example", (10, "dead.example"), (20, "mx1.example"))
     world.send("bob@elsewhere.example")
     wait_until(lambda: world.hosts[1].arrived, "the message at the second host")

@@ -6,30 +6,23 @@ Two thousand sessions at once against the real process, by a client that is one 
 from __future__ import annotations
 
 import os
-import resource
 import select
 import socket
-import subprocess
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.scenarios.peers import Relay, free_port, program, running_relay, wait_until
+from tests.scenarios.disks import in_memory
+from tests.scenarios.peers import dead_port, raise_descriptors, running_relay, wait_until
+from tests.scenarios.tracing import injected
 from tests.scenarios.wire import Caller, raw_hop
 
 pytestmark = [pytest.mark.endtoend, pytest.mark.slow]
 
 MIB = 1024 * 1024
 SESSIONS = int(os.environ.get("RELAY_SESSIONS", "2000"))
-
-
-def peak_octets(relay: Relay) -> int:
-    for line in Path(f"/proc/{relay.pid}/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    raise AssertionError("no VmHWM")
 
 
 class Session:
@@ -151,14 +144,6 @@ def crowd(port: int, sessions: int, messages: int, content: bytes, limit_s: floa
     return everybody
 
 
-def raise_descriptors(needed: int) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < needed:
-        if hard < needed:
-            pytest.skip(f"only {hard} descriptors are allowed here")
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-
-
 def told(everybody: list[Session]) -> tuple[int, Counter[int]]:
     refused: Counter[int] = Counter()
     for one in everybody:
@@ -181,12 +166,12 @@ def test_two_thousand_sessions_at_once_while_nothing_can_be_delivered(
     """Memory holds the sessions and a bounded part of the mail (docs/operations.md); the rest waits on disk."""
     raise_descriptors(2 * SESSIONS + 500)
     content = b"Subject: x\r\n\r\n" + (b"x" * 70 + b"\r\n") * (octets // 72)
-    with running_relay(tmp_path, CONFIG.format(port=free_port())) as relay:
-        before = peak_octets(relay)
+    with dead_port() as nowhere, running_relay(tmp_path, CONFIG.format(port=nowhere)) as relay:
+        before = relay.peak_octets()
         began = time.monotonic()
         acknowledged, refused = told(crowd(relay.port, SESSIONS, messages, content, 240))
         took_s = time.monotonic() - began
-        grown = peak_octets(relay) - before
+        grown = relay.peak_octets() - before
         print(
             f"{SESSIONS} sessions, {messages} x {octets}: {acknowledged} taken in {took_s:.1f} s, "
             f"refused {dict(refused)}, grown {grown / MIB:.0f} MiB"
@@ -205,27 +190,12 @@ def test_a_slow_disk_makes_clients_wait_and_not_memory_grow(tmp_path: Path) -> N
     raise_descriptors(2 * SESSIONS + 500)
     content = b"Subject: x\r\n\r\n" + (b"x" * 70 + b"\r\n") * 40
     with raw_hop() as hop, running_relay(tmp_path, CONFIG.format(port=hop.port)) as relay:
-        before = peak_octets(relay)
-        tracer = subprocess.Popen(
-            [
-                program("strace"),
-                *("-f", "-q", "-o", "/dev/null", "-p", str(relay.pid), "-e", "trace=fdatasync,fsync"),
-                *("-e", "inject=fdatasync,fsync:delay_enter=250000"),
-            ],
-            stderr=subprocess.PIPE,
-        )
-        try:
-            time.sleep(1)
-            if tracer.poll() is not None:
-                assert tracer.stderr is not None
-                pytest.skip(f"strace cannot trace here: {tracer.stderr.read().decode().strip()}")
+        before = relay.peak_octets()
+        with injected(relay.pid, "fdatasync,fsync", "delay_enter=250000"):
             began = time.monotonic()
             acknowledged, refused = told(crowd(relay.port, SESSIONS, 2, content, 240))
             took_s = time.monotonic() - began
-        finally:
-            tracer.terminate()
-            tracer.wait()
-        grown = peak_octets(relay) - before
+        grown = relay.peak_octets() - before
         print(
             f"a slow disk: {acknowledged} taken in {took_s:.1f} s, refused {dict(refused)}, grown {grown / MIB:.0f} MiB"
         )
@@ -238,24 +208,18 @@ def test_a_slow_disk_makes_clients_wait_and_not_memory_grow(tmp_path: Path) -> N
 def test_a_crowd_of_large_messages_and_little_room_is_452_and_passes(tmp_path: Path) -> None:
     """A full disk under a crowd: some are taken, the others told 452, and none of those taken is lost."""
     raise_descriptors(1000)
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", folder], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"cannot mount a tmpfs here: {mounted.stderr.strip()}")
-    try:
-        content = b"Subject: x\r\n\r\n" + (b"x" * 70 + b"\r\n") * 14_000
-        with running_relay(tmp_path / "r", CONFIG.format(port=free_port()), spool=folder / "spool") as relay:
-            before = peak_octets(relay)
-            acknowledged, refused = told(crowd(relay.port, 200, 2, content, 240))
-            grown = peak_octets(relay) - before
-            print(f"a full disk: {acknowledged} taken, refused {dict(refused)}, grown {grown / MIB:.0f} MiB")
-            assert 0 < acknowledged < 96
-            assert acknowledged + sum(refused.values()) == 400
-            assert set(refused) <= {451, 452}
-            assert grown < 128 * MIB
-            assert len(relay.command("queue", "list", "--json").stdout.splitlines()) == acknowledged
-    finally:
-        subprocess.run(["umount", "-l", folder], check=False)
+    content = b"Subject: x\r\n\r\n" + (b"x" * 70 + b"\r\n") * 14_000
+    with (
+        in_memory(tmp_path / "disk", "size=96m") as folder,
+        dead_port() as nowhere,
+        running_relay(tmp_path / "r", CONFIG.format(port=nowhere), spool=folder / "spool") as relay,
+    ):
+        before = relay.peak_octets()
+        acknowledged, refused = told(crowd(relay.port, 200, 2, content, 240))
+        grown = relay.peak_octets() - before
+        print(f"a full disk: {acknowledged} taken, refused {dict(refused)}, grown {grown / MIB:.0f} MiB")
+        assert 0 < acknowledged < 96
+        assert acknowledged + sum(refused.values()) == 400
+        assert set(refused) <= {451, 452}
+        assert grown < 128 * MIB
+        assert len(relay.command("queue", "list", "--json").stdout.splitlines()) == acknowledged

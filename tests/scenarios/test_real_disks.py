@@ -6,12 +6,10 @@ After each the promise is checked, and that the relay takes mail again by itself
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import random
 import resource
 import socket
-import struct
 import subprocess
 import time
 from collections.abc import Iterator
@@ -20,67 +18,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.peers import Relay, free_port, greets, needs_root, program, start_relay, wait_until
+from tests.scenarios.disks import a_disk, in_memory
+from tests.scenarios.peers import Relay, free_port, greets, start_relay, wait_until
 from tests.scenarios.promise import CONFIG, Load, check_promise, fates
+from tests.scenarios.tracing import injected
 
 pytestmark = [pytest.mark.endtoend, pytest.mark.slow]
 
 TIMES = float(os.environ.get("RELAY_CRASH_ROUNDS", "1"))
-MIB = 1024 * 1024
-
-_EXT4_IOC_SHUTDOWN = 0x8004587D  # _IOR('X', 125, __u32)
-_WITHOUT_FLUSHING = struct.pack("I", 2)
-
-
-def mount(*arguments: str | Path) -> None:
-    done = subprocess.run([program("mount"), *arguments], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"cannot mount here: {done.stderr.strip()}")
-
-
-class Disk:
-    """An ext4 file system in a file.
-
-    folder  where it is mounted
-    """
-
-    def __init__(self, place: Path, octets: int = 192 * MIB) -> None:
-        needs_root()
-        self.folder = place / "disk"
-        self.folder.mkdir(parents=True)
-        self._image = place / "disk.img"
-        with self._image.open("wb") as image:
-            image.truncate(octets)
-        subprocess.run([program("mkfs.ext4"), "-q", self._image], check=True)
-        self.plug_in()
-
-    def plug_in(self) -> None:
-        mount("-o", "loop", self._image, self.folder)
-
-    def unplug(self) -> None:
-        """Only when nothing is open there."""
-        wait_until(
-            lambda: subprocess.run(["umount", self.folder], capture_output=True, check=False).returncode == 0, "umount"
-        )
-
-    def lose_power(self) -> None:
-        """From now on nothing reaches the disk, and what was not synced is gone."""
-        fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.ioctl(fd, _EXT4_IOC_SHUTDOWN, _WITHOUT_FLUSHING)
-        except OSError as error:
-            pytest.skip(f"this kernel cannot take the power from a file system: {error}")
-        finally:
-            os.close(fd)
-
-
-@contextmanager
-def a_disk(place: Path) -> Iterator[Disk]:
-    disk = Disk(place)
-    try:
-        yield disk
-    finally:
-        subprocess.run(["umount", "-l", disk.folder], capture_output=True, check=False)
 
 
 @contextmanager
@@ -156,13 +101,9 @@ def test_a_disk_that_dies_is_451_and_mail_goes_on_after_a_new_start(tmp_path: Pa
 
 def test_without_inodes_large_mail_is_refused_for_now_and_comes_later(tmp_path: Path) -> None:
     """A disk may have room and no place for one more file."""
-    needs_root()
     port = free_port()
-    folder = tmp_path / "disk"
-    folder.mkdir()
     with ExitStack() as stack:
-        mount("-t", "tmpfs", "-o", "size=200m,nr_inodes=200", "tmpfs", folder)
-        stack.callback(subprocess.run, ["umount", "-l", folder], check=False)
+        folder = stack.enter_context(in_memory(tmp_path / "disk", "size=200m,nr_inodes=200"))
         hop = stack.enter_context(fates())
         relays = [start_relay(tmp_path / "r", CONFIG.format(port=hop.port), port, spool=folder / "spool")]
         stack.enter_context(ended_at_last(relays))
@@ -243,22 +184,8 @@ def test_calls_that_fail_for_a_while_lose_nothing(tmp_path: Path, calls: str, er
         stack.enter_context(ended_at_last(relays))
         load = stack.enter_context(Load(port, len(calls)))
         load.wait_for(10)
-        tracer = subprocess.Popen(
-            [
-                program("strace"),
-                *("-f", "-q", "-o", "/dev/null", "-p", str(relays[-1].pid), "-e", f"trace={calls}"),
-                *("-e", f"inject={calls}:error={error}:when=1+3"),
-            ],
-            stderr=subprocess.PIPE,
-        )
-        try:
-            time.sleep(3)
-            if tracer.poll() is not None:
-                assert tracer.stderr is not None
-                pytest.skip(f"strace cannot trace here: {tracer.stderr.read().decode().strip()}")
-        finally:
-            tracer.terminate()
-            tracer.wait()
+        with injected(relays[-1].pid, calls, f"error={error}:when=1+3"):
+            time.sleep(2)
         assert relays[-1].process.poll() is None, relays[-1].said()[-2000:]
         assert set(load.refused) <= {421, 451, 452}
         load.wait_for(20, "mail is taken again")

@@ -18,11 +18,11 @@ import pytest
 
 from tests.fakes.authority import Issued, authority_file, issue
 from tests.fakes.dns_server import DnsServer
-from tests.scenarios.peers import Destination, Relay, destination, needs_root, running_relay, wait_until
+from tests.scenarios.peers import Destination, Relay, destination, needs_root, own_address, running_relay, wait_until
 
 pytestmark = pytest.mark.endtoend
 
-HOST, WEB = "127.0.0.21", "127.0.0.22"
+HOST, WEB = own_address(21), own_address(22)
 RIGHT, WRONG = issue("mx.elsewhere.example"), issue("other.example", by="Unknown")
 
 

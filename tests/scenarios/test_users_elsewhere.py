@@ -45,6 +45,7 @@ base_dir = {folder}/run
 state_dir = {folder}/state
 log_path = {folder}/dovecot.log
 protocols =
+auth_failure_delay = 0
 default_internal_user = {user}
 default_internal_group = root
 default_login_user = {user}
@@ -68,6 +69,9 @@ service stats {{
 }}
 service anvil {{
   chroot =
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
 }}
 """
 

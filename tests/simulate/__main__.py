@@ -19,7 +19,7 @@ from multiprocessing import get_context
 from os import cpu_count
 from threading import BoundedSemaphore
 
-from tests.simulate.clock import EPOCH
+from relay.testing.clock import EPOCH
 from tests.simulate.run import Ran, run_one
 from tests.simulate.world import World
 
@@ -80,7 +80,7 @@ def _replay(seed: int, days: float, log: bool) -> int:
         ledger = world.ledger
         print(
             f"seed {seed}: {(world.clock.now - EPOCH) / 86400:.2f} days, {world.clock.events} events, "
-            f"{world.lives} lives, {ledger.acknowledged} letters taken, {ledger.delivered} deliveries, "
+            f"{world.begun} lives, {ledger.acknowledged} letters taken, {ledger.delivered} deliveries, "
             f"{world.disk.operations} disk operations, {world.disk.failed} of them failed"
         )
         for violation in world.violations:

@@ -1,143 +1,13 @@
-"""Clients: they hand in letters by SMTP, each in a way of its own, and many of them badly.
-
-A visit is a script: a generator that sends commands, gets the next reply for each bare ``yield``, and waits when
-it yields a number of seconds.  What the relay says is held against what was asked, reply by reply.
-"""
+"""Clients: they hand in letters by SMTP, each in a way of its own, and many of them badly."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator
-from random import Random
-from typing import TYPE_CHECKING
 
-from tests.simulate.clock import Call
 from tests.simulate.ledger import Letter
-from tests.simulate.network import End
+from tests.simulate.visit import Said, Script, Step, Visit
 
-if TYPE_CHECKING:
-    from tests.simulate.world import World
-
-PATIENCE_S = 630.0
-PIECE_OCTETS = 16 * 1024
 _QUEUED = re.compile(r"2\.0\.0 OK ([0-9a-z]{12})$")
-
-
-class Said:
-    """A reply."""
-
-    def __init__(self, code: int, lines: list[str]) -> None:
-        self.code = code
-        self.lines = lines
-
-    def __str__(self) -> str:
-        return f"{self.code} {' / '.join(self.lines)}"
-
-
-Script = Generator[float | None, Said, None]
-
-
-class Visit:
-    """One connection of a client, and what it wants to hand in."""
-
-    def __init__(self, world: World, letters: list[Letter], way: Callable[[Visit], Script], chance: Random) -> None:
-        self.world = world
-        self.letters = letters
-        self.chance = chance
-        self.is_over = False
-        self.way_name = way.__name__
-        self._script = way(self)
-        self._buffer = b""
-        self._lines: list[str] = []
-        self._replies: list[Said] = []
-        self._waits = True  # for a reply, and not for time to pass
-        self._end: End | None = None
-        self._patience: Call | None = None
-
-    # -- what the network calls -----------------------------------------------------------------
-
-    def makeConnection(self, end: End) -> None:
-        self._end = end
-        self._be_patient()
-        next(self._script)
-
-    def dataReceived(self, data: bytes) -> None:
-        *lines, self._buffer = (self._buffer + data).split(b"\r\n")
-        for line in lines:
-            text = line.decode("utf-8", "replace")
-            self._lines.append(text[4:])
-            if text[3:4] != "-":
-                self._replies.append(Said(int(text[:3]), self._lines))
-                self._lines = []
-        self._go_on()
-
-    def connectionLost(self, reason: object) -> None:
-        self._over()
-
-    # -- what the script calls ------------------------------------------------------------------
-
-    def say(self, *lines: str) -> None:
-        self.send("".join(f"{line}\r\n" for line in lines).encode())
-
-    def send(self, data: bytes) -> None:
-        if self._end is not None:
-            self._end.write(data)
-
-    def drop(self) -> None:
-        """Cuts the connection off, after what was sent."""
-        if self._end is not None:
-            self._end.abortConnection() if self.chance.random() < 0.5 else self._end.loseConnection()
-
-    def wrong(self, what: str) -> None:
-        self.world.violated(f"a client was answered wrongly: {what}")
-
-    # -- how it goes on -------------------------------------------------------------------------
-
-    def _go_on(self) -> None:
-        while self._waits and self._replies and not self.is_over:
-            self._be_patient()
-            self._advance(self._replies.pop(0))
-
-    def _advance(self, said: Said | None) -> None:
-        try:
-            pause_s = self._script.send(said)  # type: ignore[arg-type]
-        except StopIteration:
-            if self._end is not None:
-                self._end.loseConnection()
-            self._over()
-            return
-        if pause_s is not None:
-            self._waits = False
-            self.world.clock.callLater(pause_s, self._paused)
-
-    def _paused(self) -> None:
-        if not self.is_over:
-            self._waits = True
-            self._advance(None)
-            self._go_on()
-
-    def _be_patient(self) -> None:
-        if self._patience is None:
-            self._patience = self.world.clock.callLater(PATIENCE_S, self._impatient)
-        elif self._patience.active():
-            self._patience.reset(PATIENCE_S)
-
-    def _impatient(self) -> None:
-        if self._end is not None:
-            self._end.abortConnection()
-        self._over()
-
-    def _over(self) -> None:
-        if self.is_over:
-            return
-        self.is_over = True
-        self._end = None
-        if self._patience is not None and self._patience.active():
-            self._patience.cancel()
-        self._script.close()
-
-
-# -- what is said -----------------------------------------------------------------------------------
 
 
 def mail_of(letter: Letter) -> str:
@@ -153,16 +23,6 @@ def stuffed(content: bytes) -> bytes:
     """As it goes over the wire after DATA, with its end (RFC 5321 §4.5.2)."""
     dotted = re.sub(rb"(?m)^\.", b"..", content)
     return dotted + b".\r\n"
-
-
-def _hello(visit: Visit) -> Script:
-    said = yield
-    if said.code == 220:
-        visit.say("EHLO client.example")
-        said = yield
-    if said.code not in (220, 250) and said.code < 400:
-        visit.wrong(f"{said} to EHLO")
-    return said.code == 250  # type: ignore[return-value]
 
 
 def _is_no(visit: Visit, said: Said, what: str, *yes: int) -> bool:
@@ -185,10 +45,26 @@ def _ended(visit: Visit, letter: Letter, said: Said) -> None:
         visit.world.acknowledged(letter, found[1])
 
 
+def _envelope(visit: Visit, letter: Letter, *more: str) -> Step:
+    """MAIL, all RCPT and what comes behind them in one write; the replies to MAIL and RCPT are read.  Gives whether
+    there is anybody to send it to."""
+    visit.say(mail_of(letter), *(rcpt_of(letter, number) for number in range(len(letter.recipients))), *more)
+    if _is_no(visit, (yield), "MAIL", 250):
+        return False
+    for number in range(len(letter.recipients)):
+        if not _is_no(visit, (yield), "RCPT", 250):
+            letter.taken.append(number)
+    return bool(letter.taken)
+
+
+def _say(visit: Visit, command: str) -> Script:
+    """A command whose reply does not matter."""
+    visit.say(command)
+    yield
+
+
 def one_by_one(visit: Visit) -> Script:
     """Each command waits for the reply before."""
-    if not (yield from _hello(visit)):
-        return
     for letter in visit.letters:
         visit.say(mail_of(letter))
         if _is_no(visit, (yield), "MAIL", 250):
@@ -198,24 +74,19 @@ def one_by_one(visit: Visit) -> Script:
             if not _is_no(visit, (yield), "RCPT", 250):
                 letter.taken.append(number)
         if not letter.taken:
-            visit.say("RSET")
-            yield
+            yield from _say(visit, "RSET")
             continue
         visit.say("DATA")
         if _is_no(visit, (yield), "DATA", 354):
-            visit.say("RSET")
-            yield
+            yield from _say(visit, "RSET")
             continue
         visit.send(stuffed(letter.content))
         _ended(visit, letter, (yield))
-    visit.say("QUIT")
-    yield
+    yield from _say(visit, "QUIT")
 
 
 def pipelined(visit: Visit) -> Script:
     """A group of commands in one write, with one among them that must be refused, at its place."""
-    if not (yield from _hello(visit)):
-        return
     for letter in visit.letters:
         rcpts = [rcpt_of(letter, number) for number in range(len(letter.recipients))]
         place = visit.chance.randint(0, len(rcpts))
@@ -236,25 +107,14 @@ def pipelined(visit: Visit) -> Script:
             visit.send(stuffed(letter.content))
             _ended(visit, letter, (yield))
         else:
-            visit.say("RSET")
-            yield
-    visit.say("QUIT")
-    yield
+            yield from _say(visit, "RSET")
+    yield from _say(visit, "QUIT")
 
 
 def in_chunks(visit: Visit) -> Script:
     """By BDAT (RFC 3030), in a few pieces."""
-    if not (yield from _hello(visit)):
-        return
     for letter in visit.letters:
-        rcpts = [rcpt_of(letter, number) for number in range(len(letter.recipients))]
-        visit.say(mail_of(letter), *rcpts)
-        if _is_no(visit, (yield), "MAIL", 250):
-            return
-        for number in range(len(rcpts)):
-            if not _is_no(visit, (yield), "RCPT", 250):
-                letter.taken.append(number)
-        if not letter.taken:
+        if not (yield from _envelope(visit, letter)):
             return
         content = letter.content
         cut = visit.chance.randint(0, len(content))
@@ -265,73 +125,55 @@ def in_chunks(visit: Visit) -> Script:
                 _ended(visit, letter, said)
             elif _is_no(visit, said, "BDAT", 250):
                 return
-    visit.say("QUIT")
-    yield
+    yield from _say(visit, "QUIT")
 
 
 def slowly(visit: Visit) -> Script:
     """Everything takes its time, the content comes in drops."""
-    if not (yield from _hello(visit)):
+    letter = visit.letters[0]
+    yield visit.chance.random() * 100
+    if not (yield from _envelope(visit, letter)):
         return
-    for letter in visit.letters[:1]:
-        yield visit.chance.random() * 100
-        visit.say(mail_of(letter), *(rcpt_of(letter, number) for number in range(len(letter.recipients))))
-        if _is_no(visit, (yield), "MAIL", 250):
-            return
-        for number in range(len(letter.recipients)):
-            if not _is_no(visit, (yield), "RCPT", 250):
-                letter.taken.append(number)
-        yield visit.chance.random() * 100
-        if not letter.taken:
-            return
-        visit.say("DATA")
-        if _is_no(visit, (yield), "DATA", 354):
-            return
-        wire = stuffed(letter.content)
-        step = max(1, len(wire) // 6)
-        for at in range(0, len(wire), step):
-            visit.send(wire[at : at + step])
-            yield visit.chance.random() * 60
-        _ended(visit, letter, (yield))
-    visit.say("QUIT")
-    yield
+    yield visit.chance.random() * 100
+    visit.say("DATA")
+    if _is_no(visit, (yield), "DATA", 354):
+        return
+    wire = stuffed(letter.content)
+    step = max(1, len(wire) // 6)
+    for at in range(0, len(wire), step):
+        visit.send(wire[at : at + step])
+        yield visit.chance.random() * 60
+    _ended(visit, letter, (yield))
+    yield from _say(visit, "QUIT")
 
 
 def resetting(visit: Visit) -> Script:
     """RSET in the middle, and then the same again."""
-    if not (yield from _hello(visit)):
-        return
-    letter = visit.letters[0]
-    visit.say(mail_of(letter), rcpt_of(letter, 0), "RSET", "NOOP")
+    visit.say(mail_of(visit.letters[0]), rcpt_of(visit.letters[0], 0), "RSET", "NOOP")
     for _ in range(4):
         yield
-    yield from _rest_of(visit)
-
-
-def _rest_of(visit: Visit) -> Script:
     for letter in visit.letters:
-        visit.say(mail_of(letter), *(rcpt_of(letter, number) for number in range(len(letter.recipients))), "DATA")
-        if _is_no(visit, (yield), "MAIL", 250):
+        if not (yield from _envelope(visit, letter, "DATA")):
             return
-        for number in range(len(letter.recipients)):
-            if not _is_no(visit, (yield), "RCPT", 250):
-                letter.taken.append(number)
         if _is_no(visit, (yield), "DATA", 354):
             return
         visit.send(stuffed(letter.content))
         _ended(visit, letter, (yield))
 
 
-def cut_before_the_dot(visit: Visit) -> Script:
-    """Gone in the middle of the content."""
-    if not (yield from _hello(visit)):
-        return
+def _data(visit: Visit) -> Step:
+    """MAIL, one RCPT and DATA at once; gives whether the content may come."""
     letter = visit.letters[0]
     visit.say(mail_of(letter), rcpt_of(letter, 0), "DATA")
     for _ in range(3):
         said = yield
-    if said.code == 354:
-        wire = stuffed(letter.content)
+    return said.code == 354
+
+
+def cut_before_the_dot(visit: Visit) -> Script:
+    """Gone in the middle of the content."""
+    if (yield from _data(visit)):
+        wire = stuffed(visit.letters[0].content)
         visit.send(wire[: visit.chance.randrange(len(wire))])
         yield visit.chance.random()
     visit.drop()
@@ -339,13 +181,8 @@ def cut_before_the_dot(visit: Visit) -> Script:
 
 def cut_after_the_dot(visit: Visit) -> Script:
     """Gone before the answer to the content could be read."""
-    if not (yield from _hello(visit)):
-        return
-    letter = visit.letters[0]
-    visit.say(mail_of(letter), rcpt_of(letter, 0), "DATA")
-    for _ in range(3):
-        said = yield
-    if said.code == 354:
+    if (yield from _data(visit)):
+        letter = visit.letters[0]
         letter.taken.append(0)
         visit.send(stuffed(letter.content))
         yield visit.chance.random() * 0.02
@@ -354,8 +191,6 @@ def cut_after_the_dot(visit: Visit) -> Script:
 
 def silent(visit: Visit) -> Script:
     """Says nothing any more, somewhere on the way."""
-    if not (yield from _hello(visit)):
-        return
     letter = visit.letters[0]
     visit.say(mail_of(letter), rcpt_of(letter, 0), "DATA")
     for _ in range(visit.chance.randint(1, 3)):

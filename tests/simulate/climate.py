@@ -32,6 +32,12 @@ class Climate:
     flushes, reloads  the operator's doing
     bad_clients       share of visits that do not go as they should
     large             share of large messages
+    has_tls           the relay and some of the hosts know TLS, and users can log in
+    bad_tls           share of the time in which a host's TLS has a mood
+    smart_tls         what smart.example has to show: "opportunistic" (nothing), "require", "verify"
+    smart_logins      it wants a login too
+    orders            what an operator asks for over the control socket
+    workers           the most processes that share the work; each start takes some of these numbers
     """
 
     letters: float = 60.0
@@ -57,6 +63,12 @@ class Climate:
     reloads: float = 0.0
     bad_clients: float = 0.0
     large: float = 0.0
+    has_tls: bool = False
+    bad_tls: float = 0.0
+    smart_tls: str = "opportunistic"
+    smart_logins: bool = False
+    orders: float = 0.0
+    workers: int = 1
 
     def __str__(self) -> str:
         return " ".join(f"{one.name}={getattr(self, one.name)}" for one in fields(self))
@@ -69,6 +81,8 @@ def climate_of(chance: Random) -> Climate:
         value = chance.choice(values)
         return value if chance.random() < share else 0.0
 
+    has_tls = chance.random() < 0.5
+    smart_tls = chance.choice(("opportunistic", "require", "verify", "verify")) if has_tls else "opportunistic"
     return Climate(
         letters=chance.choice((30.0, 60.0, 90.0)),
         bursts=sometimes(0.3, 1.0, 2.0),
@@ -93,4 +107,10 @@ def climate_of(chance: Random) -> Climate:
         reloads=sometimes(0.2, 4.0),
         bad_clients=sometimes(0.7, 0.1, 0.4),
         large=sometimes(0.4, 0.03, 0.1),
+        has_tls=has_tls,
+        bad_tls=sometimes(0.7, 0.2, 0.6) if has_tls else 0.0,
+        smart_tls=smart_tls,
+        smart_logins=smart_tls == "verify" and chance.random() < 0.5,
+        orders=sometimes(0.4, 6.0, 30.0),
+        workers=chance.choice((1, 1, 1, 2, 3)),
     )

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
 
-from tests.simulate import clients
+from relay.testing.clock import Call
+from tests.simulate import clients, intruders, openings
 from tests.simulate.climate import DAY_S
-from tests.simulate.clock import Call
+from tests.simulate.visit import Step, Visit
 
 if TYPE_CHECKING:
     from tests.simulate.world import World
@@ -33,11 +34,14 @@ class Fortune:
             ("burst", climate.bursts, self._burst),
             ("power", climate.power_cuts, lambda: self._crash("power")),
             ("kill", climate.kills, lambda: self._crash("kill")),
+            ("worker", climate.kills, self._kill_one),
             ("restart", climate.restarts, self._restart),
             ("fault", climate.disk_faults, self._disk_fault),
             ("full", climate.full_hours, self._disk_full),
-            ("flush", climate.flushes, self._flush),
+            ("flush", climate.flushes, self._world.operator.flush),
             ("reload", climate.reloads, self._reload),
+            ("order", climate.orders, self._world.operator.act),
+            ("intruder", climate.letters / 5 if climate.has_tls else 0.0, self._intrude),
         ):
             if rate:
                 self._plan(name, rate / DAY_S, event, self._world.chance(f"fortune of {name}"))
@@ -65,7 +69,34 @@ class Fortune:
         bad = chance.random() < world.climate.bad_clients
         way = chance.choice(clients.BAD if bad else clients.GOOD)
         letters = [world.land.letter() for _ in range(chance.choice((1, 1, 1, 2, 4)))]
-        world.network.call_in(f"192.0.2.{chance.randint(100, 110)}", clients.Visit(world, letters, way, chance))
+        ip, port, opening = self._some_door()
+        world.network.call_in(ip, Visit(world, letters, way, chance, opening), port)
+
+    def _some_door(self) -> tuple[str, str, Callable[[Visit], Step]]:
+        """From where a good client comes, to which port, and how it begins."""
+        chance = self._chance
+        at_home = f"192.0.2.{chance.randint(100, 110)}"
+        if not self._world.climate.has_tls or chance.random() < 0.5:
+            return at_home, "tcp:25", openings.in_the_clear
+        abroad = f"198.18.0.{chance.randint(1, 10)}"
+        return chance.choice(
+            (
+                (at_home, "tcp:25", openings.encrypted),
+                (abroad, "tcp:25", openings.logged_in),
+                (abroad, "tcp:587", openings.logged_in),
+                (abroad, "tcp:465", openings.within_tls),
+            )
+        )
+
+    def _intrude(self) -> None:
+        """Somebody wants what he may not have, or breaks TLS."""
+        chance, world = self._chance, self._world
+        opening, way = chance.choice(intruders.WAYS)
+        letter = world.land.letter()
+        letter.is_forbidden = True
+        port = chance.choice(("tcp:25", "tcp:25", "tcp:587"))
+        visit = Visit(world, [letter], way, chance, opening)
+        world.network.call_in(f"198.18.66.{chance.randint(1, 5)}", visit, port)
 
     def _burst(self) -> None:
         """Many at once, to one domain."""
@@ -73,7 +104,7 @@ class Fortune:
         domain = chance.choice(world.land.domains)
         for _ in range(chance.randint(5, 25)):
             letters = [world.land.letter(domain) for _ in range(2)]
-            visit = clients.Visit(world, letters, chance.choice(clients.GOOD), chance)
+            visit = Visit(world, letters, chance.choice(clients.GOOD), chance, openings.in_the_clear)
             world.clock.callLater(chance.random(), world.network.call_in, "192.0.2.99", visit)
 
     # -- the machine ----------------------------------------------------------------------------
@@ -83,6 +114,9 @@ class Fortune:
             self._world.crash(kind)
         else:
             self._world.crash_in_disk_operation(kind, self._chance.randint(1, 60))
+
+    def _kill_one(self) -> None:
+        self._world.kill_one(self._chance)
 
     def _disk_fault(self) -> None:
         disk = self._world.disk
@@ -100,12 +134,8 @@ class Fortune:
     # -- the operator ---------------------------------------------------------------------------
 
     def _restart(self) -> None:
-        self._world.stop_life()
-
-    def _flush(self) -> None:
-        if self._world.life is not None:
-            self._world.life.flush()
+        self._world.stop_lives()
 
     def _reload(self) -> None:
-        if self._world.life is not None:
-            self._world.life.reload()
+        for life in self._world.lives.values():
+            life.reload()

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.error import ConnectionRefusedError
 
+from relay.testing import certificates
+from relay.testing.conversation import Conversation
 from tests.simulate.ledger import key_of
-from tests.simulate.network import End
 
 if TYPE_CHECKING:
     from tests.simulate.world import World
@@ -32,6 +33,21 @@ MOODS = (
     "garbage",  # says what is no reply, somewhere
     "half a reply",  # hangs up in the middle of a reply
 )
+TLS_MOODS = (
+    "fine",  # as it should be
+    "stripped",  # somebody has taken STARTTLS out of what it offers
+    "454",  # offered, and refused
+    "silence",  # 220, and nothing more
+    "noise",  # 220, and then what is no TLS
+    "close",  # 220, and hangs up
+    "reset",  # likewise, but not in order
+    "injection",  # 220, and in the same segment one reply too many (the hop's side of CVE-2011-0411)
+    "old",  # speaks what nobody should speak any more
+    "cut",  # the handshake breaks off
+    "impostor",  # somebody else's certificate
+)
+BROKEN_AT_ONCE = ("454", "noise", "close", "reset", "injection", "old")
+"""Those after which it is clear at once that there will be no TLS."""
 _SAYINGS = (b"\x00\xff garbage\r\n", b"250\x01\r\n", b"hello\r\n", b"999 no\r\n", b"2" * 5000 + b"\r\n")
 
 
@@ -41,10 +57,23 @@ class Host:
     lane        the destination it serves
     extensions  what it offers; None: it knows only HELO
     is_kind     it never has a mood
+    tls         the kind of its certificate (certificates.server); empty: it has no TLS
+    tls_mood    what TLS is like with it just now
+    has_logins  it takes mail only from those who log in
     """
 
     def __init__(
-        self, world: World, name: str, address: str, lane: str, chance: Random, *, lmtp: bool = False, is_kind: bool
+        self,
+        world: World,
+        name: str,
+        address: str,
+        lane: str,
+        chance: Random,
+        *,
+        lmtp: bool = False,
+        is_kind: bool,
+        tls: str = "",
+        has_logins: bool = False,
     ) -> None:
         self.world = world
         self.name = name
@@ -54,6 +83,10 @@ class Host:
         self.lmtp = lmtp
         self.is_kind = is_kind
         self.mood = "kind"
+        self.tls = tls
+        self.tls_mood = "fine"
+        self.has_logins = has_logins
+        self.has_new_password = False  # and has not told us
         self.extensions = self._some_extensions()
         self._seen: dict[tuple[str, str], float] = {}
         self._mood_until = 0.0
@@ -76,7 +109,7 @@ class Host:
         chance = self.chance
         if self.is_kind:
             return ["PIPELINING", "SIZE 1000000", "8BITMIME", "DSN", "ENHANCEDSTATUSCODES"]
-        if not self.lmtp and chance.random() < 0.1:
+        if not self.lmtp and not self.tls and chance.random() < 0.1:
             return None
         possible = ["PIPELINING", "SIZE 1000000", "8BITMIME", "DSN", "ENHANCEDSTATUSCODES", "CHUNKING"]
         return [one for one in possible if chance.random() < 0.7]
@@ -88,100 +121,106 @@ class Host:
         self._mood_until = now + self.chance.expovariate(1 / 2400)
         bad = not (self.is_kind or self.world.is_kind) and self.chance.random() < self.world.climate.bad_hours
         self.mood = self.chance.choice(MOODS[1:]) if bad else "kind"
+        if self.tls and not self.is_kind:
+            bad = not self.world.is_kind and self.chance.random() < self.world.climate.bad_tls
+            self.tls_mood = self.chance.choice(TLS_MOODS[1:]) if bad else "fine"
+            self.has_new_password = self.has_logins and bad and self.chance.random() < 0.2
 
 
-class HopSession:
-    """One conversation with a host; reads as it is sent to, and answers by the host's mood."""
+class ShyHost(Host):
+    """One that always is well, but for its TLS, which never comes about."""
+
+    def answer(self) -> Any:
+        self.tls_mood = self.chance.choice(BROKEN_AT_ONCE)
+        return HopSession(self)
+
+
+class HopSession(Conversation):
+    """One conversation with a host, which answers by its mood.
+
+    secured  the kind of certificate under which it is within TLS, empty while it is not
+    """
 
     def __init__(self, host: Host) -> None:
+        super().__init__(host.world.clock, lmtp=host.lmtp)
         self.host = host
         self.mood = host.mood
         self.chance = host.chance
-        self.sender = ""
-        self.recipients: list[str] = []
-        self._buffer = b""
-        self._is_content = False
-        self._chunk_left: int | None = None
-        self._is_last_chunk = False
-        self._chunks: list[bytes] = []
-        self._deaf = False
         self._replies = 0
         # Where a mood that strikes once strikes: at the so-manieth reply of the session.
         self._strikes_at = host.chance.randint(0, 7)
-        self._end: End | None = None
         self._late = 0.0
+        self.tls_mood = host.tls_mood
+        self.secured = ""
+        self._is_known = not host.has_logins
 
-    # -- what the network calls -----------------------------------------------------------------
+    # -- what to answer -------------------------------------------------------------------------
 
-    def makeConnection(self, end: End) -> None:
-        self._end = end
-        self._idle = self.host.world.clock.callLater(1800, self._hang_up)
-        self.say("220 hop.example ESMTP")
-
-    def dataReceived(self, data: bytes) -> None:
-        if self._deaf:
-            return
-        self._idle.reset(1800)
-        self._buffer += data
-        while not self._deaf and self._step():
-            pass
-
-    def connectionLost(self, reason: object) -> None:
-        self._deaf = True
-        self._end = None
-        if self._idle.active():
-            self._idle.cancel()
-
-    # -- reading --------------------------------------------------------------------------------
-
-    def _step(self) -> bool:
-        if self._chunk_left is not None:
-            return self._read_chunk()
-        if self._is_content:
-            return self._read_content()
-        line, found, rest = self._buffer.partition(b"\r\n")
-        if not found:
-            return False
-        self._buffer = rest
-        verb, _, argument = line.decode("utf-8", "replace").partition(" ")
-        self._command(verb.upper(), argument)
-        return True
-
-    def _command(self, verb: str, argument: str) -> None:
-        match verb:
-            case "EHLO" | "LHLO" | "HELO":
-                self._hello(verb)
-            case "MAIL":
-                self.sender, self.recipients = argument[6 : argument.index(">")], []
-                self.say("250 2.1.0 ok")
-            case "RCPT":
-                self._recipient(argument[4 : argument.index(">")])
-            case "DATA":
-                self._is_content = bool(self.recipients)
-                self.say("354 go ahead" if self.recipients else "554 5.5.1 nobody to send it to")
-            case "BDAT":
-                size, _, last = argument.partition(" ")
-                self._chunk_left, self._is_last_chunk = int(size), bool(last)
-            case "QUIT":
-                self.say("221 2.0.0 bye")
-                self._hang_up()
-            case "RSET":
-                self.recipients, self._chunks = [], []
-                self.say("250 2.0.0 ok")
-            case _:
-                self.say("250 2.0.0 ok")
-
-    def _hello(self, verb: str) -> None:
+    def extensions(self) -> list[str] | None:
         extensions = self.host.extensions
-        if extensions is None and verb == "EHLO":
-            self.say("500 5.5.1 what?")
-        elif verb == "HELO" or not extensions:
-            self.say("250 hop.example")
-        else:
-            lines = ["hop.example", *extensions]
-            self.say("\r\n".join([f"250-{one}" for one in lines[:-1]] + [f"250 {lines[-1]}"]))
+        if extensions is None:
+            return None
+        extensions = list(extensions)
+        if self.host.tls and not self.secured and self.tls_mood != "stripped":
+            extensions.append("STARTTLS")
+        if self.host.has_logins:
+            extensions.append("AUTH PLAIN")
+        return extensions
 
-    def _recipient(self, address: str) -> None:
+    def command(self, verb: str, argument: str) -> None:
+        if verb == "STARTTLS":
+            self._secure()
+        elif verb == "AUTH":
+            self._log_in()
+        else:
+            super().command(verb, argument)
+
+    def _secure(self) -> None:
+        mood = self.tls_mood
+        if mood == "454":
+            self.say("STARTTLS", "454 4.7.0 not now")
+            return
+        more = "\r\n250 2.0.0 and this" if mood == "injection" else ""
+        if not self.say("STARTTLS", "220 2.0.0 go ahead" + more):
+            return
+        if self.transport is None or mood in ("silence", "injection"):
+            self.is_deaf = True
+        elif mood == "noise":
+            self.is_deaf = True
+            self.write(b"\x15\x03\x01 this is no TLS\r\n" * 20)
+        elif mood == "close":
+            self.hang_up()
+        elif mood == "reset":
+            self.transport.abortConnection()
+        else:
+            kind = {"old": "old", "impostor": "unknown"}.get(mood, self.host.tls)
+            self.secured = kind
+            self.begin_tls(certificates.server(self.host.name, kind))
+            if mood == "cut":
+                self.clock.callLater(self.chance.random(), self._cut)
+
+    def _cut(self) -> None:
+        if self.transport is not None:
+            self.transport.abortConnection()
+
+    def _log_in(self) -> None:
+        self.host.world.laws.password_told(self.host, self.secured)
+        if self.host.has_new_password:
+            self.say("AUTH", "535 5.7.8 not with this password")
+        elif self.say("AUTH", "235 2.7.0 welcome"):
+            self._is_known = True
+
+    def mail(self, argument: str) -> None:
+        if self._is_known:
+            super().mail(argument)
+        else:
+            self.say("MAIL", "530 5.7.0 who are you?")
+
+    def data(self) -> bool:
+        super().data()
+        return bool(self.recipients)
+
+    def recipient(self, address: str) -> None:
         world, mood = self.host.world, self.mood
         key = key_of(address)
         world.offered(self.host, self.sender, address)
@@ -192,42 +231,13 @@ class HopSession:
             reply = self.chance.choice(("550 5.1.1 no such user", "553 5.1.3 bad address", "551 5.7.1 not here"))
         elif mood == "unsure" and self.chance.random() < 0.3:
             reply = self.chance.choice(("450 4.2.0 mailbox busy", "452 4.5.3 too many", "451 4.3.0 local error"))
-        if self.say(reply) and reply.startswith("2"):
+        if self.say("RCPT", reply) and reply.startswith("2"):
             self.recipients.append(address)
         elif key is not None and reply.startswith("5"):
             world.ledger.fate(key).refused = True
 
-    def _read_content(self) -> bool:
-        start = b"\r\n" + self._buffer
-        end = start.find(b"\r\n.\r\n")
-        if end < 0:
-            return False
-        self._buffer = start[end + 5 :]
-        self._is_content = False
-        self._taken(start[: end + 2].replace(b"\r\n.", b"\r\n")[2:])
-        return True
-
-    def _read_chunk(self) -> bool:
-        assert self._chunk_left is not None
-        piece, self._buffer = self._buffer[: self._chunk_left], self._buffer[self._chunk_left :]
-        self._chunks.append(piece)
-        self._chunk_left -= len(piece)
-        if self._chunk_left:
-            return False
-        self._chunk_left = None
-        if self._is_last_chunk:
-            content = b"".join(self._chunks)
-            self._chunks.clear()
-            if self.recipients:
-                self._taken(content)
-            else:
-                self.say("554 5.5.1 nobody to send it to")
-        else:
-            self.say("250 2.0.0 go on" if self.recipients else "554 5.5.1 nobody to send it to")
-        return True
-
-    def _taken(self, content: bytes) -> None:
-        """The content is whole: it is taken or refused, for all or (LMTP) one by one, and then it is said, or not."""
+    def content(self, content: bytes) -> None:
+        """It is taken or refused, for all or (LMTP) one by one, and then it is said, or not."""
         recipients, self.recipients = self.recipients, []
         for group in [[one] for one in recipients] if self.host.lmtp else [recipients]:
             reply = "250 2.0.0 taken"
@@ -238,59 +248,50 @@ class HopSession:
             elif self.mood == "busy" and self._replies >= self._strikes_at:
                 reply = "421 4.3.2 busy, come later"  # not taken, and that is what it will say
             if reply.startswith("2"):
-                self.host.world.took(self.host, self.sender, group, content)
+                self.host.world.took(self, group, content)
             elif reply.startswith("5"):
                 for key in filter(None, map(key_of, group)):
                     self.host.world.ledger.fate(key).refused = True
             if self.mood == "drop after the dot" and self.chance.random() < 0.7:
-                self._hang_up()
+                self.hang_up()
                 return
-            self.say(reply)
+            self.say("END", reply)
 
     # -- answering ------------------------------------------------------------------------------
 
-    def say(self, reply: str) -> bool:
-        """Answers, as far as the mood lets it; whether what was to be said was said."""
-        if self._end is None or self._deaf:
-            return False
+    def say(self, step: str, reply: str) -> str:
+        """Answers, as far as the mood lets it."""
+        if self.transport is None or self.is_deaf:
+            return ""
         data = reply.encode() + b"\r\n"
         self._replies += 1
         if self._replies > self._strikes_at and not self._strike(data):
-            return False
+            return ""
         if self.mood == "tarpit":
             # Each reply waits behind the one before.
-            now = self.host.world.clock.now
+            now = self.clock.seconds()
             self._late = max(self._late, now) + self.chance.random() * 60
-            self.host.world.clock.callLater(self._late - now, self._write, data)
+            self.clock.callLater(self._late - now, self.write, data)
         else:
-            self._write(data)
-        return True
+            self.write(data)
+        return reply[:1]
 
     def _strike(self, data: bytes) -> bool:
         """What a mood does that strikes once in a session; whether the reply is still given."""
         match self.mood:
             case "busy":
-                self._write(b"421 4.3.2 busy, come later\r\n")
-                self._hang_up()
+                self.write(b"421 4.3.2 busy, come later\r\n")
+                self.hang_up()
             case "drop":
-                self._hang_up()
+                self.hang_up()
             case "silent":
-                self._deaf = True
+                self.is_deaf = True
             case "garbage":
-                self._write(self.chance.choice(_SAYINGS))
-                self._deaf = self.chance.random() < 0.5
+                self.write(self.chance.choice(_SAYINGS))
+                self.is_deaf = self.chance.random() < 0.5
             case "half a reply":
-                self._write(data[: len(data) // 2])
-                self._hang_up()
+                self.write(data[: len(data) // 2])
+                self.hang_up()
             case _:
                 return True
         return False
-
-    def _write(self, data: bytes) -> None:
-        if self._end is not None:
-            self._end.write(data)
-
-    def _hang_up(self) -> None:
-        self._deaf = True
-        if self._end is not None:
-            self._end.loseConnection()

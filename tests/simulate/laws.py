@@ -7,16 +7,18 @@ record and the database as another program reads it, not what the relay thinks o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from relay.message.envelope import Message, Recipient
-from relay.message.outcome import Deferred, Delivered, Failed, Outcome
+from relay.message.outcome import Outcome
+from relay.queue.ids import shard_of
 from tests.simulate.climate import Climate
+from tests.simulate.lanes import Lanes, Name
 from tests.simulate.ledger import Fate, Key, Ledger, key_of, letter_of, reported_in
 
 if TYPE_CHECKING:
+    from tests.simulate.hops import Host
     from tests.simulate.queue import Queue, Row
 
 LEASE_S = 900.0
@@ -25,96 +27,87 @@ SLACK_S = 3600.0
 WRITTEN_WITHIN_S = 180.0
 """How long what was told may be known in memory only: a delay waits for its warning, and for the other recipients."""
 FLUSHED_WITHIN_S = 60.0
-"""How long a flush takes: it goes through the queue in steps, while mail goes on."""
+"""How long a retry that nobody saw the end of may go on: it goes through the queue in steps, while mail goes on."""
 PROMPT_S = 300.0
-"""How soon mail for the kind domain is there, whatever hangs elsewhere."""
-KIND = "kind.example"
+"""How soon mail for the kind domains is there, whatever hangs elsewhere."""
+KIND, SHY, SMART = "kind.example", "shy.example", "smart.example"
 _OUTCOMES = frozenset(("delivered", "deferred", "failed", "expired", "held", "discarded"))
-
-
-@dataclass(slots=True)
-class Lane:
-    """What is known of one destination in this life of the relay."""
-
-    in_flight: int = 0
-    resting_until: float = 0.0
-    on_probation: bool = False
-    probes: int = 0
-    used_at: float = 0.0
 
 
 class Laws:
     """Holds one world to them.
 
-    violated  called with what was broken
+    violated    called with what was broken
+    up_since    shard -> when it was opened; only those that are open
+    retrying    orders under way that make mail due now
     """
 
     def __init__(self, ledger: Ledger, climate: Climate, seconds: Callable[[], float], violated: Callable[[str], None]):
         self.ledger = ledger
         self.climate = climate
-        self.up_since = 0.0
+        self.up_since: dict[int, float] = {}
         self.trouble_at = float("-inf")  # when our own disk last failed
+        self.retrying = 0
         self._seconds = seconds
         self._violated = violated
-        self._lanes: dict[str, Lane] = {}
+        self._lanes = Lanes(seconds, violated, 2 * climate.longest_s)
         self._told_at: dict[Key, float] = {}
-        self._forgiven_until = 0.0
+        self._retried_until = 0.0
 
     # -- attempts -------------------------------------------------------------------------------
 
-    def attempt_begins(self, message: Message, recipients: Sequence[Recipient], name: str) -> None:
-        now = self._seconds()
-        lane = self._lanes.setdefault(name, Lane())
-        lane.in_flight += 1
-        if now > lane.used_at + 2 * self.climate.longest_s:
-            lane.on_probation = False  # what was not used for so long is forgotten, its troubles too
-        lane.used_at = now
-        if now < lane.resting_until - 0.001:
-            self._violated(f"{name} was tried while it rests until {lane.resting_until:.3f}")
-        if lane.in_flight > self.climate.per_domain:
-            self._violated(f"{lane.in_flight} attempts at once to {name}, whose window is {self.climate.per_domain}")
-        if lane.on_probation:
-            lane.probes += 1
-            if lane.probes > 1:
-                self._violated(f"{name} is being probed, and gets more than one attempt")
+    def attempt_begins(self, message: Message, recipients: Sequence[Recipient], name: Name, window: int) -> None:
+        self._lanes.attempt_begins(name, window)
         for recipient in recipients:
-            self._is_offered(recipient, message.accepted_at, now)
+            self._is_offered(recipient, message, self._seconds())
 
-    def _is_offered(self, recipient: Recipient, accepted_at: float, now: float) -> None:
+    def _is_offered(self, recipient: Recipient, message: Message, now: float) -> None:
         key = key_of(str(recipient.address))
         if key is None:
             return
         fate = self.ledger.fate(key)
+        name = f"m{key[0]}r{key[1]}"
         if now < fate.not_before - 0.001:
-            self._violated(f"m{key[0]}r{key[1]} was tried {fate.not_before - now:.3f} s before its time")
+            self._violated(f"{name} was tried {fate.not_before - now:.3f} s before its time")
         if fate.is_open:
-            self._violated(f"m{key[0]}r{key[1]} is tried while it is being tried")
+            self._violated(f"{name} is tried while it is being tried")
+        if fate.is_held or fate.is_removed:
+            self._violated(f"{name} is tried, and an operator has {'held' if fate.is_held else 'removed'} it")
         fate.begun += 1
         fate.is_open = True
-        fate.accepted_at = accepted_at
+        fate.accepted_at = message.accepted_at
+        fate.shard = shard_of(message.id)
 
-    def attempt_ended(self, name: str, outcomes: Sequence[Outcome]) -> None:
-        lane = self._lanes.setdefault(name, Lane())
-        lane.in_flight -= 1
-        lane.used_at = self._seconds()
-        lane.probes = max(0, lane.probes - 1)
-        if any(map(_is_answer, outcomes)):  # the host is there after all: its rest or probation is over
-            lane.resting_until = 0.0
-            lane.on_probation = False
+    def attempt_ended(self, name: Name, outcomes: Sequence[Outcome]) -> None:
+        self._lanes.attempt_ended(name, outcomes)
 
     # -- what hops took -------------------------------------------------------------------------
 
-    def took(self, host: str, sender: str, recipients: Sequence[str], content: bytes) -> None:
+    def took(self, host: Host, secured: str, sender: str, recipients: Sequence[str], content: bytes) -> None:
         now = self._seconds()
         for address in recipients:
             key = key_of(address)
+            if host.lane == SMART:
+                self._is_secured(address, secured)
             if key is not None:
-                self._delivered(key, self.ledger.fate(key), host, now)
+                self._delivered(key, self.ledger.fate(key), host.name, now)
                 self._check_content(key, content)
             elif sender == "":
-                self._reported(f"{host} {now}", address, content, arrived=True)
+                self._reported(f"{host.name} {now}", address, content, arrived=True)
             else:
                 self._violated(f"{address} got mail that nobody sent, from {sender}")
+
+    def _is_secured(self, address: str, secured: str) -> None:
+        """A route's TLS is never less than it says, whatever fails."""
+        wanted = self.climate.smart_tls
+        if (wanted == "require" and not secured) or (wanted == "verify" and secured != "good"):
+            how = f"within TLS, whose certificate is {secured}" if secured else "in the clear"
+            self._violated(f"mail for {address} went out {how}, and its route says tls: {wanted}")
+
+    def password_told(self, host: Host, secured: str) -> None:
+        """A password is for who has proved to be the hop, and for nobody else."""
+        if secured != "good":
+            self._violated(f"{host.name} was told the password, and its certificate is {secured or 'not there'}")
 
     def _delivered(self, key: Key, fate: Fate, host: str, now: float) -> None:
         if fate.delivered and not fate.in_doubt:
@@ -124,6 +117,8 @@ class Laws:
         fate.in_doubt = fate.in_doubt and not fate.is_open
         fate.delivered.append((now, host))
         self.ledger.delivered += 1
+        if self.ledger.letters[key[0]].is_forbidden:
+            self._violated(f"m{key[0]}r{key[1]} was relayed for somebody who may not send it")
 
     def _check_content(self, key: Key, content: bytes) -> None:
         letter = self.ledger.letters[key[0]]
@@ -165,21 +160,13 @@ class Laws:
 
     # -- what the relay tells -------------------------------------------------------------------
 
-    def told(self, step: str, fields: dict[str, Any]) -> None:
-        if step in _OUTCOMES:
+    def told(self, shard: int, step: str, fields: dict[str, Any]) -> None:
+        if step in ("rested", "woken"):
+            self._lanes.told(shard, step, fields)
+        elif step in _OUTCOMES and "recipient" in fields:
             key = key_of(fields["recipient"])
             if key is not None:
                 self._outcome(step, key, self.ledger.fate(key), fields)
-        elif step == "rested":
-            lane = self._lanes.setdefault(fields["destination"], Lane())
-            lane.resting_until = fields["next_at"]
-            lane.on_probation = True
-            lane.probes = 0
-        elif step == "woken":
-            lane = self._lanes.setdefault(fields["destination"], Lane())
-            lane.used_at = self._seconds()
-            if self._seconds() < lane.resting_until - 0.001:
-                self._violated(f"the rest of {fields['destination']} ended before its time")
 
     def _outcome(self, step: str, key: Key, fate: Fate, fields: dict[str, Any]) -> None:
         now = self._seconds()
@@ -190,7 +177,7 @@ class Laws:
         if fields.get("in_doubt"):
             fate.in_doubt = True
         if step == "deferred":
-            if now >= self._forgiven_until:
+            if not self.retrying and now >= self._retried_until:
                 fate.not_before = max(fate.not_before, fields["next_at"])
             if fields["attempts"] < fate.begun:
                 self._violated(f"{name} was tried {fate.begun} times, and the relay counts {fields['attempts']}")
@@ -224,6 +211,11 @@ class Laws:
                     self._has_a_state((letter.number, number), fate, queue)
         for key, row in rows.items():
             self._is_in_time(key, row, now)
+            fate = self.ledger.fate(key)
+            if fate.is_removed:
+                self._violated(f"m{key[0]}r{key[1]} is in the queue again, and an operator has removed it")
+            if fate.is_held and row.state != "held":
+                self._violated(f"m{key[0]}r{key[1]} is {row.state}, and an operator has held it")
 
     def _has_a_state(self, key: Key, fate: Fate, queue: Queue) -> None:
         """The first promise: no recipient of an acknowledged message is in no state."""
@@ -232,7 +224,7 @@ class Laws:
             return
         gone = fate.refused or fate.given_up
         unwanted = "FAILURE" not in letter.notify.get(key[1], "FAILURE")
-        if fate.delivered or (gone and (unwanted or "failed" in fate.heard)):
+        if fate.delivered or fate.may_be_removed or (gone and (unwanted or "failed" in fate.heard)):
             fate.settled = True
             return
         if gone and fate.reports.get("failed", set()) & queue.report_ids:
@@ -244,7 +236,10 @@ class Laws:
 
     def _is_in_time(self, key: Key, row: Row, now: float) -> None:
         """Expiry, warning and reports come at their time, in every state but held."""
-        if now < max(self.up_since, self.trouble_at) + SLACK_S or row.state == "held":
+        since = max(
+            self.up_since.get(shard_of(row.message_id), now), self.trouble_at, self.ledger.fate(key).released_at
+        )
+        if now < since + SLACK_S or row.state == "held":
             return
         age_s = now - row.accepted_at
         name = f"m{key[0]}r{key[1]}"
@@ -255,24 +250,31 @@ class Laws:
         elif self.climate.warn_s and not row.warned and age_s > self.climate.warn_s + SLACK_S:
             self._violated(f"{name} waits since {age_s:.0f} s and nobody was warned")
 
-    def nobody_is_delayed(self, was_undisturbed_since: float) -> None:
-        """A hung peer delays nobody else: what goes to the kind domain is there soon."""
+    def nobody_is_delayed(self) -> None:
+        """A hung peer delays nobody else: what goes to the kind domains is there soon."""
         now = self._seconds()
         for letter in self.ledger.letters.values():
             at = letter.acknowledged_at
-            if at is None or at < was_undisturbed_since or now - at < PROMPT_S:
+            if at is None or now - at < PROMPT_S or at < self.up_since.get(shard_of(letter.message_id), now):
                 continue
             for number in letter.taken:
-                if letter.recipients[number].endswith(KIND) and not self.ledger.fate((letter.number, number)).delivered:
-                    self._violated(f"m{letter.number}r{number} for the kind domain waits since {now - at:.0f} s")
+                fate = self.ledger.fate((letter.number, number))
+                waits = not (fate.delivered or fate.was_held or fate.may_be_removed)
+                if waits and letter.recipients[number].endswith((KIND, SHY)):
+                    self._violated(
+                        f"m{letter.number}r{number} for {letter.recipients[number]} waits for {now - at:.0f} s"
+                    )
 
     # -- the lives of the relay -----------------------------------------------------------------
 
-    def life_ended(self) -> None:
+    def shard_ended(self, shard: int) -> None:
         """By a crash or in order: what was under way is in doubt, and its leases must be respected."""
         now = self._seconds()
-        self._lanes.clear()
+        self.up_since.pop(shard, None)
+        self._lanes.shard_ended(shard)
         for key, fate in self.ledger.fates.items():
+            if fate.shard != shard:
+                continue
             if fate.is_open:
                 # It was leased after it was due, and the lease was on disk before the attempt began.
                 fate.not_before = max(fate.not_before, fate.accepted_at) + LEASE_S - 1
@@ -283,28 +285,28 @@ class Laws:
                 fate.in_doubt = True
                 fate.not_before = min(fate.not_before, now)
 
-    def life_began(self) -> None:
+    def shard_began(self, shard: int) -> None:
         """What was under way is taken up again, but not at once."""
-        now = self._seconds()
-        self.up_since = now
+        now = self.up_since[shard] = self._seconds()
         for fate in self.ledger.fates.values():
-            if fate.was_open:
+            if fate.shard == shard and fate.was_open:
                 fate.was_open = False
                 fate.not_before = min(fate.not_before, now + self.climate.first_s * max(fate.begun, 1))
 
-    def forgiven(self, only_rests: bool) -> None:
-        """The operator wants everything tried now, or (a reload) the rests are over."""
-        for lane in self._lanes.values():
-            lane.resting_until = 0.0
-            lane.on_probation = False
-        if not only_rests:
-            self._forgiven_until = self._seconds() + FLUSHED_WITHIN_S
-            for fate in self.ledger.fates.values():
-                fate.not_before = 0.0
+    # -- what the operator does -----------------------------------------------------------------
 
+    def rests_forgiven(self, shard: int, lane: str | None) -> None:
+        """The rests of a shard's destinations, or of one, are over."""
+        self._lanes.forgiven(shard, lane)
 
-def _is_answer(outcome: Outcome) -> bool:
-    """Whether the destination has spoken, if only to refuse."""
-    if isinstance(outcome, Deferred):
-        return bool(outcome.hop) and not outcome.whole_destination
-    return isinstance(outcome, Delivered | Failed)
+    def retry_begins(self, keys: Iterable[Key]) -> None:
+        """An order is under way that makes these due now."""
+        self.retrying += 1
+        for key in keys:
+            self.ledger.fate(key).not_before = 0.0
+
+    def retry_ended(self, is_known: bool) -> None:
+        """is_known  the relay has said that it is done"""
+        self.retrying -= 1
+        if not is_known:
+            self._retried_until = self._seconds() + FLUSHED_WITHIN_S

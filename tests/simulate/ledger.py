@@ -37,6 +37,7 @@ class Letter:
     recipients  addresses, in the order in which they are offered; taken: the numbers the relay said 250 to
     notify      number -> its NOTIFY, where there is one
     is_plain    arrives as it was sent, octet for octet
+    is_forbidden  its client may not send it: it must not be taken
     """
 
     number: int
@@ -46,6 +47,7 @@ class Letter:
     notify: dict[int, str] = field(default_factory=dict)
     body: str = ""
     is_plain: bool = True
+    is_forbidden: bool = False
     taken: list[int] = field(default_factory=list)
     acknowledged_at: float | None = None
     message_id: str = ""
@@ -67,6 +69,12 @@ class Fate:
     was_open     likewise, and then the relay's life ended
     in_doubt     the relay has recorded a doubt, or crashed, since the last delivery
     settled      nothing more is expected
+    shard        in whose queue it is, as far as an attempt has shown it; -1 before
+    is_held      the relay has said to an operator that it is held, and nobody has asked for its release since
+    was_held     it was held at some time, or may have been
+    released_at  when that was last asked for
+    is_removed   the relay has said to an operator that it is removed
+    may_be_removed  an operator has asked for that
     """
 
     delivered: list[tuple[float, str]] = field(default_factory=list)
@@ -81,6 +89,12 @@ class Fate:
     was_open: bool = False
     in_doubt: bool = False
     settled: bool = False
+    shard: int = -1
+    is_held: bool = False
+    was_held: bool = False
+    released_at: float = float("-inf")
+    is_removed: bool = False
+    may_be_removed: bool = False
 
 
 class Ledger:

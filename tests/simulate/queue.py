@@ -7,12 +7,13 @@ from pathlib import Path
 
 import apsw
 
+from relay.operate.shards import folder_of, shards_in
 from relay.queue.ids import to_text
 from tests.simulate.ledger import Key, key_of
 
 _STATES = ("waiting", "waiting", "held", "owing")
 _ROWS = """
-SELECT message, local, domain, lane, due_at, attempts, recipients.state, warned, accepted_at, sender
+SELECT message, sender, accepted_at, local, domain, recipients.state, lane, due_at, attempts, warned
 FROM recipients JOIN messages ON messages.id = message
 """
 
@@ -22,12 +23,14 @@ class Row:
     """One recipient in the queue."""
 
     message_id: str
+    sender: str
+    accepted_at: float
+    recipient: str
+    state: str
     lane: str
     due_at: float
     attempts: int
-    state: str
-    warned: bool
-    accepted_at: float
+    warned: int
 
 
 @dataclass(slots=True)
@@ -48,8 +51,21 @@ class Queue:
     faults: list[str]
 
 
-def read(folder: Path, seen: set[str]) -> Queue:
-    """Reads it; ``seen`` learns the reports that are in it."""
+def read(spool: Path, seen: set[str]) -> Queue:
+    """Reads it, with all its shards; ``seen`` learns the reports that are in it."""
+    whole = Queue({}, [], set(), 0, [])
+    for shard in shards_in(spool):
+        part = read_shard(folder_of(spool, shard), seen)
+        whole.faults += [f"m{a}r{b} is in two shards" for a, b in whole.rows.keys() & part.rows.keys()] + part.faults
+        whole.rows |= part.rows
+        whole.reports += part.reports
+        whole.report_ids |= part.report_ids
+        whole.waiting += part.waiting
+    return whole
+
+
+def read_shard(folder: Path, seen: set[str]) -> Queue:
+    """Reads one shard."""
     db = apsw.Connection(str(folder / "queue.db"), flags=apsw.SQLITE_OPEN_READONLY)
     try:
         return _read(db, seen, folder)
@@ -63,9 +79,9 @@ def _read(db: apsw.Connection, seen: set[str], folder: Path) -> Queue:
     report_ids: set[str] = set()
     waiting = 0
     counted = [0, 0, 0]
-    for message, local, domain, lane, due_at, attempts, state, warned, accepted_at, _ in db.execute(_ROWS).fetchall():
+    for message, sender, accepted_at, local, domain, state, *others in db.execute(_ROWS).fetchall():
         message_id = to_text(message)
-        row = Row(message_id, lane, due_at, attempts, _STATES[state], bool(warned), accepted_at)
+        row = Row(message_id, sender or "", accepted_at, f"{local}@{domain}", _STATES[state], *others)
         waiting += row.state != "held"
         counted[max(0, state - 1)] += 1
         key = key_of(f"{local}@{domain}")

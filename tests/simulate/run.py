@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from tests.simulate.clock import EPOCH
+from relay.testing.clock import EPOCH
 from tests.simulate.world import World
 
 
@@ -24,9 +26,9 @@ class Ran:
     digest: tuple[int, int, int, float]
 
 
-def run_one(seed: int, days: float) -> Ran:
+def run_one(seed: int, days: float, weather: Mapping[str, Any] | None = None) -> Ran:
     """Runs a world.  A world that breaks by itself counts as a violation too."""
-    with World(seed, days) as world:
+    with World(seed, days, weather=weather) as world:
         try:
             world.run()
         except Exception:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulate.breakages import BREAKAGES, caught
-
-WITHIN_SEEDS = 100
-DAYS = 0.5
+from tests.simulate.breakages import BREAKAGES, WITHIN_SEEDS, caught
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(BREAKAGES))
 def test_a_breakage_is_caught(name: str) -> None:
-    assert caught(name, WITHIN_SEEDS, DAYS) is not None
+    assert caught(name, WITHIN_SEEDS) is not None
 
 
 @pytest.mark.parametrize("name", ["forget the sync", "drop the dot stuffing", "reply out of order"])
 def test_some_are_caught_at_once(name: str) -> None:
     """So that a world in which nothing can go wrong is noticed in every run of the tests."""
-    assert caught(name, 3, DAYS) is not None
+    assert caught(name, 3) is not None

@@ -20,6 +20,8 @@ from relay.message.envelope import Message
 from relay.queue import schema
 from relay.queue.sqlite import SqliteStore
 from relay.queue.store import NewMessage, QueuedRecipient, Settlement, State, StoreUnavailable
+from relay.testing.database import SimulatedVfs
+from relay.testing.disk import Disk, SimulatedFiles, in_memory
 from tests.conformance.mail import (
     ANN,
     FULL_ENVELOPE,
@@ -34,8 +36,6 @@ from tests.conformance.mail import (
     whole,
 )
 from tests.fakes.executors import inline
-from tests.simulate.database import SimulatedVfs
-from tests.simulate.disk import Disk, SimulatedFiles, in_memory
 
 SMALL, LARGE = b"Subject: small\r\n\r\n.\r\n", b"Subject: large\r\n\r\n" + b"x" * 100_000 + b"\r\n"
 LATER = NOW + 7200  # the next lives: the clock has gone on, and no lease holds any more
@@ -123,6 +123,8 @@ class Machine:
 
     def check(self) -> None:
         """Opens the queue again without any fault, and holds it against what was said."""
+        self.disk.fail_at.clear()
+        self.disk.crash_at = None
         store = self.begin()
         there = {row.message_id for row in all_of(store.list())}
         for message_id in self.kept:
@@ -257,6 +259,25 @@ def test_any_operation_may_fail(story: Callable[[Machine, SqliteStore], None], c
             return
 
 
+@pytest.mark.parametrize("gap", range(1, 9))
+def test_what_was_refused_does_not_come_back_while_we_live(gap: int, memory: Path) -> None:
+    """A commit failed, and so did what SQLite does when its last connection is closed.  Then the octets of that commit
+    are in the log, and whoever opens it anew takes them for committed: mail that nobody has in hand (seed 31905)."""
+    for at in range(1, 10_000):
+        machine = Machine(memory / str(at))
+        store = machine.begin()
+        first = machine.disk.operations + at
+        machine.disk.fail_at |= {first: errno.EIO, first + gap: errno.EIO}
+        go_on(machine, store)
+        assert {row.message_id for row in all_of(store.list())} == machine.kept.keys()
+        had_no_fault = len(machine.disk.fail_at) == 2
+        machine.end(power=False)
+        if had_no_fault:
+            assert at > 20
+            return
+
+
+@pytest.mark.slow
 def test_trouble_may_come_in_the_midst_of_trouble(memory: Path) -> None:
     """A commit failed, so the database was opened anew with a new log; the sync of that log's name failed too, which
     SQLite keeps to itself.  What was acknowledged later was lost with the power."""
@@ -270,7 +291,7 @@ def test_trouble_may_come_in_the_midst_of_trouble(memory: Path) -> None:
             machine.end(power=True)
             machine.check()
             if had_no_fault and gap == 1:
-                assert at > 30
+                assert at > 20
                 return
 
 

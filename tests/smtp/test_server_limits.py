@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.message import reply
@@ -11,6 +11,7 @@ from relay.smtp.commands import Phase
 from relay.smtp.data import BareLineEnds
 from relay.smtp.events import ContentReceived, MailReceived, RecipientReceived, TransactionAborted
 from relay.smtp.extensions import ServerOffer
+from tests.examples import examples
 from tests.smtp.talk import TRANSACTION, Talk, codes
 from tests.smtp.test_data import pieces_of
 
@@ -175,7 +176,7 @@ words = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@examples(200)
 @given(
     st.lists(words, max_size=25).map(b"".join),
     st.lists(st.integers(0, 2000), max_size=6),
@@ -203,7 +204,7 @@ def test_the_cut_of_the_stream_changes_nothing(stream: bytes, at: list[int], bar
     assert heard[0] == heard[1] == heard[2]
 
 
-@settings(max_examples=200, deadline=None)
+@examples(150)
 @given(st.lists(st.binary(max_size=60), max_size=10), st.booleans())
 def test_no_octets_whatever_raise_anything(pieces: list[bytes], greeted: bool) -> None:
     talk = Talk.greeted() if greeted else Talk()

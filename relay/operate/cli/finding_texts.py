@@ -111,6 +111,8 @@ def _route(row: Row, now: float) -> Iterator[str]:
     conditions = [f"{key}: {details[key]}" for key in ("to", "from") if details.get(key, "*") != "*"]
     if conditions:
         yield f"for {', '.join(conditions)}"
+    if details.get("hold"):
+        yield "held when it comes, until relay queue release"
 
 
 def _dns(row: Row, now: float) -> Iterator[str]:

@@ -254,6 +254,8 @@ class WayIn:
 
 def _chosen(listeners: Sequence[tuple[SmtpServerFactory, Listen]], question: Question) -> int:
     """Which listener: the one that is named, else the first that suits.  Raises ValueError."""
+    if not listeners:
+        raise ValueError("there is no listener: mail comes from within the program that relay is part of")
     endpoints = [listen.endpoint for _, listen in listeners]
     if question.listener:
         if question.listener not in endpoints:

@@ -28,7 +28,7 @@ from relay.route.policies import Held
 from relay.route.router import Addresses, Hops
 from relay.route.table import Route
 from relay.route.tls import not_required
-from relay.route.via import ByMx, Discard, Hop, HopList, Reject, ToLiteral, Way
+from relay.route.via import ByMx, Discard, Hop, HopList, Reject, ToFunction, ToLiteral, Way
 
 WAYS_SHOWN = 50
 
@@ -160,17 +160,22 @@ class WayOut:
     def _of_route(self, way: _Way, recipients: Sequence[Recipient], told: Sequence[Finding]) -> Finding:
         route, hops = way.route, way.hops
         rule, _, place = route.rule.partition(", ")
-        details = {
+        details: dict[str, Any] = {
             "recipients": [str(one.address) for one in recipients],
             "destination": route.lane,
             "via": via_of(route.way),
+            "hold": route.hold,
             **self._pattern(rule),
         }
         about = details["recipients"][0] if len(recipients) == 1 else f"{len(recipients)} recipients"
         tried = [one for one in told if one.decision != "told"]
         if isinstance(hops, (Failed, Deferred)):
             refused, reply = isinstance(hops, Failed), hops.reply
-        elif isinstance(hops, Discarded) or any(one.decision == "accepted" for one in tried):
+        elif (
+            isinstance(hops, Discarded)
+            or isinstance(route.way, ToFunction)
+            or any(one.decision == "accepted" for one in tried)
+        ):
             return Finding("out", "route", about, "accepted", rule, place or str(BUILT_IN), details=details)
         else:
             remedy = "it waits until one of its hosts can be used"
@@ -228,6 +233,8 @@ def via_of(way: Way) -> str:
             return "discard:"
         case Reject(reply):
             return f"reject:{reply}"
+        case ToFunction():
+            return way.lane
 
 
 def _url(hop: Hop) -> str:
@@ -248,6 +255,8 @@ def _remedy(route: Route, reply: Reply, place: str) -> str:
             return f"look at the spelling; if {domain} is known only here, {by_route}"
         case "5.4.4" | "5.1.10":
             return f"only {domain} itself can change that; if its mail goes elsewhere, {by_route}"
+        case "5.7.10":
+            return f"{domain} can change that, by DANE or MTA-STS; or send it without REQUIRETLS; or {by_route}"
         case "4.4.3":
             return "it is tried again; the name servers are those of dns.servers, else of /etc/resolv.conf"
     return f"correct the host in {place}" if place else ""

@@ -59,7 +59,8 @@ class Route(Section):
     via: kinds.Via = Field(
         description="`smtp://host:port`, `smtps://host:port` (TLS from the first octet), `lmtp://host:port`, "
         "`lmtp+unix:/path`, or a list of these, tried in order; "
-        "`mx:` (by MX) or `mx:example.org` (by another domain's MX); `discard:`; `reject:550 5.7.1 words`.",
+        "`mx:` (by MX) or `mx:example.org` (by another domain's MX); `discard:`; `reject:550 5.7.1 words`; "
+        "`function:name` in a program that relay is part of.",
         examples=["smtp://smtp.provider.example:587"],
     )
     tls: kinds.TlsLevel | None = Field(
@@ -99,6 +100,10 @@ class Route(Section):
     login_unverified: kinds.Flag = Field(
         default=False,
         description="Log in even where nobody has proved to be the next hop: whoever answers gets the password.",
+    )
+    hold: kinds.Flag = Field(
+        default=False,
+        description="Hold this mail when it comes: it is not tried, and does not expire, until `relay queue release`.",
     )
 
     @model_validator(mode="after")

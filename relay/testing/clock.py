@@ -75,8 +75,8 @@ class WorldClock:
     def seconds(self) -> float:
         return self.now
 
-    def callLater(self, delay: float, what: Callable[..., object], *args: object, **kw: object) -> Call:
-        return self.plan(None, delay, what, args, kw)
+    def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kwargs: object) -> Call:
+        return self.plan(None, delay, callable, args, kwargs)
 
     def plan(self, life: LifeClock | None, delay: float, what: Any, args: Any, kw: Any) -> Call:
         assert delay >= 0, f"{delay} is in the past"
@@ -112,30 +112,29 @@ class WorldClock:
         call.what(*call.args, **call.keywords)
 
 
-class ClosedPort:
-    """A listening port that nobody can reach."""
-
-    def stopListening(self) -> None:
-        return None
-
-
 @implementer(IReactorTime)
 class LifeClock:
-    """The reactor of one life of the relay."""
+    """The reactor of one life of a process of the relay.
 
-    def __init__(self, world: WorldClock) -> None:
+    sockets  where its unix sockets are: the world's network
+    """
+
+    def __init__(self, world: WorldClock, sockets: Any = None) -> None:
         self._world = world
+        self._sockets = sockets
         self.is_over = False
 
     def seconds(self) -> float:
         return self._world.now
 
-    def callLater(self, delay: float, what: Callable[..., object], *args: object, **kw: object) -> Call:
-        return self._world.plan(self, delay, what, args, kw)
+    def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kwargs: object) -> Call:
+        return self._world.plan(self, delay, callable, args, kwargs)
 
     def getDelayedCalls(self) -> list[Call]:
         return [call for call in self._world.getDelayedCalls() if call.life is self]
 
-    def listenUNIX(self, path: str, factory: object, **kw: object) -> ClosedPort:
-        """The control socket: nobody in this world asks over it."""
-        return ClosedPort()
+    def listenUNIX(self, path: str, factory: Any, **kw: object) -> Any:
+        return self._sockets.listen_on(self, path, factory)
+
+    def connectUNIX(self, path: str, factory: Any, timeout: float = 30, checkPID: bool = False) -> Any:
+        return self._sockets.connect_to(self, path, factory)

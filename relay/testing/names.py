@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 
 from relay.route.names import Answer, Found, Kind, Missing, Mx, Trouble
-from tests.simulate.clock import LifeClock
+from relay.testing.clock import LifeClock
 
 
 class Zone:

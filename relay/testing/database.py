@@ -8,10 +8,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+from collections.abc import Callable, Iterator
+from functools import partial
+from unittest import mock
 
 import apsw
 
-from tests.simulate.disk import Disk, Inode
+from relay.queue import schema
+from relay.testing.disk import Disk, Inode
 
 _numbers = itertools.count()
 _CREATED_WITH_ITS_DIRECTORY = apsw.SQLITE_OPEN_WAL | apsw.SQLITE_OPEN_MAIN_JOURNAL
@@ -74,3 +78,31 @@ def _told(operation: object) -> None:
     except OSError as error:
         code = apsw.SQLITE_FULL if error.errno == errno.ENOSPC else apsw.SQLITE_IOERR
         raise apsw.exception_for(code) from None
+
+
+@contextlib.contextmanager
+def checkpoints_unheard() -> Iterator[None]:
+    """While this lasts, queues that are opened checkpoint so."""
+    with mock.patch.object(schema, "open_for_writing", partial(_opened, schema.open_for_writing)):
+        yield
+
+
+def _opened(open_for_writing: Callable[..., apsw.Connection], path: str, vfs: str | None = None) -> apsw.Connection:
+    return checkpointing(open_for_writing(path, vfs))
+
+
+def checkpointing(db: apsw.Connection) -> apsw.Connection:
+    """The connection that writes, which checkpoints as SQLite does by itself: nobody hears when that fails.
+
+    By itself it would be heard here: what a VFS of apsw raises comes out in the end, whatever SQLite makes of it.
+    """
+
+    def committed(db: apsw.Connection, name: str, pages: int) -> int:
+        if pages >= schema.CHECKPOINT_PAGES:
+            with contextlib.suppress(apsw.Error):
+                db.wal_checkpoint(name)
+        return apsw.SQLITE_OK
+
+    schema.pragma(db, "wal_autocheckpoint = 0")
+    db.set_wal_hook(committed)
+    return db

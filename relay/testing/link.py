@@ -1,27 +1,24 @@
-"""A network in memory: streams that arrive late, in pieces cut anywhere, or not any more.
+"""Streams in memory: what one end writes arrives at the other late, in pieces cut anywhere, or not any more.
 
-Each connection is a ``Link`` with two ``End``s; an End is the transport of whatever sits there, with everything that
-Twisted's own would do: back-pressure by producers, the last octets written before a close, a reason for a loss.
+A connection is a ``Link`` with two ``End``s; an End is the transport of whatever sits there, with everything that
+Twisted's own would do: back-pressure by producers, the last octets written before a close, a reason for a loss, TLS.
 What befalls a link is decided when it is made, by the world's climate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 from twisted.internet import error
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IStreamClientEndpoint, ITCPTransport
-from twisted.internet.protocol import Factory
+from twisted.internet.interfaces import ITCPTransport
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from relay.deliver.opening import Dial
-from tests.simulate.clock import Call, LifeClock, WorldClock
+from relay.testing.clock import Call, WorldClock
 
 UNSENT_LIMIT_OCTETS = 64 * 1024
 
@@ -52,8 +49,8 @@ class Link:
         self.weather = weather
         self.octets = 0
         self.is_broken = False
-        self.dialling = End(self, ips[0], ips[1], 40000, port)
-        self.listening = End(self, ips[1], ips[0], port, 40000)
+        self.dialling: End = Transport(self, ips[0], ips[1], 40000, port, is_client=True)
+        self.listening: End = Transport(self, ips[1], ips[0], port, 40000, is_client=False)
         self.dialling.other, self.listening.other = self.listening, self.dialling
 
     def carry(self, octets: int) -> bool:
@@ -75,7 +72,7 @@ class Link:
 
 @implementer(ITCPTransport)
 class End:
-    """One end of a link: the transport of a protocol.
+    """One end of a link, as a socket is.
 
     unsent  octets that were written and have not arrived
     """
@@ -256,103 +253,78 @@ class End:
             self.other.protocol.dataReceived(data)
 
 
-class Port:
-    """A listening port of the relay."""
+class Transport(End):
+    """One end of a link as its protocol sees it: a socket, until TLS begins, and from then on TLS above that socket.
 
-    def __init__(self, listeners: dict[str, Factory], endpoint: str) -> None:
-        self._listeners = listeners
-        self._endpoint = endpoint
-
-    def stopListening(self) -> None:
-        self._listeners.pop(self._endpoint, None)
-
-
-@implementer(IStreamClientEndpoint)
-class Dialled:
-    """A way to a host; ``connect`` goes it."""
-
-    def __init__(self, go: Callable[[Factory], Deferred[Any]]) -> None:
-        self._go = go
-
-    def connect(self, factory: Factory) -> Deferred[Any]:
-        return self._go(factory)
-
-
-class Network:
-    """Who can reach whom.
-
-    hosts    address -> what answers there: ``answer(address)`` gives a protocol, or the exception with which
-             dialling fails, or None when nothing ever answers
-    weather  decides what befalls a link to an address
+    TLS is real: OpenSSL over memory, with Twisted's own protocol.  Keys and nonces are of the system's chance, and the
+    length of each message is the same in each run, which is all that the world can see of them.
     """
 
-    def __init__(
-        self, clock: WorldClock, chance: Random, weather: Callable[[str], Weather], relay_ip: str = "192.0.2.25"
-    ) -> None:
-        self.clock = clock
-        self.relay_ip = relay_ip
-        self.listeners: dict[str, Factory] = {}
-        self.hosts: dict[str, Callable[[], Any]] = {}
-        self.ours: list[End] = []  # the relay's ends
-        self.most_to: dict[str, int] = {}
-        self._chance = chance
-        self._weather = weather
+    TLS = False
 
-    def listen(self, endpoint: str, factory: Factory) -> Deferred[Any]:
-        self.listeners[endpoint] = factory
-        return succeed(Port(self.listeners, endpoint))
+    def __init__(self, link: Link, ip: str, peer_ip: str, port: int, peer_port: int, *, is_client: bool) -> None:
+        super().__init__(link, ip, peer_ip, port, peer_port)
+        self._is_client = is_client
 
-    def call_in(self, ip: str, client: Any, endpoint: str = "tcp:25") -> bool:
-        """A client calls the relay; False when it is not there."""
-        factory = self.listeners.get(endpoint)
-        link = Link(self.clock, self._chance, self._weather(ip), (ip, self.relay_ip), 25)
-        protocol = None if factory is None else factory.buildProtocol(link.dialling.getHost())
-        if protocol is None:
-            return False
-        self._joined(link.listening)
-        link.dialling.attach(client)
-        link.listening.attach(protocol)
-        return True
+    def startTLS(self, contextFactory: Any, normal: bool = True) -> None:
+        """As Twisted's own (twisted.internet._newtls), but for the clock of the layer above."""
+        producer, streams = self._producer, self._streams
+        if producer is not None:
+            self.unregisterProducer()
+        factory: Any = TLSMemoryBIOFactory(contextFactory, self._is_client is normal, None, self.link.clock)  # type: ignore[arg-type]
+        layer = factory.protocol(factory, self.protocol, False)
+        self.protocol = layer
+        self.getHandle = layer.getHandle
+        self.TLS = True
+        layer.makeConnection(_Beneath(self))
+        if producer is not None:
+            self.registerProducer(producer, streams)
 
-    def dial_of(self, life: LifeClock) -> Dial:
-        """How one life of the relay reaches hosts."""
-        return lambda hop, address, timeout_s: Dialled(
-            lambda factory: self._connect(life, factory, address, hop.port, timeout_s)
-        )
+    def write(self, data: bytes) -> None:
+        if not self.TLS:
+            super().write(data)
+        elif not self.disconnected:
+            self.protocol.write(data)
 
-    def _connect(self, life: LifeClock, factory: Factory, address: str, port: int, timeout_s: float) -> Deferred[Any]:
-        done: Deferred[Any] = Deferred(lambda _: call.cancel())
-        weather = self._weather(address)
-        answer = self.hosts[address]()
-        wait_s = timeout_s if answer is None else weather.latency_s
-        call = life.callLater(wait_s, self._answer, factory, address, port, answer, weather, done)
-        return done
+    def loseConnection(self) -> None:
+        if not self.TLS:
+            super().loseConnection()
+        elif not (self.disconnecting or self.disconnected):
+            self.protocol.loseConnection()
 
-    def _answer(
-        self, factory: Factory, address: str, port: int, answer: Any, weather: Weather, done: Deferred[Any]
-    ) -> None:
-        if answer is None or isinstance(answer, Exception):
-            done.errback(answer or error.TimeoutError())
-            return
-        link = Link(self.clock, self._chance, weather, (self.relay_ip, address), port)
-        protocol: Any = factory.buildProtocol(link.listening.getHost())
-        self._joined(link.dialling)
-        link.listening.attach(answer)
-        link.dialling.attach(protocol)
-        done.callback(protocol)
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        if self.TLS:
+            self.protocol.registerProducer(producer, streaming)
+        else:
+            super().registerProducer(producer, streaming)
 
-    def _joined(self, end: End) -> None:
-        if len(self.ours) > 500:
-            self.ours = [one for one in self.ours if not one.disconnected]
-        self.ours.append(end)
+    def unregisterProducer(self) -> None:
+        if self.TLS:
+            self.protocol.unregisterProducer()
+        else:
+            super().unregisterProducer()
 
-    def open_to(self, address: str) -> int:
-        """How many connections of the relay to this address are open."""
-        return sum(1 for one in self.ours if not one.disconnected and one.getPeer().host == address)
 
-    def crash(self, told: bool) -> None:
-        """The relay's machine is gone, or only its process (then everybody is told)."""
-        self.listeners.clear()
-        for end in self.ours:
-            end.vanish(self._chance.random() < 0.5, told)
-        self.ours.clear()
+class _Beneath:
+    """The socket that TLS writes to."""
+
+    def __init__(self, end: End) -> None:
+        self._end = end
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._end, name)
+
+    def write(self, data: bytes) -> None:
+        End.write(self._end, data)
+
+    def writeSequence(self, pieces: Any) -> None:
+        End.write(self._end, b"".join(pieces))
+
+    def loseConnection(self) -> None:
+        End.loseConnection(self._end)
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        End.registerProducer(self._end, producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        End.unregisterProducer(self._end)

@@ -5,6 +5,10 @@ platter holds: the octets as of the last sync, the writes since then in their or
 the names as of its last sync and the changes since.  A crash of the machine puts the platter's view in the place
 of the program's.
 
+A sync that fails may leave everything as it was, to be written by the next; or the kernel throws away what it could
+not write and calls it clean (as Linux does): then no later sync writes it, and what a program reads of it may be the
+new octets for as long as they are remembered, or the old ones.
+
 The rule that must not be broken: what was not synced may be there after a crash or not, in part or torn; what
 was synced is there.
 """
@@ -13,6 +17,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -23,16 +28,17 @@ SECTOR_OCTETS = 512
 
 
 class Inode:
-    """A file on the platter.
+    """A file on the platter, or a directory, which has no octets.
 
     synced   its octets as of the last sync
     pending  writes since then: (offset, data), or (size, None) for a truncation
     size     as programs see it
     """
 
-    __slots__ = ("pending", "size", "synced")
+    __slots__ = ("is_directory", "pending", "size", "synced")
 
-    def __init__(self) -> None:
+    def __init__(self, is_directory: bool = False) -> None:
+        self.is_directory = is_directory
         self.synced = bytearray()
         self.size = 0
         self.pending: list[tuple[int, bytes | None]] = []
@@ -60,11 +66,13 @@ class Disk:
     fail_at     operation -> errno with which it fails
     crash_at    the operation in the middle of which the machine crashes; crash_kind how (the world's word)
     failed      operations that have failed so far
+    dropped     syncs among them that threw away what they could not write
     capacity    octets that fit; more is ENOSPC
     """
 
     def __init__(self, folder: Path, chance: Random, died: Callable[[], None] = lambda: None) -> None:
         self.folder = folder
+        self._root = str(folder.parent)  # what is above has always been there
         self.operations = 0
         self.is_dead = False
         self.fail_at: dict[int, int] = {}
@@ -73,6 +81,7 @@ class Disk:
         self.capacity: int | None = None
         self.used = 0
         self.failed = 0
+        self.dropped = 0
         self.log: Callable[[str], None] | None = None
         self._died = died
         self._chance = chance
@@ -139,12 +148,43 @@ class Disk:
         inode.pending.append((size, None))
 
     def sync(self, path: str, inode: Inode) -> None:
-        self.operate("sync", path)
+        try:
+            self.operate("sync", path)
+        except OSError:
+            if not self.is_dead and inode.pending and self._chance.random() < 0.7:
+                self._drop(path, inode)
+            raise
         inode.settle(inode.pending)
         inode.pending.clear()
 
+    def _drop(self, path: str, inode: Inode) -> None:
+        """What could not be written is thrown away, and by chance forgotten at once."""
+        self.dropped += 1
+        if self._chance.random() < 0.5 and Path(path).exists():
+            with Path(path).open("r+b") as file:
+                for offset, data in inode.pending:
+                    if data is not None:
+                        file.seek(offset)
+                        file.write(bytes(inode.synced[offset : offset + len(data)]).ljust(len(data), b"\0"))
+        inode.pending.clear()
+
+    def made_directory(self, path: str) -> None:
+        """A new directory has this name now."""
+        inode = self._names[path] = Inode(is_directory=True)
+        self._note(path, inode)
+
+    def was_removed(self, folder: str) -> None:
+        """This folder was removed with all that was in it, and nobody has synced that."""
+        for path in [path for path in self._names if path == folder or path.startswith(folder + "/")]:
+            inode = self._names.pop(path)
+            self.used -= inode.size
+            self._note(path, None)
+
     def sync_directory(self, path: str) -> None:
         self.operate("sync_directory", path)
+        for place in Path(path).iterdir():  # what was made by others is met here for the first time
+            if str(place) not in self._names and place.is_relative_to(self.folder) and place.is_dir():
+                self.made_directory(str(place))
         self._settle_names(self._changes.pop(path, []))
 
     def rename(self, old: str, new: str) -> None:
@@ -191,24 +231,37 @@ class Disk:
             # A journalling file system keeps the order of changes of names: some of the first came through.
             self._settle_names(changes[: self._chance.randint(0, len(changes))])
         self._changes.clear()
-        survivors = {id(inode): inode for inode in self._durable.values()}
-        for inode in survivors.values():
+        for name in [name for name in self._durable if not self._has_its_way(name)]:
+            del self._durable[name]
+        for inode in {id(inode): inode for inode in self._durable.values()}.values():
             inode.settle(self._came_through(inode.pending))
             inode.pending.clear()
-        for name in self._names:
-            Path(name).unlink(missing_ok=True)
-        for name, inode in self._durable.items():
-            Path(name).parent.mkdir(parents=True, exist_ok=True)
-            Path(name).write_bytes(inode.synced)
             inode.size = len(inode.synced)
+        for name, inode in self._names.items():
+            if not inode.is_directory:
+                Path(name).unlink(missing_ok=True)
+            elif name not in self._durable:
+                shutil.rmtree(name, ignore_errors=True)
+        for name, inode in sorted(self._durable.items()):
+            if inode.is_directory:
+                Path(name).mkdir(exist_ok=True)
+            else:
+                Path(name).write_bytes(inode.synced)
         self._names = dict(self._durable)
         self.used = sum(inode.size for inode in self._names.values())
+
+    def _has_its_way(self, name: str) -> bool:
+        """Whether all directories above are on the platter, as far as they were made on this disk."""
+        folder = name.rpartition("/")[0]
+        while len(folder) > len(self._root):
+            if folder not in self._durable:
+                return False
+            folder = folder.rpartition("/")[0]
+        return True
 
     def restart(self) -> None:
         """The machine is on again."""
         self.is_dead = False
-        self.crash_at = None
-        self.fail_at.clear()
 
     def _came_through(self, writes: list[tuple[int, bytes | None]]) -> list[tuple[int, bytes | None]]:
         """Which of the writes since the last sync reached the platter: none, all, some of the first, or any."""
@@ -276,7 +329,13 @@ class SimulatedFiles(DiskFiles):
     def make_directory(self, path: Path) -> None:
         if not path.exists():
             self._disk.operate("mkdir", str(path))
+            self._disk.made_directory(str(path))
         super().make_directory(path)
+
+    def remove_directory(self, path: Path) -> None:
+        if not self._disk.is_dead:  # a dead process does not tidy up
+            super().remove_directory(path)
+            self._disk.was_removed(str(path))
 
     def sync_directory(self, path: Path) -> None:
         self._disk.sync_directory(str(path))
