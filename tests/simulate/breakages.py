@@ -1,8 +1,6 @@
 """Catches deliberate defects.
 
-    python -m tests.simulate.breakages            how many seeds it takes to catch each
-
-The list is told in docs/simulation.md.
+python -m tests.simulate.breakages            how many seeds it takes to catch each, as docs/simulation.md tells it
 """
 
 from __future__ import annotations
@@ -40,6 +38,12 @@ def caught(name: str, within: int) -> tuple[int, str] | None:
     return None
 
 
+def row(name: str) -> str:
+    """Its row in the table of docs/simulation.md, but for the last column."""
+    what = " ".join((BREAKAGES[name].make.__doc__ or "").split())
+    return f"| {name}: {what} |"
+
+
 def main() -> int:
     missed = 0
     for name in sys.argv[1:] or BREAKAGES:
@@ -47,7 +51,8 @@ def main() -> int:
         found = caught(name, WITHIN_SEEDS)
         missed += found is None
         seeds, how = found or (0, "NOT CAUGHT")
-        print(f"{name}: {seeds} seeds, {time.monotonic() - began:.0f} s: {how[:160]}", flush=True)
+        print(f"{row(name)} {seeds} |", flush=True)
+        print(f"    {time.monotonic() - began:.0f} s: {how[:160]}", file=sys.stderr, flush=True)
     return 1 if missed else 0
 
 

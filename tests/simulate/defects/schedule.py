@@ -144,7 +144,7 @@ def never_warn() -> Sequence[Any]:
     return [mock.patch.object(RetrySettings, "warns_at", lambda settings, accepted_at: float("inf"))]
 
 
-@breakage(bad_hours=0.8, active=1, bursts=200.0, per_domain=1)
+@breakage(bad_hours=0.8, active=1, bursts=800.0, per_domain=1, first_s=300.0)
 def memory_without_bound() -> Sequence[Any]:
     """However much there is in memory, there is room for more."""
     return [mock.patch.object(Hand, "free", lambda hand: 10_000)]
