@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from relay import __version__
 from relay.bounce.notify import Reporter
 from relay.deliver.deliverer import Deliverer
+from relay.message import journey
 from relay.message.address import Address
 from relay.message.envelope import Composed, Origin
 from relay.operate import privileges, rules, systemd
@@ -38,6 +39,7 @@ from relay.operate.explaining.premises import Premises
 from relay.operate.local_mail import LocalMail, settings_for_files
 from relay.operate.neighbours import Neighbours
 from relay.operate.outward import Outward, router_of
+from relay.operate.retention import Retention
 from relay.operate.settings.receiving import Listen
 from relay.operate.shards import number_of
 from relay.operate.sockets import why_not
@@ -50,6 +52,7 @@ from relay.queue.store import Content, Counts, Selection, Store, StoreUnavailabl
 from relay.receive.attendance import Attendance
 from relay.receive.factory import SmtpServerFactory
 from relay.receive.recipients import RecipientFile
+from relay.receive.scribe import Scribe
 from relay.receive.tls import TlsFault
 from relay.route.reverse import ReverseNames
 from relay.schedule.runner import Runner
@@ -176,10 +179,12 @@ class RelayService(TwistedService):
             self._orphans,
             clock,
             self.tell,
-            lambda folder: around.open_store(folder, self.tell),
+            lambda folder: self._retention.take(around.open_store(folder, self.tell)),
             self._runner_of,
             self._adopted_control,
         )
+        self._retention = Retention(clock, lambda: (self.store, *self._adoption.stores), config.journal)
+        self._scribe = Scribe(self.store, clock, self.tell)
         self._neighbours = Neighbours(clock, config.spool)
         self.policy = Policy(rules.policy_settings(config))
         self._reverse = ReverseNames(around.names, clock, around.hosts)
@@ -202,6 +207,7 @@ class RelayService(TwistedService):
         self._outward.start()
         self.runner.start()
         self._adoption.start()
+        self._retention.start()
         self._watch_recipients()
         self._admission.start()
         for door, listen in self._doors:
@@ -235,6 +241,7 @@ class RelayService(TwistedService):
             tls=admission.tls(listen),
             logins=admission.logins,
             trusted_certificates=admission.trusted,
+            scribe=self._scribe,
         )
         self._factories.append((factory, listen))
         return factory
@@ -317,7 +324,10 @@ class RelayService(TwistedService):
             written = draft.write(composed.content)
             if written is not None:
                 await written
-            await self.runner.enqueue(draft, composed.envelope, Origin(protocol="local"), b"", composed.recipients)
+            readers = [str(one.address) for one in composed.recipients]
+            began = self._around.reactor.seconds(), journey.composed("<>", composed.content, readers)
+            origin = Origin(protocol="local")
+            await self.runner.enqueue(draft, composed.envelope, origin, b"", composed.recipients, entries=(began,))
         except BaseException:
             draft.abort()
             raise
@@ -401,6 +411,7 @@ class RelayService(TwistedService):
             factory.reconfigure(settings, self.policy)
         if self._local_mail is not None:
             self._local_mail.use(self.config, settings, self.policy)
+        self._retention.use(self.config.journal)
         self.router.replace(rules.route_table(self.config), rules.ourselves(self.config))
         self.deliverer.reconfigure(rules.delivery_settings(self.config))
         self.reporter.reconfigure(rules.report_settings(self.config))
@@ -431,6 +442,8 @@ class RelayService(TwistedService):
         if self._local_mail is not None:
             ends.append(Deferred.fromCoroutine(self._local_mail.stop(within_s)))
         await gatherResults(ends)
+        self._scribe.stop()
+        self._retention.stop()
         left_s = max(1.0, until - self._around.reactor.seconds())
         await gatherResults([Deferred.fromCoroutine(self._adoption.stop(left_s)), self.runner.stop(left_s)])
         # What is under way even now is tried again when its lease has run out.
