@@ -10,8 +10,9 @@
     set_aside   its row was broken
 
 An entry is one compact JSON array in ASCII: its step, then fields by their place (``_FIELDS``).  It only ever grows at
-its end, and what is as usual is null or missing: thousands of these are written in a second.  ``read`` gives it back
-with the names of relay.message.step.
+its end, and what is as usual is null or missing: thousands of these are written in a second.  What was said in an
+attempt follows, a line end after it, as it stood on the wire.  ``read`` gives it all back with the names of
+relay.message.step.
 
 The rule that must not be broken: no secret and no content is in an entry, and it has a bound, whatever a peer says.
 """
@@ -25,7 +26,7 @@ from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from typing import Any, Final
 
-from relay.message.account import Account, Notes, Part, lines_in, transcript
+from relay.message.account import Account, Part, lines_in, transcript
 from relay.message.reply import Reply
 
 Entry = tuple[float, bytes]
@@ -103,6 +104,9 @@ _NAMED: Final = ("named", "reply", "rule", "place", "to", "notify", "orcpt")
 _BECAME: Final = ("number", "recipient", "step", "reply", "hop", "next_at", "in_doubt")
 
 _MESSAGE_ID: Final = re.compile(rb"^Message-ID: (<.{1,250}>)\r$", re.MULTILINE)
+
+_AND: Final = b"\n"
+_NEXT: Final = b"\0"
 
 _text: Final[Callable[[str], str]] = encode_basestring_ascii
 _known: Final = lru_cache(1024)(encode_basestring_ascii)  # what is said again and again
@@ -251,10 +255,21 @@ def attempted(account: Account, at: float, destination: str, recipients: Sequenc
     destination  the scheduler's name for the way
     recipients   as made by ``became``
     """
-    return (
-        f'["attempted",{int((at - account.began_at) * 1000)},{_known(destination)},{_known(account.rule)},'
-        f"[{','.join(recipients)}],[{_dialogue(account)}]]"
+    parts = account.parts
+    said = [transcript(notes, account.began_at) for _, _, notes in parts]
+    if sum(map(len, said)) > LIMIT_OCTETS:
+        parts, said = _cut_short(account)
+    heads = ",".join([f"[{_pair(hop, tls)}]" for hop, tls, _ in parts])
+    head = (
+        f'["attempted",{int((at - account.began_at) * 1000)},{_pair(destination, account.rule)},'
+        f"[{','.join(recipients)}],[{heads}]]\n"
     ).encode()
+    return head + _NEXT.join(said)
+
+
+@lru_cache(1024)
+def _pair(one: str, other: str) -> str:
+    return f"{_text(one)},{_text(other)}"
 
 
 def expired(destination: str, recipients: Sequence[tuple[int, str, str, str]]) -> bytes:
@@ -287,28 +302,23 @@ def set_aside(why: str) -> bytes:
     return _dumps(("set_aside", why)).encode()
 
 
-def _dialogue(account: Account) -> str:
-    """The parts as JSON, without their brackets; cut in the middle until they fit."""
-    text = ",".join([_part(account.began_at, *part) for part in account.parts])
+def _cut_short(account: Account) -> tuple[list[Part], list[bytes]]:
+    """The parts, cut in the middle until they fit."""
     for ends, octets, last in _SHORTER:
-        if len(text) <= LIMIT_OCTETS:
+        parts = [_short(part, ends, octets) for part in account.parts[-last:]]
+        said = [transcript(notes, account.began_at) for _, _, notes in parts]
+        if sum(map(len, said)) <= LIMIT_OCTETS:
             break
-        text = ",".join([_short_part(account.began_at, part, ends, octets) for part in account.parts[-last:]])
-    return text
+    return parts, said
 
 
-def _part(began_at: float, hop: str, tls: str, notes: Notes) -> str:
-    said = transcript(notes, began_at).decode("utf-8", "replace")
-    return f"[{_known(hop)},{_known(tls)},{_text(said)}]"
-
-
-def _short_part(began_at: float, part: Part, ends: int, octets: int) -> str:
+def _short(part: Part, ends: int, octets: int) -> Part:
     hop, tls, notes = part
     if len(notes) > 2 * ends:
         notes = [*notes[:ends], (notes[ends][0], f"{len(notes) - 2 * ends} more{CUT}"), *notes[-ends:]]
     lengths = [len(said.wire if isinstance(said, Reply) else said) for _, said in notes]
     most = next(one for one in _NOTE_OCTETS if sum(min(one, length) for length in lengths) <= octets)
-    return _part(began_at, hop[:REPLY_LIMIT], tls[:REPLY_LIMIT], [(at, _cut(said, most)) for at, said in notes])
+    return hop, tls, [(at, _cut(said, most)) for at, said in notes]
 
 
 def _cut(said: bytes | Reply | str, octets: int) -> bytes | Reply | str:
@@ -328,9 +338,12 @@ def read(entry: Entry) -> Row:
     One of a newer relay has what we know of it; one that cannot be understood has the step ``unreadable``.
     """
     at, text = entry
+    text, follows, said = text.partition(_AND)
     try:
         step, *values = json.loads(text)
         fields = dict(zip(_FIELDS.get(step, ()), values, strict=False))
+        if follows:
+            fields["dialogue"] = list(zip(fields["dialogue"], said.split(_NEXT), strict=False))
         return {"at": at, **_READ.get(step, _as_it_is)(at, str(step), fields)}
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         return {"at": at, "step": "unreadable", "error": f"{type(error).__name__}: {error}"}
@@ -373,7 +386,7 @@ def _more(at: float, step: str, fields: Row) -> Row:
 
 def _attempted(at: float, step: str, fields: Row) -> Row:
     took_s = int(fields.pop("took_ms")) / 1000
-    dialogue = [_spoken(*part) for part in fields.pop("dialogue")]
+    dialogue = [_spoken(*part) for part in fields.pop("dialogue", ())]
     return {
         "step": step,
         "began_at": at - took_s,
@@ -393,8 +406,10 @@ def _became(recipients: Iterable[Sequence[Any]]) -> list[Row]:
     return [dict(zip(_BECAME, one, strict=False)) for one in recipients]
 
 
-def _spoken(hop: str, tls: str, said: str) -> Row:
-    return {"hop": hop, "tls": tls, "lines": [[after_s, line] for after_s, line in lines_in(said)]}
+def _spoken(part: Sequence[str], said: bytes) -> Row:
+    hop, tls = part
+    lines = lines_in(said.decode("utf-8", "replace"))
+    return {"hop": hop, "tls": tls, "lines": [[after_s, line] for after_s, line in lines]}
 
 
 _READ: Final[Mapping[str, Callable[[float, str, Row], Row]]] = {

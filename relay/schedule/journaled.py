@@ -20,10 +20,11 @@ def attempted(
 
     abouts  what is told of each
     """
-    became = [_became(row, one.step, about) for row, one, about in zip(rows, planned, abouts, strict=True)]
     accounts = tried.accounts
-    if len(accounts) == 1 and len(accounts[0][1]) == len(rows):  # nearly all mail
+    if len(rows) == 1 and accounts:  # nearly all mail
+        became = [_became(rows[0], planned[0].step, abouts[0])]
         return ((now, journey.attempted(accounts[0][0], now, rows[0].lane, became)),)
+    became = [_became(row, one.step, about) for row, one, about in zip(rows, planned, abouts, strict=True)]
     told = {place for _, places in accounts for place in places}
     if len(told) < len(rows):  # trouble of our own: it did not get as far
         accounts = [*accounts, (Account(now), [place for place in range(len(rows)) if place not in told])]
