@@ -54,6 +54,7 @@ from relay.receive.attendance import Attendance
 from relay.receive.factory import SmtpServerFactory
 from relay.receive.recipients import RecipientFile
 from relay.receive.scribe import Scribe
+from relay.receive.settings import Entrance
 from relay.receive.tls import TlsFault
 from relay.route.reverse import ReverseNames
 from relay.schedule.runner import Runner
@@ -263,6 +264,8 @@ class RelayService(TwistedService):
             service=Service.LOCAL,
             tell=self.tell,
             has_room=self._disk.has_room,
+            entrance=Entrance(listener="maildrop"),
+            scribe=self._scribe,
         )
         return LocalMail(self.config, self._around, self.tell, factory, self.reporter, self._post)
 
