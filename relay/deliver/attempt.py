@@ -28,9 +28,9 @@ from relay.deliver.classify import (
     untrusted,
 )
 from relay.deliver.connection import Connection, Errand
-from relay.deliver.dialogue import Dialogue
 from relay.deliver.form import NEEDS_REQUIRETLS, NEEDS_SMTPUTF8, Form, needs_utf8
 from relay.deliver.letter import Letter
+from relay.message.account import Account, Part, Tried
 from relay.message.envelope import Message, Recipient
 from relay.message.outcome import Deferred, Failed, Outcome
 from relay.route.router import Addresses, Hops
@@ -74,7 +74,7 @@ def _guarded(step: Callable[Concatenate[Attempt, _P], None]) -> Callable[Concate
 
 
 class Attempt:
-    """See the module.  Fires ``done`` with one outcome a recipient, in their order.
+    """See the module.  Fires ``done`` with one outcome a recipient, in their order, and the account of it.
 
     The Holder of a connection at a time.
     """
@@ -92,7 +92,7 @@ class Attempt:
         "_promising",
         "_tried_hops",
         "_was_stale",
-        "dialogue",
+        "account",
         "done",
         "message",
         "recipients",
@@ -100,8 +100,8 @@ class Attempt:
 
     def __init__(self, deliverer: Deliverer, message: Message, recipients: Sequence[Recipient]) -> None:
         self.message = message
-        self.dialogue = Dialogue()
-        self.done: defer.Deferred[list[Outcome]] | None = defer.Deferred()
+        self.account = Account(deliverer.pool.clock.seconds())
+        self.done: defer.Deferred[Tried] | None = defer.Deferred()
         self._deliverer = deliverer
         self.recipients = recipients
         self._outcomes: list[Outcome | None] = [None] * len(recipients)
@@ -118,6 +118,7 @@ class Attempt:
 
     @_guarded
     def start(self, route: Route) -> None:
+        self.account.rule = route.rule
         hops = self._deliverer.router.hops_now(route)
         if hops is not None:
             self._routed(hops)
@@ -204,8 +205,11 @@ class Attempt:
             self._deliverer.router.addresses(hop).addCallback(self._found).addErrback(self.broke)
 
     @_guarded
-    def unreachable(self, why: Deferred) -> None:
-        self.dialogue.remark(self._deliverer.pool.clock.seconds(), why.hop, str(why.reply))
+    def unreachable(self, why: Deferred, said: Sequence[Part] = ()) -> None:
+        if said:
+            self.account.parts += said
+        else:
+            self.account.remark(self._deliverer.pool.clock.seconds(), why.hop, str(why.reply))
         meant = of_the_message_alone(why) if self._hop.security.whence == OF_THE_MESSAGE else why
         if isinstance(meant, Failed):
             self._pass_by(meant)
@@ -267,9 +271,11 @@ class Attempt:
             chunked=form.chunked,
             require_tls=self._must_promise,
         )
+        tls = connection.guard.tls if connection.guard is not None else ""
         if connection.served == 0:
-            self.dialogue.add(connection.label, connection.session.record)
-        self.dialogue.add(connection.label, transaction.record)
+            self.account.parts += connection.before
+            self.account.add(connection.label, tls, connection.session.record)
+        self.account.add(connection.label, tls, transaction.record)
         connection.run(Errand(self, transaction, *letter.source(form)))
 
     def wants_more(self, transaction: Transaction) -> bool:
@@ -369,8 +375,8 @@ class Attempt:
         if done is None:
             return
         outcomes = [each or our_trouble("no outcome") for each in self._outcomes]
-        self._deliverer.ended(self, self._letter, outcomes)
-        done.callback(outcomes)
+        self._deliverer.ended(self._letter)
+        done.callback(Tried(outcomes, ((self.account, range(len(outcomes))),)))
 
     def broke(self, failure: Failure) -> None:
         """A defect of ours."""

@@ -22,6 +22,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from relay.deliver.classify import NO_ANSWER, our_trouble, to_keep
 from relay.deliver.letter import Open
+from relay.message.account import Account, Tried
 from relay.message.address import Address
 from relay.message.envelope import Envelope, Message, Recipient
 from relay.message.outcome import Deferred, Delivered, Failed, Outcome
@@ -102,11 +103,14 @@ class Functions:
         self._tell = tell
         self._under_way: set[defer.Deferred[Any]] = set()
 
-    def deliver(self, name: str, message: Message, recipients: Sequence[Recipient]) -> defer.Deferred[list[Outcome]]:
+    def deliver(self, name: str, rule: str, message: Message, recipients: Sequence[Recipient]) -> defer.Deferred[Tried]:
         """Has the function of this name take it.
 
-        Fires with one outcome for each recipient, in their order; never fails.
+        rule  what has decided that
+
+        Fires with one outcome for each recipient, in their order, and an account; never fails.
         """
+        account = Account(self._clock.seconds(), rule)
         asked: defer.Deferred[list[Outcome]] = defer.Deferred()
         working = defer.Deferred.fromCoroutine(self._ask(name, message, recipients))
         self._under_way.add(working)
@@ -118,8 +122,11 @@ class Functions:
                 late.cancel()
                 asked.callback(outcomes)
 
+        def accounted(outcomes: list[Outcome]) -> Tried:
+            return Tried(outcomes, ((account, range(len(outcomes))),))
+
         working.addCallback(ended)
-        return asked
+        return asked.addCallback(accounted)
 
     def stop(self) -> None:
         """What is under way is broken off."""

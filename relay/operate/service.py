@@ -23,6 +23,7 @@ from relay import __version__
 from relay.bounce.notify import Reporter
 from relay.deliver.deliverer import Deliverer
 from relay.deliver.function import Function
+from relay.message import journey
 from relay.message.address import Address
 from relay.message.envelope import Composed, Origin
 from relay.operate import privileges, rules, systemd
@@ -32,6 +33,7 @@ from relay.operate.answers.explain import ExplainAnswers, standing_here
 from relay.operate.answers.forecast import ForecastAnswers
 from relay.operate.answers.queue import QueueAnswers
 from relay.operate.answers.status import StatusAnswers
+from relay.operate.answers.trace import TraceAnswers
 from relay.operate.config import Config, ConfigFaults
 from relay.operate.control import listen_for_control
 from relay.operate.disk import Disk
@@ -39,6 +41,7 @@ from relay.operate.explaining.premises import Premises
 from relay.operate.local_mail import LocalMail, settings_for_files
 from relay.operate.neighbours import Neighbours
 from relay.operate.outward import Outward, router_of
+from relay.operate.retention import Retention
 from relay.operate.settings.receiving import Listen
 from relay.operate.shards import number_of
 from relay.operate.sockets import why_not
@@ -51,6 +54,8 @@ from relay.queue.store import Content, Counts, Selection, Store, StoreUnavailabl
 from relay.receive.attendance import Attendance
 from relay.receive.factory import SmtpServerFactory
 from relay.receive.recipients import RecipientFile
+from relay.receive.scribe import Scribe
+from relay.receive.settings import Entrance
 from relay.receive.tls import TlsFault
 from relay.route.reverse import ReverseNames
 from relay.schedule.runner import Runner
@@ -188,10 +193,12 @@ class RelayService(TwistedService):
             self._orphans,
             clock,
             self.tell,
-            lambda folder: around.open_store(folder, self.tell),
+            lambda folder: self._retention.take(around.open_store(folder, self.tell)),
             self._runner_of,
             self._adopted_control,
         )
+        self._retention = Retention(clock, lambda: (self.store, *self._adoption.stores), config.journal)
+        self._scribe = Scribe(self.store, clock, self.tell)
         self._neighbours = Neighbours(clock, config.spool)
         self.policy = self._policy_class(rules.policy_settings(config))
         self._reverse = ReverseNames(around.names, clock, around.hosts)
@@ -215,6 +222,7 @@ class RelayService(TwistedService):
         self._outward.start()
         self.runner.start()
         self._adoption.start()
+        self._retention.start()
         self._watch_recipients()
         self._admission.start()
         for door, listen in self._doors:
@@ -249,6 +257,7 @@ class RelayService(TwistedService):
             logins=admission.logins,
             trusted_certificates=admission.trusted,
             switchboard=self._around.switchboard,
+            scribe=self._scribe,
         )
         self._factories.append((factory, listen))
         return factory
@@ -269,6 +278,8 @@ class RelayService(TwistedService):
             service=Service.LOCAL,
             tell=self.tell,
             has_room=self._disk.has_room,
+            entrance=Entrance(listener="maildrop"),
+            scribe=self._scribe,
         )
         return LocalMail(self.config, self._around, self.tell, factory, self.reporter, self._post)
 
@@ -279,6 +290,7 @@ class RelayService(TwistedService):
             ExplainAnswers(self._premises, store, runner),
             QueueAnswers(store, runner, clock, self.tell),
             StatusAnswers(store, runner, clock, self.config.hostname, steps, clock.seconds()),
+            TraceAnswers(store),
             ForecastAnswers(store, runner, clock, lambda: rules.schedule_settings(self.config)),
         )
         commands = {name: command for one in answers for name, command in one.by_name().items()}
@@ -335,7 +347,10 @@ class RelayService(TwistedService):
             written = draft.write(composed.content)
             if written is not None:
                 await written
-            await self.runner.enqueue(draft, composed.envelope, Origin(protocol="local"), b"", composed.recipients)
+            readers = [str(one.address) for one in composed.recipients]
+            began = self._around.reactor.seconds(), journey.composed("<>", composed.content, readers)
+            origin = Origin(protocol="local")
+            await self.runner.enqueue(draft, composed.envelope, origin, b"", composed.recipients, entries=(began,))
         except BaseException:
             draft.abort()
             raise
@@ -419,6 +434,7 @@ class RelayService(TwistedService):
             factory.reconfigure(settings, self.policy)
         if self._local_mail is not None:
             self._local_mail.use(self.config, settings, self.policy)
+        self._retention.use(self.config.journal)
         self.router.replace(rules.route_table(self.config), rules.ourselves(self.config))
         self.deliverer.reconfigure(rules.delivery_settings(self.config))
         self.reporter.reconfigure(rules.report_settings(self.config))
@@ -449,6 +465,8 @@ class RelayService(TwistedService):
         if self._local_mail is not None:
             ends.append(Deferred.fromCoroutine(self._local_mail.stop(within_s)))
         await gatherResults(ends)
+        self._scribe.stop()
+        self._retention.stop()
         left_s = max(1.0, until - self._around.reactor.seconds())
         await gatherResults([Deferred.fromCoroutine(self._adoption.stop(left_s)), self.runner.stop(left_s)])
         # What is under way even now is tried again when its lease has run out.

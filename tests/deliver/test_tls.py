@@ -65,9 +65,6 @@ class Secured(TestCase):
             hostname="relay.example",
             settings=DeliverySettings(idle_s=0.5, connections_per_hop=2),
             tell=lambda step, /, **fields: self.told.append((step, fields)),
-            attempted=lambda message, recipients, outcomes, dialogue: self.dialogues.extend(
-                text for _, _, text in dialogue.lines()
-            ),
             witness=self.witness,
         )
         self.addCleanup(self.deliverer.stop)
@@ -92,7 +89,10 @@ class Secured(TestCase):
         self.routes.known_addresses = {hop.host: ("127.0.0.1",) for hop in hops}
         made = message(content, size=len(HEAD) + len(self.large) if content is None else None, sender=sender)
         made = replace(made, envelope=replace(made.envelope, require_tls=require_tls))
-        outcomes = await self.deliverer.deliver(made, [Recipient(parse_mailbox("bob@example.net"))], "example.net")
+        tried = await self.deliverer.deliver(made, [Recipient(parse_mailbox("bob@example.net"))], "example.net")
+        outcomes = tried.outcomes
+        self.accounts = [account for account, _ in tried.accounts]
+        self.dialogues += [text for account in self.accounts for _, _, text in account.lines()]
         self.replies = [str(getattr(outcome, "reply", "")) for outcome in outcomes]
         return shown(outcomes)
 
@@ -391,14 +391,14 @@ class Logins(Secured):
         self.routes.known_hops, self.routes.known_addresses = {"example.net": (way,)}, {NAME: ("127.0.0.1",)}
         bob = [Recipient(parse_mailbox("bob@example.net"))]
         under_way = [self.deliverer.deliver(message(), bob, "example.net") for _ in range(5)]
-        for outcomes in await defer.gatherResults(under_way):
-            assert shown(outcomes) == ["Deferred 535 5.7.8!"]
+        for tried in await defer.gatherResults(under_way):
+            assert shown(tried.outcomes) == ["Deferred 535 5.7.8!"]
         assert hop.attempts == 1
         assert way.login is not None
         Path(way.login.secret_file).write_text("secret\n")
         under_way = [self.deliverer.deliver(message(), bob, "example.net") for _ in range(5)]
-        for outcomes in await defer.gatherResults(under_way):
-            assert shown(outcomes) == DELIVERED
+        for tried in await defer.gatherResults(under_way):
+            assert shown(tried.outcomes) == DELIVERED
         assert hop.sessions == 3, "once let in, as many as may be"
 
     async def test_another_smart_host_may_let_us_in(self) -> None:

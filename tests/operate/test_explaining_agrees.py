@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from relay.deliver.classify import unreachable
+from relay.message.account import Tried
 from relay.message.address import parse_mailbox
 from relay.message.envelope import Envelope, Message, Origin, Recipient
 from relay.message.outcome import Deferred, Discarded, Failed, Outcome
@@ -95,10 +96,10 @@ def delivered(asked: Asked, to: str, message: Message) -> tuple[list[tuple[Hop, 
     premises.deliverer.pool.lease = lease  # type: ignore[method-assign]
     address = parse_mailbox(to)
     lane = premises.router.route(message.envelope.reverse_path, address).lane
-    outcomes: list[list[Outcome]] = []
-    premises.deliverer.deliver(message, [Recipient(address)], lane).addCallback(outcomes.append)
+    ended: list[Tried] = []
+    premises.deliverer.deliver(message, [Recipient(address)], lane).addCallback(ended.append)
     asked.clock.advance(0)
-    return wanted, outcomes[0]
+    return wanted, list(ended[0].outcomes)
 
 
 def hosts_of(findings: list[Finding]) -> list[tuple[str, list[str], str]]:

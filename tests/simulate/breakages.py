@@ -10,10 +10,10 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from tests.simulate.defects import BREAKAGES, disk, orders, protocol, reports, schedule, trust
+from tests.simulate.defects import BREAKAGES, disk, journal, orders, protocol, reports, schedule, trust
 from tests.simulate.run import run_one
 
-__all__ = ["BREAKAGES", "broken", "caught", "disk", "orders", "protocol", "reports", "schedule", "trust"]
+__all__ = ["BREAKAGES", "broken", "caught", "disk", "journal", "orders", "protocol", "reports", "schedule", "trust"]
 
 WITHIN_SEEDS = 100
 DAYS = 0.25

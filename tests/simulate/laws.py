@@ -14,6 +14,7 @@ from relay.message.envelope import Message, Recipient
 from relay.message.outcome import Outcome
 from relay.queue.ids import shard_of
 from tests.simulate.climate import Climate
+from tests.simulate.journal import Told, journal_agrees
 from tests.simulate.lanes import Lanes, Name
 from tests.simulate.ledger import Fate, Key, Ledger, key_of, letter_of, reported_in
 
@@ -48,6 +49,7 @@ class Laws:
         self.up_since: dict[int, float] = {}
         self.trouble_at = float("-inf")  # when our own disk last failed
         self.retrying = 0
+        self.troubled: set[int] = set()  # the minutes in which it did
         self._seconds = seconds
         self._violated = violated
         self._lanes = Lanes(seconds, violated, 2 * climate.longest_s)
@@ -249,6 +251,10 @@ class Laws:
             self._violated(f"{name} waits since {age_s:.0f} s and has not expired")
         elif self.climate.warn_s and not row.warned and age_s > self.climate.warn_s + SLACK_S:
             self._violated(f"{name} waits since {age_s:.0f} s and nobody was warned")
+
+    def journal_agrees(self, told: Told, queue: Queue) -> None:
+        """What is journaled is what really happened."""
+        journal_agrees(told, self.ledger, self._told_at, self.troubled, queue.rows, self._violated)
 
     def nobody_is_delayed(self) -> None:
         """A hung peer delays nobody else: what goes to the kind domains is there soon."""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred
 
+from relay.message.account import Tried
 from relay.message.envelope import Message, Recipient
-from relay.message.outcome import Outcome
 from relay.message.step import Tell
 from relay.operate import rules
 from relay.operate.config import Config
@@ -155,15 +155,15 @@ class Life(Process):
         self.clock.callLater(0, runner.reconfigure, self._settings)  # when it has been started
         return runner
 
-    def _observed(self, message: Message, recipients: Sequence[Recipient], lane: str) -> Deferred[list[Outcome]]:
+    def _observed(self, message: Message, recipients: Sequence[Recipient], lane: str) -> Deferred[Tried]:
         laws, shard = self.world.laws, shard_of(message.id)
         self.world.note(f"attempt {message.id} {lane} {[str(one.address) for one in recipients]}")
         laws.attempt_begins(message, recipients, (shard, lane), self._config.delivery.connections_per_destination)
 
-        def ended(outcomes: Any) -> Any:
+        def ended(tried: Any) -> Any:
             if not self.clock.is_over:
-                laws.attempt_ended((shard, lane), outcomes)
-            return outcomes
+                laws.attempt_ended((shard, lane), tried.outcomes)
+            return tried
 
         return self._deliver(message, recipients, lane).addBoth(ended)
 

@@ -41,6 +41,7 @@ from tests.simulate import queue
 from tests.simulate.climate import DAY_S, HOUR_S, climate_of
 from tests.simulate.fortune import Fortune
 from tests.simulate.hops import HopSession, Host
+from tests.simulate.journal import read_journal
 from tests.simulate.land import Land
 from tests.simulate.laws import Laws
 from tests.simulate.ledger import Ledger, Letter
@@ -96,6 +97,7 @@ class World:
         self._crash_kind = ""
         self._shift = 0  # a start that was planned before everything crashed does not happen
         self._is_stopping = False
+        self._disk_failed = 0
         self._fortune = Fortune(self, self.chance("fortune"))
         self._patches = ExitStack()
         if log:
@@ -164,6 +166,9 @@ class World:
         except Exception as error:
             if not self.disk.is_dead:
                 self.violated(f"an event broke: {error!r}", error)
+        if self.disk.failed != self._disk_failed:
+            self._disk_failed = self.disk.failed
+            self.laws.troubled.add(int(self.clock.now // 60))
         if self._crash_kind:
             kind, self._crash_kind = self._crash_kind, ""
             self.crash(kind)
@@ -187,6 +192,8 @@ class World:
         """Nothing is left to do: then nothing may be left behind, and the relay stops."""
         self._until(self.clock.now + HOUR_S)
         self.audit()
+        if self.all_up():
+            self.laws.journal_agrees(read_journal(self.disk.folder), queue.read(self.disk.folder, self._seen_reports))
         if not self.all_up() or self.violations:
             return
         for life in self.lives.values():

@@ -15,6 +15,7 @@ from typing import Any, cast
 from twisted.internet.defer import Deferred, succeed
 
 from relay.message.envelope import Envelope, Message, Origin, Recipient
+from relay.message.journey import Entry
 from relay.message.reply import Reply
 from relay.message.step import tell_nobody
 from relay.operate.sendmail.knowing import Known
@@ -88,6 +89,7 @@ def _enqueue(
     head: bytes,
     recipients: Sequence[Recipient],
     expanded: Sequence[Recipient] = (),
+    entries: Sequence[Entry] = (),
 ) -> Deferred[Message]:
     return draft.commit(envelope, origin, head, [NewRecipient(one, "", 0.0) for one in recipients], time.time())
 

@@ -44,9 +44,9 @@ def finish_before_the_report() -> Sequence[Any]:
 def report_to_the_null_sender() -> Sequence[Any]:
     """Mail without a sender is bounced to the postmaster of its recipient."""
 
-    def bounced(_: Around, reporter: Any, message: Any, finals: Any, content: Any, now: float) -> Any:
+    def bounced(_: Around, reporter: Any, message: Any, finals: Any, content: Any, now: float, said: Any) -> Any:
         reader = Address("postmaster", finals[0][0].address.domain)
-        return reporter._composed(reader, message, finals, content, now, None)
+        return reporter._composed(reader, message, finals, content, now, None, said)
 
     return [around(Reporter, "undeliverable", bounced)]
 

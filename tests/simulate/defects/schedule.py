@@ -39,11 +39,11 @@ def reset_the_retry_count() -> Sequence[Any]:
     def forgetful(plan: Around, message: Any, row: Any, *args: Any) -> Any:
         return plan(message, replace(row, attempts=1), *args)
 
-    return [around(runners, "plan", forgetful), around(runners, "tell_of", _as_first)]
+    return [around(runners, "plan", forgetful), around(runners, "about", _as_first)]
 
 
-def _as_first(tell_of: Around, tell: Any, message: Any, row: Any, *args: Any) -> None:
-    tell_of(tell, message, replace(row, attempts=1), *args)
+def _as_first(about: Around, message: Any, row: Any, *args: Any) -> Any:
+    return about(message, replace(row, attempts=1), *args)
 
 
 @breakage(bad_hours=0.8)
@@ -116,8 +116,8 @@ def room_never_given_back() -> Sequence[Any]:
 def lose_a_recipient_on_partial_failure() -> Sequence[Any]:
     """When one recipient of an attempt was delivered, the others are taken for done too."""
 
-    def careless(settled_of: Around, rows: Any, planned: Any) -> Any:
-        settled = settled_of(rows, planned)
+    def careless(settled_of: Around, *args: Any) -> Any:
+        settled = settled_of(*args)
         if settled.finished:
             settled.finished += [row.number for row in settled.changed]
             settled.changed.clear()
