@@ -54,6 +54,12 @@ class Config(Settings):
     _source: str = PrivateAttr(default=str(BUILT_IN))
     _places: Mapping[str, Place] = PrivateAttr(default_factory=dict)
     _warnings: tuple[Fault, ...] = PrivateAttr(default=())
+    _whole: Config | None = PrivateAttr(default=None)
+
+    @property
+    def whole(self) -> Config:
+        """As it is written, where this is what one of several workers was given of it."""
+        return self._whole or self
 
     @property
     def source(self) -> str:
@@ -72,6 +78,11 @@ class Config(Settings):
         """
         return str(self._places.get(path, BUILT_IN))
 
+    @property
+    def places(self) -> Mapping[str, str]:
+        """Where each key stands that the file or the command line names."""
+        return {path: str(place) for path, place in self._places.items() if path}
+
     def needs_restart(self, newer: Config) -> tuple[str, ...]:
         """Keys that differ in a newer configuration and take effect only by a restart."""
         return tuple(key for key in FIXED_AT_START if attrgetter(key)(self) != attrgetter(key)(newer))
@@ -83,7 +94,16 @@ class Config(Settings):
             name, _, inner = key.partition(".")
             kept = attrgetter(key)(older)
             changes[name] = getattr(self, name).model_copy(update={inner: kept}) if inner else kept
-        return self.model_copy(update=changes)
+        kept_so = self.model_copy(update=changes)
+        if self._whole is not None:
+            kept_so._whole = self._whole.keeping(older.whole)
+        return kept_so
+
+    def of_whole(self, whole: Config) -> Config:
+        """This configuration as a part of another one."""
+        part = self.model_copy()
+        part._whole = whole
+        return part
 
 
 def load(

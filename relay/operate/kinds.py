@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from pydantic import BeforeValidator, Field, PlainValidator, Strict, ValidationInfo
 
@@ -17,7 +17,7 @@ from relay.operate import values
 from relay.operate.places import path_in
 from relay.route.table import NULL_SENDER, parse_pattern
 from relay.route.tls import parse_fingerprint
-from relay.route.via import Way, parse_via
+from relay.route.via import Way, parse_via, written
 
 WORKERS_LIMIT = 64
 
@@ -34,7 +34,7 @@ class Form:
     """
 
     name: str
-    show: Callable[[object], str] = str
+    show: Callable[[object], str | list[str]] = str
 
 
 def _path(value: object, info: ValidationInfo) -> Path:
@@ -134,6 +134,14 @@ def _never(parse: Callable[[object], float]) -> Callable[[object], float | None]
     return lambda value: None if value in (None, "never") else parse(value)
 
 
+def _hex(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _show_via(value: object) -> str | list[str]:
+    return written(cast(Way, value))
+
+
 def _show_maybe(value: object) -> str:
     return "never" if value is None else values.show_duration(float(str(value)))
 
@@ -166,11 +174,11 @@ TrustedCertificate = Annotated[str | Path, PlainValidator(_certificate), Form("`
 UsersSource = Annotated[Path | values.DovecotSocket, PlainValidator(_users), Form("file, or `dovecot:` and a socket")]
 SecretPath = Annotated[Path, PlainValidator(_secret), Form("file, or `credential:` and a name")]
 FilePath = Annotated[Path, PlainValidator(_path), Form("file")]
-Fingerprint = Annotated[bytes, PlainValidator(_fingerprint), Form("SHA-256", lambda one: f"sha256:{one!r}")]
+Fingerprint = Annotated[bytes, PlainValidator(_fingerprint), Form("SHA-256", lambda one: f"sha256:{_hex(one)}")]
 IpAddress = Annotated[str, PlainValidator(values.parse_ip), Form("IP address")]
 TlsLevel = Literal["none", "opportunistic", "require", "verify", "dane", "fingerprint"]
 ClientMechanism = Literal["SCRAM-SHA-256", "PLAIN", "LOGIN", "CRAM-MD5", "XOAUTH2", "OAUTHBEARER"]
-Via = Annotated[Way, PlainValidator(_via), Form("way, or a list of hosts")]
+Via = Annotated[Way, PlainValidator(_via), Form("way, or a list of hosts", _show_via)]
 FolderPath = Annotated[Path, PlainValidator(_path), Form("folder")]
 LogPath = Annotated[Path, PlainValidator(_path), Form("file")]
 RecipientsPath = Annotated[Path, PlainValidator(_recipients), Form("file")]

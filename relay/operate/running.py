@@ -124,7 +124,7 @@ class RunningParent(Parent):
             # What only a restart changes was told by the parent.
             return part_of(load(), number).keeping(service.config)
 
-        service = WorkingRelay(part_of(config, number), reactor, load_again, self._sockets)
+        service = WorkingRelay(part_of(config, number), reactor, load_again, self._sockets, load)
         return Worker(reactor, service, CannotStart).run(end)
 
     def stopService(self) -> Deferred[None]:
@@ -138,12 +138,12 @@ class RunningParent(Parent):
 class WorkingRelay(RelayService):
     """A relay that is one of several workers."""
 
-    def __init__(self, config: Config, reactor: Any, load_again: Load, sockets: Sockets) -> None:
+    def __init__(self, config: Config, reactor: Any, load_again: Load, sockets: Sockets, look: Load) -> None:
         self._signals = Signals(reactor, None)
         log = StepLog(reactor, LogFile(reactor, config.log.file), config.log.format, config.log.level)
         around = replace(real_surroundings(reactor, config), listen=partial(sockets.serve, reactor))
         left = orphans(root_of(config.spool), config.workers, number_of(config.spool))
-        super().__init__(config, around, log, load_again, left)
+        super().__init__(config, around, log, load_again, left, look)
 
     def startService(self) -> None:
         observe(self.config, self.tell)

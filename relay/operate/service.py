@@ -27,14 +27,19 @@ from relay.message.envelope import Composed, Origin
 from relay.operate import privileges, rules, systemd
 from relay.operate.admission import Admission
 from relay.operate.adoption import Adoption
+from relay.operate.answers.configuration import ConfigurationAnswers
+from relay.operate.answers.destinations import DestinationAnswers
 from relay.operate.answers.forecast import ForecastAnswers
 from relay.operate.answers.queue import QueueAnswers
 from relay.operate.answers.status import StatusAnswers
+from relay.operate.answers.watching import WatchingAnswers
 from relay.operate.config import Config, ConfigFaults
 from relay.operate.control import listen_for_control
 from relay.operate.disk import Disk
+from relay.operate.history import History
 from relay.operate.neighbours import Neighbours
 from relay.operate.outward import Outward
+from relay.operate.recent import Recent
 from relay.operate.settings.receiving import Listen
 from relay.operate.sockets import why_not
 from relay.operate.steps import StepLog
@@ -77,6 +82,7 @@ class RelayService(Service):
     load      reads the configuration again, for a reload; raises ConfigFaults
     log       where steps are told
     orphans   folders of shards that have no worker, and are adopted by this one
+    look      reads the configuration as it is written, for who wants to look at it; by default ``load``
     identity  the user to become, once the ports are bound; None: stay who we are
     """
 
@@ -87,10 +93,12 @@ class RelayService(Service):
         log: StepLog,
         load: Callable[[], Config] | None = None,
         orphans: Iterable[Path] = (),
+        look: Callable[[], Config] | None = None,
     ) -> None:
         self.config = config
         self.tell = log
         self._load = load
+        self._look = look or load
         self._around = surroundings
         self._orphans = orphans
         self.identity: privileges.Identity | None = None
@@ -182,6 +190,7 @@ class RelayService(Service):
         self.policy = Policy(rules.policy_settings(config))
         self._reverse = ReverseNames(around.names, clock, around.hosts)
         self._disk = Disk(config.spool, clock, around.free)
+        self._history = History(clock, self.tell.counts)
 
     def _runner_of(self, store: Store) -> Runner:
         return Runner(
@@ -200,6 +209,7 @@ class RelayService(Service):
         self._outward.start()
         self.runner.start()
         self._adoption.start()
+        self._history.start()
         self._watch_recipients()
         admission = self._admission
         admission.start()
@@ -232,12 +242,16 @@ class RelayService(Service):
             raise CannotStart(str(error)) from None
 
     def _control(self, folder: Path, store: Store, runner: Runner, steps: Mapping[str, int]) -> IListeningPort:
-        """Opens the control socket of a shard."""
-        clock = self._around.reactor
+        """Opens the control socket of a shard.  Of those of one process, one answers what was told: with ``steps``."""
+        around, is_own = self._around, bool(steps)
+        clock = around.reactor
         answers = (
             QueueAnswers(store, runner, clock, self.tell),
             StatusAnswers(store, runner, clock, self.config.hostname, steps, clock.seconds()),
             ForecastAnswers(store, runner, clock, lambda: rules.schedule_settings(self.config)),
+            DestinationAnswers(runner, self.tell),
+            WatchingAnswers(self.tell.recent if is_own else Recent(), self._history if is_own else None, clock),
+            ConfigurationAnswers(lambda: self.config, self._look, around.in_thread),
         )
         commands = {name: command for one in answers for name, command in one.by_name().items()}
         return listen_for_control(cast(Any, clock), folder, commands)
@@ -369,6 +383,7 @@ class RelayService(Service):
         if self._recipients is not None:
             self._recipients.stop()
         self._admission.stop()
+        self._history.stop()
         await gatherResults([factory.shut_down(within_s) for factory, _ in self._factories])
         left_s = max(1.0, until - self._around.reactor.seconds())
         await gatherResults([Deferred.fromCoroutine(self._adoption.stop(left_s)), self.runner.stop(left_s)])

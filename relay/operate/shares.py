@@ -21,7 +21,7 @@ def part_of(config: Config, worker: int) -> Config:
         return -(-limit // among)
 
     limits, delivery = config.limits, config.delivery
-    return config.model_copy(
+    part = config.model_copy(
         update={
             "spool": folder_of(config.spool, worker),
             "limits": limits.model_copy(
@@ -41,3 +41,4 @@ def part_of(config: Config, worker: int) -> Config:
             ),
         }
     )
+    return part.of_whole(config)

@@ -18,6 +18,7 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from zope.interface import implementer
 
 from relay.operate.logfile import LogFile
+from relay.operate.recent import Line, Recent
 
 DEBUG, INFO, WARNING, ERROR = 0, 1, 2, 3
 
@@ -69,6 +70,7 @@ class StepLog:
     """Tells each step to the log, and counts it.  It is a ``Tell``: quick, and never raises.
 
     counts   step -> how often it was made, whatever the level
+    recent   the last lines, as the level has them
     observe  takes the events of Twisted's own log, with their tracebacks
     """
 
@@ -76,6 +78,7 @@ class StepLog:
         self, clock: IReactorTime, file: LogFile, form: Literal["text", "json"] = "text", level: Level = "info"
     ) -> None:
         self.counts: dict[str, int] = dict.fromkeys(LEVEL_OF_STEP, 0)
+        self.recent = Recent()
         self._seconds = clock.seconds
         self._file = file
         self._write = file.write
@@ -105,18 +108,22 @@ class StepLog:
         counts[step] = counts.get(step, 0) + 1
         level = LEVEL_OF_STEP.get(step, INFO)
         if level >= self._least:
+            at = self._seconds()
+            self.recent.add(Line(at, level, step, fields))
             try:
-                self._write(self._line(self._now(), step, fields), level == ERROR)
+                self._write(self._line(self._text_of(at), step, fields), level == ERROR)
             except Exception as error:  # a value that has no text must not stop the mail
-                self._write(self._line(self._now(), step, {"error": f"the log line could not be made: {error!r}"}))
+                fault = {"error": f"the log line could not be made: {error!r}"}
+                self._write(self._line(self._text_of(at), step, fault))
 
     def write_event(self, level: int, name: str, fields: Mapping[str, object]) -> None:
         """Takes what is no step of a message: an event of Twisted's own log."""
         if level >= self._least:
-            self._write(self._line(self._now(), name, fields), level == ERROR)
+            at = self._seconds()
+            self.recent.add(Line(at, level, name, fields))
+            self._write(self._line(self._text_of(at), name, fields), level == ERROR)
 
-    def _now(self) -> str:
-        at = self._seconds()
+    def _text_of(self, at: float) -> str:
         second = int(at)
         if second != self._second:  # thousands of lines share it
             self._second, self._second_text = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))

@@ -12,7 +12,8 @@ import pytest
 
 from relay.operate import cli
 from relay.operate.asking import CannotAsk, NotRunning, Refusal
-from relay.operate.together import Together, status_of
+from relay.operate.merging import status_of
+from relay.operate.together import Together
 from relay.schedule.runner import DestinationStatus
 from tests.operate.running import Running, running_relay
 

@@ -14,6 +14,7 @@ import click
 
 from relay import __version__
 from relay.operate.cli.check import check
+from relay.operate.cli.destination import destination
 from relay.operate.cli.oauth import oauth
 from relay.operate.cli.queue import queue
 from relay.operate.cli.run import run
@@ -55,11 +56,12 @@ def relay() -> None:
     relay check /etc/relay/relay.yaml
     relay queue list               where is my mail, and why
     relay status                   the queue in numbers, and each destination
+    relay destination rest NAME    leave a host in peace that is being repaired
     relay user add ann@example.org
     """
 
 
-for _command in (run, check, queue, status, user, oauth):
+for _command in (run, check, queue, destination, status, user, oauth):
     relay.add_command(_command)
 
 
