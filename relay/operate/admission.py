@@ -145,6 +145,10 @@ class Admission:
             )
         return found
 
+    def tls_of_page(self) -> ServerTls | None:
+        """TLS for browsers, who are never asked for a certificate; None without one of our own."""
+        return ServerTls(self._certificates) if self._certificates is not None else None
+
     def _watch_certificates(self) -> None:
         pairs, certificates = rules.key_pairs(self._config), self._certificates
         self._watched = None

@@ -18,6 +18,7 @@ from relay.operate.faults import fault_of
 from relay.operate.places import Data, Fault, Place, Reading, dotted, read_yaml
 from relay.operate.places import Path as KeyPath
 from relay.operate.settings import Settings
+from relay.operate.settings.operating import is_loopback
 from relay.route.table import ANY
 from relay.route.via import parse_via
 
@@ -30,6 +31,7 @@ FIXED_AT_START = (
     "listen",
     "dns",
     "log.file",
+    "admin",
     "delivery.mta_sts",
     "tls_reports",
 )
@@ -78,6 +80,10 @@ class Config(Settings):
         """
         return str(self._places.get(path, BUILT_IN))
 
+    def says(self, path: str) -> bool:
+        """Whether the file or the command line names a key."""
+        return path in self._places
+
     @property
     def places(self) -> Mapping[str, str]:
         """Where each key stands that the file or the command line names."""
@@ -112,11 +118,13 @@ def load(
     listen: Sequence[str] = (),
     spool: str | Path | None = None,
     smarthost: str | None = None,
+    admin: str | None = None,
 ) -> Config:
     """The configuration of a file, or the embedded one; what the command line gives wins over the file.
 
     listen     endpoints, in place of the file's
     smarthost  ``HOST:PORT``: where everything goes that no narrower route of the file takes
+    admin      the endpoint of the page, in place of the file's; ``none``: no page
 
     Raises ConfigFaults with everything that is wrong.
     """
@@ -129,6 +137,8 @@ def load(
         _put(data, reading, "spool", str(Path(spool).absolute()), "--spool")
     if smarthost is not None:
         _put_smarthost(data, reading, smarthost)
+    if admin is not None:
+        _put_admin(data, reading, admin)
     data.setdefault("spool", "spool")  # a default too is relative to the folder of the file
     folder = Path(path).absolute().parent if path is not None else Path.cwd()
     config = _validated(data, reading, folder, nowhere)
@@ -209,6 +219,18 @@ def _put_smarthost(data: dict[str, Data], reading: Reading, smarthost: str) -> N
     _mark(reading, ("routes", at), routes[at], Place("--smarthost"))
 
 
+def _put_admin(data: dict[str, Data], reading: Reading, admin: str) -> None:
+    """The endpoint alone is replaced: the file's token stays in force."""
+    given = data.get("admin")
+    kept = given if isinstance(given, dict) and admin != "none" else {}
+    data["admin"] = {**kept, "http": admin} if admin != "none" else admin
+    path: KeyPath = ("admin", "http") if admin != "none" else ("admin",)
+    _forget(reading, path)
+    reading.faults[:] = [fault for fault in reading.faults if fault.path != dotted(path)]
+    _mark(reading, path, admin, Place("--admin"))
+    reading.keys.setdefault(("admin",), Place("--admin"))
+
+
 def _mark(reading: Reading, path: KeyPath, value: Data, place: Place) -> None:
     reading.keys[path] = reading.values[path] = place
     pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -240,6 +262,7 @@ def _contradictions(data: Mapping[str, Data], reading: Reading) -> Iterator[Faul
     if to_postmaster and data.get("postmaster") is None:
         yield fault(("bounce", "double_bounce"), "there is no postmaster; add the line postmaster: admin@example.org")
     yield from (fault(path, what) for path, what in _of_listeners(data))
+    yield from (fault(path, what) for path, what in _of_admin(data))
     if data.get("group") is not None and data.get("user") is None:
         yield fault(("group",), "a group without a user; add the line user: relay")
 
@@ -258,6 +281,22 @@ def _of_listeners(data: Mapping[str, Data]) -> Iterator[tuple[KeyPath, str]]:
             yield ("listen", number, "tls"), f"TLS needs a certificate; {_ADD_TLS}"
         if listen.get("login") == "required" and not has_users:
             yield ("listen", number, "login"), "nobody can log in; add the line users: /etc/relay/users under accept"
+
+
+def _of_admin(data: Mapping[str, Data]) -> Iterator[tuple[KeyPath, str]]:
+    """A page that anybody could open, or that has no certificate."""
+    admin = data.get("admin")
+    if not isinstance(admin, dict):
+        return
+    http = admin.get("http")
+    if isinstance(http, str) and not is_loopback(http) and admin.get("token_file") is None:
+        yield (
+            ("admin", "http"),
+            "whoever reaches this port could read and remove mail; add token_file: /etc/relay/admin.token "
+            "(openssl rand -hex 24 makes a token), or keep to this machine: tcp:8025:interface=127.0.0.1",
+        )
+    if data.get("tls") is None and admin.get("tls") is True:
+        yield ("admin", "tls"), f"TLS needs a certificate; {_ADD_TLS}"
 
 
 def _doubts(config: Config, reading: Reading, nowhere: Place) -> Iterator[Fault]:

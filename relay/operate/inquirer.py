@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, TimeoutError
-from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
+from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.error import ConnectError, ConnectingCancelledError
-from twisted.internet.protocol import connectionDone
+from twisted.internet.protocol import Factory, connectionDone
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 
@@ -257,11 +257,17 @@ class Inquirer:
             raise CannotAsk(f"the relay has not answered for {patience_s:g} s")
 
 
+class _Quiet(Factory):
+    """Its beginning and end are no lines of the log: a page asks every few seconds."""
+
+    noisy = False
+
+
 async def connected(reactor: Any, spool: Path, talk: Conversation) -> Conversation:
     """Connects a conversation to its shard.  Raises NotRunning, CannotAsk."""
     try:
         endpoint = UNIXClientEndpoint(reactor, socket_path(folder_of(spool, talk.shard)), timeout=CONNECT_LIMIT_S)
-        await connectProtocol(endpoint, talk)
+        await endpoint.connect(_Quiet.forProtocol(lambda: talk))
     except (ConnectError, ConnectingCancelledError, OSError) as error:
         raise NotRunning(f"{folder_of(spool, talk.shard)}: {error}") from None
     except ValueError as error:

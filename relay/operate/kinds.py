@@ -89,6 +89,11 @@ def one_or_more(value: object) -> object:
     return [value] if isinstance(value, (str, dict)) else value
 
 
+def unless_none(value: object) -> object:
+    """A section that is switched off by the word ``none`` in its place."""
+    return None if value == "none" else value
+
+
 def _via(value: object) -> Way:
     texts = [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
     if isinstance(value, list) and len(texts) == len(value):

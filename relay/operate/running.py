@@ -6,6 +6,7 @@ Whatever stops it from starting ends the process with a sentence.
 from __future__ import annotations
 
 import gc
+import importlib
 import signal
 import socket
 from collections.abc import Callable
@@ -97,6 +98,17 @@ class RunningParent(Parent):
             for failure in self._sockets.listen(listen.endpoint):
                 place = config.place(f"listen[{number}].endpoint")
                 raise Ended(why_not(place, listen.endpoint, failure))
+        if config.admin is not None:
+            self._bind_page(config.admin.http)
+
+    def _bind_page(self, endpoint: str) -> None:
+        """For the first worker; what is merely built in, and finds its port taken, is done without."""
+        importlib.import_module("relay.operate.web.opening")  # once, and not by every worker that is begun
+        for failure in self._sockets.listen(endpoint):
+            why = why_not(self.config.place("admin.http"), endpoint, failure)
+            if self.config.says("admin"):
+                raise Ended(why)
+            self._log("trouble", place="admin.http", error=f"{why}; the relay works without its page")
 
     def startService(self) -> None:
         if not self._sockets.descriptors():

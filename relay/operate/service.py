@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, TimeoutError, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory
 from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
@@ -37,9 +37,11 @@ from relay.operate.config import Config, ConfigFaults
 from relay.operate.control import listen_for_control
 from relay.operate.disk import Disk
 from relay.operate.history import History
+from relay.operate.inquirer import Inquirer
 from relay.operate.neighbours import Neighbours
 from relay.operate.outward import Outward
 from relay.operate.recent import Recent
+from relay.operate.settings.operating import Admin
 from relay.operate.settings.receiving import Listen
 from relay.operate.sockets import why_not
 from relay.operate.steps import StepLog
@@ -55,6 +57,9 @@ from relay.route.reverse import ReverseNames
 from relay.route.router import Router
 from relay.schedule.runner import Runner
 
+if TYPE_CHECKING:
+    from relay.operate.web.opening import Front
+
 LAST_WORDS_S = 1.0
 """How long idle next hops have to answer our QUIT when the relay ends."""
 
@@ -69,10 +74,10 @@ class Doorway(Factory):
     noisy = False
 
     def __init__(self) -> None:
-        self.inner: SmtpServerFactory | TLSMemoryBIOFactory | None = None
+        self.inner: IProtocolFactory | None = None
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
-        return cast(Protocol, self.inner.buildProtocol(addr)) if self.inner is not None else None
+        return cast(Any, self.inner).buildProtocol(addr) if self.inner is not None else None
 
 
 class RelayService(Service):
@@ -106,6 +111,7 @@ class RelayService(Service):
         self._ports: list[IListeningPort] = []
         self._factories: list[tuple[SmtpServerFactory, Listen]] = []
         self._recipients: RecipientFile | None = None
+        self._front: Front | None = None
 
     # -- the beginning -----------------------------------------------------------------------
 
@@ -124,6 +130,26 @@ class RelayService(Service):
             door = Doorway()
             self._doors.append((door, listen))
             self._bind(listen.endpoint, door, config.place(f"listen[{number}].endpoint"))
+        if config.admin is not None:
+            self._bind_front(config.admin)
+
+    def _bind_front(self, admin: Admin) -> None:
+        """The page; what is merely built in, and finds its port taken, is done without."""
+        from relay.operate.web.opening import Front, TokenFault  # who has no page does not pay for it
+
+        clock, door = self._around.reactor, Doorway()
+        try:
+            self._front = Front(lambda: self.config, Inquirer(clock, self.config.spool), clock, self.tell)
+        except TokenFault as fault:
+            raise CannotStart(str(fault)) from None
+        try:
+            self._bind(admin.http, door, self.config.place("admin.http"))
+        except CannotStart as why:
+            if self.config.says("admin"):
+                raise
+            self.tell("trouble", place="admin.http", error=f"{why}; the relay works without its page")
+        tls = self._admission.tls_of_page() if admin.tls else None
+        door.inner = self._encrypted(self._front.site, tls) if admin.tls else self._front.site
 
     def _bind(self, endpoint: str, door: Doorway, place: str) -> None:
         faults: list[Failure] = []
@@ -263,7 +289,7 @@ class RelayService(Service):
             self.tell("trouble", place=str(folder), error=str(error))
             return None
 
-    def _encrypted(self, factory: SmtpServerFactory, tls: ServerTls | None) -> TLSMemoryBIOFactory:
+    def _encrypted(self, factory: Any, tls: ServerTls | None) -> TLSMemoryBIOFactory:
         """The same, within TLS from the first octet (RFC 8314 §3.3)."""
         assert tls is not None, "a configuration without a certificate has no such listener"
         return TLSMemoryBIOFactory(tls, False, factory, self._around.reactor)
@@ -358,6 +384,8 @@ class RelayService(Service):
         settings = rules.receive_settings(self.config)
         admission = self._admission
         admission.use(self.config)
+        if self._front is not None:
+            self._front.reload()
         for factory, listen in self._factories:
             factory.admit_by(admission.tls(listen), admission.logins, admission.trusted)
             factory.reconfigure(settings, self.policy)
@@ -380,6 +408,8 @@ class RelayService(Service):
         within_s = self.config.timeouts.shutdown_s
         until = self._around.reactor.seconds() + within_s
         await gatherResults([maybeDeferred(port.stopListening) for port in self._ports])
+        if self._front is not None:
+            self._front.close()
         if self._recipients is not None:
             self._recipients.stop()
         self._admission.stop()

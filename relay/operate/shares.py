@@ -12,6 +12,7 @@ from relay.operate.shards import folder_of
 
 def part_of(config: Config, worker: int) -> Config:
     """The configuration as one of ``config.workers`` sees it: its own shard, and its share of every limit.
+    The first one serves the page.
 
     A share is rounded up, so that it is at least 1.
     """
@@ -24,6 +25,7 @@ def part_of(config: Config, worker: int) -> Config:
     part = config.model_copy(
         update={
             "spool": folder_of(config.spool, worker),
+            "admin": config.admin if worker == 0 else None,
             "limits": limits.model_copy(
                 update={
                     "connections": share(limits.connections),

@@ -72,6 +72,7 @@ class Land:
         return {
             "hostname": "relay.example",
             "spool": folder,
+            "admin": "none",
             "listen": [{"endpoint": "tcp:25"}],
             "accept": {"networks": ["192.0.2.0/24"], "max_recipients": 100},
             "routes": [

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from relay.operate import kinds
 from relay.operate.settings.delivering import Bounce, Delivery, Dns, Retry, Route, TlsReports
-from relay.operate.settings.operating import Log, Timeouts
+from relay.operate.settings.operating import Admin, Log, Timeouts
 from relay.operate.settings.receiving import (
     Accept,
     Certificate,
@@ -29,7 +29,6 @@ from relay.operate.settings.receiving import (
 from relay.operate.settings.section import Section
 
 LATER: Mapping[str, str] = {
-    "admin": "the admin page comes in a later version; remove this line",
     "journal": "the journal comes in a later version; remove this line",
 }
 """Keys with a meaning already fixed and no code behind it yet; ``[]`` stands for any item."""
@@ -97,3 +96,7 @@ class Settings(Section):
     timeouts: Timeouts = Field(default_factory=Timeouts, description="How long is waited for a peer.")
     dns: Dns = Field(default_factory=Dns, description="How names are looked up.")
     log: Log = Field(default_factory=Log, description="One line for each step of a message's way.")
+    admin: Annotated[Admin | None, BeforeValidator(kinds.unless_none)] = Field(
+        default_factory=Admin,
+        description="The page for a browser, and the API beside it; `none` switches both off.",
+    )
