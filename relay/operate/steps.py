@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
@@ -30,6 +30,7 @@ LEVEL_OF_STEP: Mapping[str, int] = {
     "connected": DEBUG,
     "disconnected": DEBUG,
     "encrypted": DEBUG,
+    "logged_in": INFO,
     "woken": DEBUG,
     "refused": INFO,
     "accepted": INFO,
@@ -71,6 +72,7 @@ class StepLog:
 
     counts   step -> how often it was made, whatever the level
     recent   the last lines, as the level has them
+    watch    step -> who is to see its fields, whatever the level; as quick as a log line, or quicker
     observe  takes the events of Twisted's own log, with their tracebacks
     """
 
@@ -79,6 +81,7 @@ class StepLog:
     ) -> None:
         self.counts: dict[str, int] = dict.fromkeys(LEVEL_OF_STEP, 0)
         self.recent = Recent()
+        self.watch: Mapping[str, Callable[[Mapping[str, Any]], None]] = {}
         self._seconds = clock.seconds
         self._file = file
         self._write = file.write
@@ -106,6 +109,8 @@ class StepLog:
     def __call__(self, step: str, /, **fields: object) -> None:
         counts = self.counts
         counts[step] = counts.get(step, 0) + 1
+        if step in self.watch:
+            self._show(step, fields)
         level = LEVEL_OF_STEP.get(step, INFO)
         if level >= self._least:
             at = self._seconds()
@@ -115,6 +120,12 @@ class StepLog:
             except Exception as error:  # a value that has no text must not stop the mail
                 fault = {"error": f"the log line could not be made: {error!r}"}
                 self._write(self._line(self._text_of(at), step, fault))
+
+    def _show(self, step: str, fields: Mapping[str, object]) -> None:
+        try:
+            self.watch[step](fields)
+        except Exception as error:  # a defect in counting must not stop the mail
+            self._write(self._line(self._text_of(self._seconds()), "trouble", {"error": f"not counted: {error!r}"}))
 
     def write_event(self, level: int, name: str, fields: Mapping[str, object]) -> None:
         """Takes what is no step of a message: an event of Twisted's own log."""

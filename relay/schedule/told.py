@@ -23,6 +23,8 @@ def tell_of(tell: Tell, message: Message, row: QueuedRecipient, planned: Planned
         "attempts": row.attempts,
         "delay_s": now - message.accepted_at,
     }
+    if planned.step == "delivered":
+        about["size"] = message.size
     if isinstance(outcome, Held):
         about["error"] = outcome.why
     elif isinstance(outcome, Discarded):
