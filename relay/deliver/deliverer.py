@@ -82,7 +82,7 @@ class Deliverer:
         self.settings = settings or DeliverySettings()
         self.router = router
         self.tell = tell
-        guards = Guards(clock, keyring or Keyring(clock, random.SystemRandom(), tell), tell, witness)
+        self.guards = guards = Guards(clock, keyring or Keyring(clock, random.SystemRandom(), tell), tell, witness)
         self.pool = Pool(clock=clock, dial=dial, hostname=hostname, settings=self.settings, guards=guards)
         self._open_content = open_content
         self._attempted = attempted

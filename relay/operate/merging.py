@@ -181,6 +181,17 @@ def _added(lists: Sequence[Sequence[int]]) -> list[int]:
     return [sum(column) for column in zip(*lists, strict=True)]
 
 
+def numbers_of(answers: Answers) -> Row:
+    """The numbers of each, by its shard: for Prometheus, which adds them up."""
+    return {"workers": {str(shard): row for shard, row in answers}}
+
+
+def health_of(answers: Answers) -> Row:
+    """What anybody complains of; the same complaint of several is one."""
+    found = {(one["about"], one["what"]): one for _, row in answers for one in row["complaints"]}
+    return {"complaints": list(found.values())}
+
+
 def sums(numbers: Iterable[Mapping[str, int]]) -> dict[str, int]:
     """Numbers by name, added up."""
     summed: dict[str, int] = {}
@@ -204,6 +215,8 @@ _OF_ANY = Rule(Manner.OF_ANY)
 RULES: Mapping[str, Rule] = {
     "status": Rule(Manner.COMBINED, combine=status_of),
     "forecast": Rule(Manner.COMBINED, combine=forecast_of),
+    "metrics": Rule(Manner.COMBINED, combine=numbers_of),
+    "health": Rule(Manner.COMBINED, combine=health_of),
     "history": Rule(Manner.COMBINED, combine=history_of),
     "config": _OF_ANY,
     "log.tail": Rule(Manner.IN_ORDER, "at", lines="lines"),

@@ -27,25 +27,22 @@ from relay.message.envelope import Composed, Origin
 from relay.operate import privileges, rules, systemd
 from relay.operate.admission import Admission
 from relay.operate.adoption import Adoption
-from relay.operate.answers.configuration import ConfigurationAnswers
-from relay.operate.answers.destinations import DestinationAnswers
 from relay.operate.answers.forecast import ForecastAnswers
 from relay.operate.answers.queue import QueueAnswers
 from relay.operate.answers.status import StatusAnswers
-from relay.operate.answers.watching import WatchingAnswers
 from relay.operate.config import Config, ConfigFaults
 from relay.operate.control import listen_for_control
 from relay.operate.disk import Disk
-from relay.operate.history import History
 from relay.operate.inquirer import Inquirer
+from relay.operate.lookout import Answers, Lookout
 from relay.operate.neighbours import Neighbours
 from relay.operate.outward import Outward
-from relay.operate.recent import Recent
 from relay.operate.settings.operating import Admin
 from relay.operate.settings.receiving import Listen
 from relay.operate.sockets import why_not
 from relay.operate.steps import StepLog
 from relay.operate.surroundings import Surroundings
+from relay.operate.vitals import Vitals
 from relay.policy.policy import Policy
 from relay.policy.recipients import RecipientList
 from relay.queue.store import Content, Counts, Selection, Store, StoreUnavailable
@@ -103,7 +100,7 @@ class RelayService(Service):
         self.config = config
         self.tell = log
         self._load = load
-        self._look = look or load
+        self._lookout = Lookout(log, surroundings, lambda: self.config, look or load)
         self._around = surroundings
         self._orphans = orphans
         self.identity: privileges.Identity | None = None
@@ -216,7 +213,7 @@ class RelayService(Service):
         self.policy = Policy(rules.policy_settings(config))
         self._reverse = ReverseNames(around.names, clock, around.hosts)
         self._disk = Disk(config.spool, clock, around.free)
-        self._history = History(clock, self.tell.counts)
+        self._attendance = Attendance()
 
     def _runner_of(self, store: Store) -> Runner:
         return Runner(
@@ -235,11 +232,11 @@ class RelayService(Service):
         self._outward.start()
         self.runner.start()
         self._adoption.start()
-        self._history.start()
+        self._lookout.start(self._vitals())
         self._watch_recipients()
         admission = self._admission
         admission.start()
-        settings, attendance = rules.receive_settings(self.config), Attendance()
+        settings = rules.receive_settings(self.config)
         for door, listen in self._doors:
             tls = admission.tls(listen)
             factory = SmtpServerFactory(
@@ -254,7 +251,7 @@ class RelayService(Service):
                 reverse_name=self._reverse.name_now,
                 counts=self._counts,
                 has_room=self._disk.has_room,
-                attendance=attendance,
+                attendance=self._attendance,
                 entrance=rules.entrance(listen),
                 tls=tls,
                 logins=admission.logins,
@@ -268,19 +265,34 @@ class RelayService(Service):
             raise CannotStart(str(error)) from None
 
     def _control(self, folder: Path, store: Store, runner: Runner, steps: Mapping[str, int]) -> IListeningPort:
-        """Opens the control socket of a shard.  Of those of one process, one answers what was told: with ``steps``."""
-        around, is_own = self._around, bool(steps)
-        clock = around.reactor
-        answers = (
+        """Opens the control socket of a shard."""
+        clock = self._around.reactor
+        answers: tuple[Answers, ...] = (
             QueueAnswers(store, runner, clock, self.tell),
             StatusAnswers(store, runner, clock, self.config.hostname, steps, clock.seconds()),
             ForecastAnswers(store, runner, clock, lambda: rules.schedule_settings(self.config)),
-            DestinationAnswers(runner, self.tell),
-            WatchingAnswers(self.tell.recent if is_own else Recent(), self._history if is_own else None, clock),
-            ConfigurationAnswers(lambda: self.config, self._look, around.in_thread),
+            *self._lookout.answers(store, runner, is_own=steps is self.tell.counts),
         )
         commands = {name: command for one in answers for name, command in one.by_name().items()}
         return listen_for_control(cast(Any, clock), folder, commands)
+
+    def _vitals(self) -> Vitals:
+        """How this process does, for who asks."""
+        admission = self._admission
+        return Vitals(
+            clock=self._around.reactor,
+            spool=self.config.spool,
+            steps=self.tell.counts,
+            meter=self._lookout.meter,
+            attendance=self._attendance,
+            deliverer=self.deliverer,
+            disk=self._disk,
+            names=self._around.names,
+            started_at=self._around.reactor.seconds(),
+            expiries=admission.expiries,
+            files=lambda: [*admission.troubles(), self._recipients.trouble if self._recipients is not None else ""],
+            reload=lambda: self._lookout.reload_fault,
+        )
 
     def _adopted_control(self, folder: Path, store: Store, runner: Runner) -> IListeningPort | None:
         try:
@@ -366,9 +378,11 @@ class RelayService(Service):
         try:
             newer = self._load()
         except ConfigFaults as faults:
+            self._lookout.reload_fault = str(faults.faults[0])
             for fault in faults.faults:
                 self.tell("trouble", place=str(fault.place), error=f"{fault}; the old configuration stays in force")
             return
+        self._lookout.reload_fault = ""
         for key in self.config.needs_restart(newer):
             self.tell("trouble", place=newer.place(key), error=f"{key} has changed: that takes effect with a restart")
         self._use(newer)
@@ -413,7 +427,7 @@ class RelayService(Service):
         if self._recipients is not None:
             self._recipients.stop()
         self._admission.stop()
-        self._history.stop()
+        self._lookout.stop()
         await gatherResults([factory.shut_down(within_s) for factory, _ in self._factories])
         left_s = max(1.0, until - self._around.reactor.seconds())
         await gatherResults([Deferred.fromCoroutine(self._adoption.stop(left_s)), self.runner.stop(left_s)])

@@ -42,6 +42,7 @@ from relay.queue.spool import SET_ASIDE, Spool
 from relay.queue.store import (
     EVERYTHING,
     INLINE_LIMIT_OCTETS,
+    Condition,
     Content,
     Counts,
     Leased,
@@ -116,7 +117,7 @@ class SqliteStore:
             self._writer.close()
             self._spool.close()
             raise
-        self.committer = Committer(self._writer, executors.storage, self.bodies, tell, tally)
+        self.committer = Committer(self._writer, executors.storage, self.bodies, tell, tally, clock.seconds)
         self._ids = IdSource(clock, shard, tally.ids_below)
         self._files_aside = len(files.names(directory / SET_ASIDE))
         self._take_reserve()
@@ -360,6 +361,10 @@ class SqliteStore:
             oldest_at=tally.oldest_at,
             set_aside=tally.set_aside + self._files_aside,
         )
+
+    def condition(self) -> Condition:
+        committer = self.committer
+        return Condition(committer.is_full, committer.trouble, committer.batches, committer.took_s)
 
     def lanes(self, limit: int = 20) -> Deferred[Mapping[str, int]]:
         return self._read(lambda: self._listing.lanes(limit))

@@ -36,6 +36,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from relay.message.envelope import Envelope, Message, Notify, Origin, Recipient
+from relay.message.histogram import Histogram
 from relay.message.outcome import Final
 
 if TYPE_CHECKING:  # so that the pure parts that use these words stay pure
@@ -195,6 +196,22 @@ class Counts:
     set_aside: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """How the store does.
+
+    is_full  there is no room for new mail
+    trouble  why nothing can be written just now; empty when it can
+    batches  how many changes were written together
+    took_s   how long each of these took, until it was on disk
+    """
+
+    is_full: bool
+    trouble: str
+    batches: Histogram
+    took_s: Histogram
+
+
 class Draft(Protocol):
     """A message on its way in (state D).  Write, then commit or abort, once."""
 
@@ -325,6 +342,10 @@ class Store(Protocol):
 
     def counts(self) -> Counts:
         """At once, and cheap enough to be asked for every second."""
+        ...
+
+    def condition(self) -> Condition:
+        """At once, and cheap."""
         ...
 
     def lanes(self, limit: int = 20) -> Deferred[Mapping[str, int]]:

@@ -19,11 +19,13 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from relay.message.envelope import Envelope, Message, Origin
+from relay.message.histogram import Histogram
 from relay.message.step import Tell, tell_nobody
 from relay.queue.selection import address_key, below_or_same
 from relay.queue.store import (
     EVERYTHING,
     INLINE_LIMIT_OCTETS,
+    Condition,
     Counts,
     Leased,
     NewRecipient,
@@ -369,6 +371,9 @@ class MemoryStore:
             recipients={state: states.count(state) for state in State},
             oldest_at=min(accepted, default=None),
         )
+
+    def condition(self) -> Condition:
+        return Condition(False, "", Histogram(()), Histogram(()))
 
     def lanes(self, limit: int = 20) -> Deferred[Mapping[str, int]]:
         def largest() -> Mapping[str, int]:

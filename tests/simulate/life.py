@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -14,6 +14,7 @@ from relay.message.outcome import Outcome
 from relay.message.step import Tell
 from relay.operate import rules
 from relay.operate.config import Config
+from relay.operate.recent import Recent
 from relay.operate.service import RelayService
 from relay.operate.steps import LEVEL_OF_STEP, StepLog
 from relay.operate.surroundings import Surroundings
@@ -38,12 +39,16 @@ class Telling:
 
     def __init__(self, world: World) -> None:
         self.counts: dict[str, int] = dict.fromkeys(LEVEL_OF_STEP, 0)
+        self.recent = Recent()
+        self.watch: Mapping[str, Callable[[Mapping[str, Any]], None]] = {}
         self.is_closed = False
         self._world = world
 
     def __call__(self, step: str, /, **fields: object) -> None:
         if not self.is_closed:
             self.counts[step] = self.counts.get(step, 0) + 1
+            if step in self.watch:
+                self.watch[step](fields)
             self._world.told(step, fields)
 
     def use(self, form: str, level: str) -> None: ...
