@@ -64,7 +64,7 @@ def of_set_aside(number: int) -> Iterator[Complaint]:
         yield Complaint(
             "set_aside",
             "soon",
-            f"{count(number, 'broken row or file')} put out of the way",
+            f"{count(number, 'broken row or file', 'broken rows or files')} put out of the way",
             "docs/operations.md says where they are, under 'A row or a body is broken'",
         )
 

@@ -21,6 +21,6 @@ def size(octets: float) -> str:
     return ""
 
 
-def count(number: int, one: str) -> str:
+def count(number: int, one: str, several: str = "") -> str:
     """``1 message``, ``3 messages``."""
-    return f"{number:,} {one}" if number == 1 else f"{number:,} {one}s"
+    return f"{number:,} {one}" if number == 1 else f"{number:,} {several or one + 's'}"

@@ -110,10 +110,10 @@ class Committer:
         self._busy = False
         self.batches.add(len(batch))
         self.took_s.add(max(0.0, took_s))
+        self.trouble = done.trouble if done.tally is None else ""
         if self._waiting or self._closed is not None:
             self._begin()  # first of all: the disk works while the reactor does
         if done.tally is not None:
-            self.trouble = ""
             self.tally = done.tally
             self._compact_if_short(done.tally.octets)
         if done.gone:
@@ -122,7 +122,6 @@ class Committer:
             self._tell(step, **fields)
         for (_, fired), outcome in zip(batch, done.outcomes, strict=True):
             if isinstance(outcome, StoreUnavailable):
-                self.trouble = str(outcome)
                 self.is_full = self.is_full or isinstance(outcome, StoreFull)
                 fired.errback(outcome)
             else:

@@ -17,6 +17,8 @@ from relay.message.step import Tell
 from relay.operate.config import Config
 from relay.operate.web.assets import Assets
 from relay.operate.web.entry import TOKEN_LEAST_CHARACTERS, Entry
+from relay.operate.web.health import Health
+from relay.operate.web.metrics import Metrics
 from relay.operate.web.page import Asks, Call, House, Page, Shown, error
 from relay.operate.web.pages.login import Login, Logout, Theme
 from relay.operate.web.pages.overview import Overview
@@ -53,6 +55,8 @@ class Front:
         self.tree.hang(Login.name, Login(house), Access.ANYBODY)
         for small in (Logout, Theme):
             self.tree.hang(small.name, small(house))
+        self.tree.hang("metrics", Metrics(asks), Access.BEARER)
+        self.tree.hang("health", Health(asks, self.entry), Access.ANYBODY)
         self.site = AdminSite(
             self.tree, self.entry, clock, lambda turned: _Fixed(house, error(turned.status, turned.why))
         )
