@@ -142,6 +142,16 @@ def history_of(answers: Answers) -> Row:
     return summed
 
 
+def ages_of(answers: Answers) -> Row:
+    """How long recipients have waited, of all shards."""
+    rows = [row for _, row in answers]
+    ages = [
+        {**one, "recipients": sum(row["ages"][at]["recipients"] for row in rows)}
+        for at, one in enumerate(rows[0]["ages"])
+    ]
+    return {"ages": ages, "at_least": any(row["at_least"] for row in rows)}
+
+
 def forecast_of(answers: Answers) -> Row:
     """One forecast of those of the shards, which were asked with the same ``now``."""
     rows = [row for _, row in answers]
@@ -220,6 +230,7 @@ RULES: Mapping[str, Rule] = {
     "history": Rule(Manner.COMBINED, combine=history_of),
     "config": _OF_ANY,
     "log.tail": Rule(Manner.IN_ORDER, "at", lines="lines"),
+    "queue.ages": Rule(Manner.COMBINED, combine=ages_of),
     "queue.list": Rule(Manner.IN_ORDER, "id"),
     "queue.show": _OF_ONE,
     "queue.content": _OF_ONE,

@@ -369,6 +369,9 @@ class SqliteStore:
     def lanes(self, limit: int = 20) -> Deferred[Mapping[str, int]]:
         return self._read(lambda: self._listing.lanes(limit))
 
+    def ages(self, spans: Sequence[tuple[float, float]], limit: int) -> Deferred[Sequence[int]]:
+        return self._read(lambda: self._listing.ages(spans, limit))
+
     def close(self) -> Deferred[None]:
         if self._is_closed:
             return self.committer.close()

@@ -352,6 +352,14 @@ class Store(Protocol):
         """The largest lanes with the number of their waiting recipients, largest first."""
         ...
 
+    def ages(self, spans: Sequence[tuple[float, float]], limit: int) -> Deferred[Sequence[int]]:
+        """How many recipients of messages accepted in each span of time are left.
+
+        spans  from and until, seconds since the epoch; what was accepted just then is in the later one
+        limit  no more are counted of each, so that a long queue keeps nobody waiting
+        """
+        ...
+
     def close(self) -> Deferred[None]:
         """Commits what is under way, and lets go of the spool."""
         ...

@@ -386,6 +386,13 @@ class MemoryStore:
 
         return self._answer("lanes", largest)
 
+    def ages(self, spans: Sequence[tuple[float, float]], limit: int) -> Deferred[Sequence[int]]:
+        def counted() -> Sequence[int]:
+            kept = [(stored.message.accepted_at, len(stored.recipients)) for stored in self.messages.values()]
+            return [min(limit, sum(n for at, n in kept if after <= at < until)) for after, until in spans]
+
+        return self._answer("ages", counted)
+
     def close(self) -> Deferred[None]:
         self.commit_now()
         self.closed = True

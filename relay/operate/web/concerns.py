@@ -58,7 +58,7 @@ def _of_destinations(status: Row, now: float) -> Iterator[Concern]:
             f"{one['destination']} rests: {one.get('error') or 'it was told to'}. "
             f"{count(waiting, 'recipient waits', 'recipients wait')} for it; it is tried again "
             f"{away(one['resting_until'], now)}.",
-            f"/destinations#{quote(one['destination'], safe='')}",
+            f"/destinations#d-{quote(one['destination'], safe='')}",
         )
     elif resting:
         yield Concern(

@@ -20,12 +20,19 @@ from relay.operate.web.entry import TOKEN_LEAST_CHARACTERS, Entry
 from relay.operate.web.health import Health
 from relay.operate.web.metrics import Metrics
 from relay.operate.web.page import Asks, Call, House, Page, Shown, error
+from relay.operate.web.pages.configuration import Configuration
+from relay.operate.web.pages.destinations import Destinations
+from relay.operate.web.pages.forecast import Forecast
+from relay.operate.web.pages.log import Log
 from relay.operate.web.pages.login import Login, Logout, Theme
+from relay.operate.web.pages.message import Message
 from relay.operate.web.pages.overview import Overview
+from relay.operate.web.pages.queue import Queue
+from relay.operate.web.pages.tracing import Trace
 from relay.operate.web.site import Access, AdminSite, Tree
 from relay.operate.web.templating import Templates
 
-PAGES: tuple[type[Page], ...] = (Overview,)
+PAGES: tuple[type[Page], ...] = (Overview, Queue, Destinations, Trace, Forecast, Configuration, Log)
 """In the order in which a person finds them."""
 
 
@@ -53,7 +60,7 @@ class Front:
         for page in PAGES:
             self.tree.hang(page.name, page(house))
         self.tree.hang(Login.name, Login(house), Access.ANYBODY)
-        for small in (Logout, Theme):
+        for small in (Message, Logout, Theme):
             self.tree.hang(small.name, small(house))
         self.tree.hang("metrics", Metrics(asks), Access.BEARER)
         self.tree.hang("health", Health(asks, self.entry), Access.ANYBODY)

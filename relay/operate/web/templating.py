@@ -39,6 +39,7 @@ class Templates:
             age=words.age,
             away=words.away,
             moment=words.moment,
+            day=words.day,
             iso=words.iso,
             octets=words.size,
             number=words.number,

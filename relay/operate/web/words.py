@@ -47,6 +47,12 @@ def moment(at: float | None) -> str:
     return "–" if at is None else time.strftime("%Y-%m-%d %H:%M:%S UTC", _utc(at))
 
 
+def day(at: float) -> str:
+    """``3 Nov 10:51``, in UTC."""
+    utc = _utc(at)
+    return f"{utc.tm_mday} {time.strftime('%b %H:%M', utc)}"
+
+
 def iso(at: float) -> str:
     """As the ``datetime`` of a ``time`` element."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", _utc(at))

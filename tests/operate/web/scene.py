@@ -11,6 +11,7 @@ import math
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -64,6 +65,7 @@ class Scene:
                 "log.tail": self.log,
                 "trace.find": self.found,
                 "trace.show": self.journey,
+                "forecast": self.forecast,
                 **{f"queue.{change}": self.changed for change in ("hold", "release", "retry", "remove", "flush")},
                 **{f"destination.{change}": self.changed for change in ("rest", "wake")},
             }
@@ -155,13 +157,60 @@ class Scene:
             if row["id"] > after and fits and (domain is None or row["recipient"].endswith("@" + domain)):
                 yield row
 
-    def ages(self, bounds: Iterable[float]) -> Iterable[Row]:
-        counts = []
-        upper = 0.0
-        for bound in [*bounds, math.inf]:
-            counts.append(sum(upper <= self.now - row["accepted_at"] < bound for row in self.rows))
-            upper = bound
-        yield {"recipients": counts, "at_least": False}
+    def ages(self) -> Iterable[Row]:
+        edges = [0, 300, 3600, 4 * HOUR, 24 * HOUR, 72 * HOUR, math.inf]
+        ages = [self.now - row["accepted_at"] for row in self.rows]
+        yield {
+            "ages": [
+                {
+                    "from_s": edge,
+                    "below_s": None if below == math.inf else below,
+                    "recipients": sum(edge <= age < below for age in ages),
+                }
+                for edge, below in pairwise(edges)
+            ],
+            "at_least": False,
+        }
+
+    def forecast(self, now: float, for_s: float, down: Iterable[str] = (), up: Iterable[str] = ()) -> Iterable[Row]:
+        spans = 72
+        left = [int(1 + 127 * math.exp(-span / 22)) for span in range(spans)]
+        yield {
+            "from_at": now,
+            "every_s": for_s / spans,
+            "events": {
+                "tried": [max(0, 40 - span) for span in range(spans)],
+                "delivered": [max(0, 9 - span // 3) for span in range(spans)],
+                "warned": [6 if span == 4 else 0 for span in range(spans)],
+                "bounced": [3 if span > 66 else 0 for span in range(spans)],
+                "held": [0] * spans,
+                "dropped": [0] * spans,
+            },
+            "messages": left,
+            "octets": [one * 190_000 for one in left],
+            "destinations": [
+                {
+                    "destination": lane,
+                    "stands": "down" if failures > 1 or lane.partition(":")[2] in down else "well",
+                    "recipients": waiting,
+                    "next_at": self.now + 780,
+                    "warned": waiting if failures > 1 else 0,
+                    "bounced": waiting // 2 if failures > 1 else 0,
+                    "first_bounce_at": self.now + 2.7 * 86400 if failures > 1 else None,
+                    "last_bounce_at": None,
+                }
+                for lane, waiting, _, _, _, failures in DESTINATIONS
+            ]
+            if self.rows
+            else [],
+            "bounces": [
+                {
+                    "at": self.now + 2.7 * 86400 + number * 311,
+                    **{name: row[name] for name in ("id", "sender", "recipient", "destination")},
+                }
+                for number, row in enumerate(self.rows[:5])
+            ],
+        }
 
     def changed(self, **fields: object) -> Iterable[Row]:
         yield {"changed": len(fields.get("ids", ())) or 1}  # type: ignore[arg-type]

@@ -153,7 +153,8 @@ function ask(button, form) {
 document.addEventListener("submit", (event) => {
   const button = event.submitter;
   const form = event.target;
-  if (button?.dataset.confirm && !form.querySelector("input[name=agreed]")) {
+  const isOfChosen = form.elements.scope === undefined || form.elements.scope.value === "chosen";
+  if (button?.dataset.confirm && isOfChosen && !form.querySelector("input[name=agreed]")) {
     event.preventDefault();
     ask(button, form);
   }
@@ -188,7 +189,7 @@ for (const form of of("[data-themes]")) {
 // -- the beginning ----------------------------------------------------------------------------------
 
 document.querySelector(".pages [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
-for (const place of of("[data-zone]")) place.textContent = `; hold the pointer on one for ${Intl.DateTimeFormat().resolvedOptions().timeZone}`;
+if (matchMedia("(max-width: 47.99rem)").matches) for (const one of of("[data-fold='']")) one.open = false;
 tellTimes();
 offerSwitch();
 setInterval(tellTimes, 10000);

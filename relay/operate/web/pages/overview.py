@@ -30,6 +30,7 @@ class Overview(Page):
         asks, now = self.house.asks, self.house.clock.seconds()
         status = await asks.ask_one("status")
         history = await asks.ask_one("history")
+        ages = await asks.ask_one("queue.ages")
         steps: dict[str, list[int]] = history["steps"]
         none = [0] * NUMBERS_SHOWN
         chart = lines_of([(name, steps.get(name, none)) for name, _ in SERIES])
@@ -45,6 +46,9 @@ class Overview(Page):
                 "history": history,
                 "table": table_of(history),
                 "outcomes": outcomes_of(steps),
+                "ages": ages["ages"],
+                "at_least": ages["at_least"],
+                "oldest_bar": max(one["recipients"] for one in ages["ages"]),
                 "busy": busy[:DESTINATIONS_SHOWN],
                 "more": len(busy) - DESTINATIONS_SHOWN,
                 "most": most,
