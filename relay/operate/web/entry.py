@@ -102,8 +102,8 @@ class Entry:
             if not self._is_our_name(_host_of(request)):
                 return Turned(
                     HTTPStatus.MISDIRECTED_REQUEST,
-                    "Without a token this page answers only under the name of this machine: localhost, an IP address, "
-                    f"or {self.hostname}. Use one of these, or set admin.token_file in the configuration.",
+                    "Without a token this page answers only under a name of this machine: localhost, an IP address, "
+                    "or the hostname of the configuration. Use one of these, or set admin.token_file there.",
                 )
         if request.method not in _SAFE and _is_of_another_site(request):
             return Turned(HTTPStatus.FORBIDDEN, "Another site had your browser send this. Nothing was changed.")

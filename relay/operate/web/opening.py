@@ -19,7 +19,7 @@ from relay.operate.web.assets import Assets
 from relay.operate.web.entry import TOKEN_LEAST_CHARACTERS, Entry
 from relay.operate.web.health import Health
 from relay.operate.web.metrics import Metrics
-from relay.operate.web.page import Asks, Call, House, Page, Shown, error
+from relay.operate.web.page import NO_SUCH_PAGE, Asks, Call, House, Page, Shown, error
 from relay.operate.web.pages.configuration import Configuration
 from relay.operate.web.pages.destinations import Destinations
 from relay.operate.web.pages.forecast import Forecast
@@ -43,8 +43,9 @@ class TokenFault(Exception):
 class Front:
     """The page as the service knows it.
 
-    site  the factory for the port
-    tree  where others hang what they have
+    site   the factory for the port
+    tree   where others hang what they have
+    house  what its pages stand on
     """
 
     def __init__(self, config: Callable[[], Config], asks: Asks, clock: IReactorTime, tell: Tell) -> None:
@@ -54,7 +55,7 @@ class Front:
         self.entry = Entry(clock, read_token(config()), config().hostname)
         assets = Assets()
         templates, names = Templates(assets.addresses), [(page.name, page.title) for page in PAGES]
-        house = House(asks, self.entry, clock, config, templates, names)
+        self.house = house = House(asks, self.entry, clock, config, templates, names)
         self.tree = _TreeOfPages(house)
         self.tree.hang("assets", assets, Access.ANYBODY)
         for page in PAGES:
@@ -111,7 +112,7 @@ class _TreeOfPages(Tree):
         self._house = house
 
     def getChild(self, path: bytes, request: object) -> Resource:
-        return _Fixed(self._house, error(HTTPStatus.NOT_FOUND, "There is no such page."))
+        return _Fixed(self._house, error(HTTPStatus.NOT_FOUND, NO_SUCH_PAGE))
 
 
 class _Fixed(Page):
@@ -121,10 +122,8 @@ class _Fixed(Page):
         super().__init__(house)
         self._shown = shown
 
-    async def show(self, call: Call) -> Shown:
-        return self._shown
-
-    async def change(self, call: Call) -> Shown:
+    async def answer_of(self, call: Call) -> Shown:
+        call.visitor.is_fresh = False  # nobody is given a cookie by it
         return self._shown
 
 

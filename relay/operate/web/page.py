@@ -34,6 +34,8 @@ Row = dict[str, Any]
 FIELDS_LIMIT = 12_000
 NOTES_LIMIT = 200
 THEMES = ("light", "dark")
+NO_SUCH_PAGE = "There is no such page."
+DEFECT = "A fault in the relay; its log has the details."
 
 _log = Logger()
 
@@ -119,9 +121,14 @@ class Call:
 
 
 class Page(Resource):
-    """One page.  ``name`` is its first step in a URL, empty for the overview."""
+    """One page.
+
+    name   its first step in a URL, empty for the overview
+    depth  how many steps may follow
+    """
 
     isLeaf = True
+    depth: ClassVar[int] = 0
     name: ClassVar[str] = ""
     title: ClassVar[str] = ""
 
@@ -156,7 +163,7 @@ class Page(Resource):
 
     async def _answer(self, request: Request, visitor: Visitor) -> None:
         call = Call(request, visitor)
-        answer = await self._answer_of(call)
+        answer = await self.answer_of(call)
         if isinstance(answer, Elsewhere):
             if answer.note:
                 self.house.note(call.visitor, answer.note)
@@ -174,9 +181,12 @@ class Page(Resource):
             request.write(body)
         request.finish()
 
-    async def _answer_of(self, call: Call) -> Shown | Elsewhere:
+    async def answer_of(self, call: Call) -> Shown | Elsewhere:
+        """What the page answers, whatever is asked and however."""
         method = call.request.method
         try:
+            if len(call.rest) > self.depth:
+                return error(HTTPStatus.NOT_FOUND, NO_SUCH_PAGE)
             if method in (b"GET", b"HEAD"):
                 return await self.show(call)
             if method != b"POST":
@@ -194,6 +204,9 @@ class Page(Resource):
             return error(HTTPStatus.SERVICE_UNAVAILABLE, _sentence(str(why)))
         except Refusal as refusal:
             return error(_STATUS_OF_KIND.get(refusal.kind, HTTPStatus.INTERNAL_SERVER_ERROR), _sentence(str(refusal)))
+        except Exception:
+            _log.failure("a page failed: {path}", path=call.request.path[:200])
+            return error(HTTPStatus.INTERNAL_SERVER_ERROR, DEFECT)
 
     def _common(self, call: Call) -> dict[str, object]:
         """What every template may name."""
@@ -242,7 +255,8 @@ def _failed(failure: Failure, request: Request) -> None:
     _log.failure("a page failed: {path}", failure=failure, path=request.path[:200])
     request.setResponseCode(HTTPStatus.INTERNAL_SERVER_ERROR)
     request.setHeader("Content-Type", "text/plain; charset=utf-8")
-    request.write(b"A fault in the relay; its log has the details.\n")
+    request.setHeader("Content-Length", str(len(DEFECT) + 1))
+    request.write(f"{DEFECT}\n".encode())
     request.finish()
 
 

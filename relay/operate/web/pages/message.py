@@ -18,6 +18,7 @@ class Message(Page):
 
     name: ClassVar[str] = "message"
     title: ClassVar[str] = "Message"
+    depth: ClassVar[int] = 1
 
     async def show(self, call: Call) -> Shown | Elsewhere:
         if len(call.rest) != 1:

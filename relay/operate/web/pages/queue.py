@@ -12,7 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, ClassVar, cast
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from relay.operate.web.page import Call, Elsewhere, Page, Row, Shown, error, local_path
 from relay.operate.web.words import count
@@ -84,7 +84,7 @@ class Queue(Page):
 
     async def show(self, call: Call) -> Shown | Elsewhere:
         if call.asked("id"):
-            return Elsewhere(f"/message/{call.asked('id')}")
+            return Elsewhere(f"/message/{quote(call.asked('id'), safe='')}")
         search = {name: call.asked(name) for name in SEARCHES if call.asked(name)}
         messages, is_more = await self._page(search, call.asked("after"))
         following = {**search, "after": messages[-1].id} if is_more else None
