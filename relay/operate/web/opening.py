@@ -15,6 +15,8 @@ from twisted.web.resource import Resource
 
 from relay.message.step import Tell
 from relay.operate.config import Config
+from relay.operate.web.api.dispatch import Api
+from relay.operate.web.api.topics import TOPICS
 from relay.operate.web.assets import Assets
 from relay.operate.web.entry import TOKEN_LEAST_CHARACTERS, Entry
 from relay.operate.web.health import Health
@@ -65,6 +67,7 @@ class Front:
             self.tree.hang(small.name, small(house))
         self.tree.hang("metrics", Metrics(asks), Access.BEARER)
         self.tree.hang("health", Health(asks, self.entry), Access.ANYBODY)
+        self.tree.hang("api", Api(TOPICS, asks, self.entry, clock), Access.ANYBODY)  # it looks for itself
         self.site = AdminSite(
             self.tree, self.entry, clock, lambda turned: _Fixed(house, error(turned.status, turned.why))
         )

@@ -134,7 +134,9 @@ def test_a_stranger_is_led_to_the_login_and_back(locked: Browser) -> None:
     assert "queue" in locked.follow(answer).text()
 
 
-@pytest.mark.parametrize("path", ["/", "/queue", "/message/cr8zj93hxf00", "/log", "/configuration", "/nothing", "/theme"])
+@pytest.mark.parametrize(
+    "path", ["/", "/queue", "/message/cr8zj93hxf00", "/log", "/configuration", "/nothing", "/theme"]
+)
 def test_a_stranger_sees_nothing(locked: Browser, path: str) -> None:
     answer = locked.get(path)
     assert answer.status == 303 and answer.body == ""

@@ -332,7 +332,7 @@ def test_the_configuration_is_shown_with_the_line_of_each_key(one: Browser) -> N
     text = one.get("/configuration").text()
     assert "hostname gateway.example.org /etc/relay/relay.yaml:10" in text
     assert "The file has 2 faults now" in text
-    assert "/etc/relay/relay.yaml:52:1 retri unknown key; did you mean \"retry\"?" in text.replace("&#34;", '"')
+    assert '/etc/relay/relay.yaml:52:1 retri unknown key; did you mean "retry"?' in text.replace("&#34;", '"')
     assert "warn_after" not in text
     everything = one.get("/configuration?all=1").text()
     assert "warn_after 4h default" in everything and "file none default" in everything

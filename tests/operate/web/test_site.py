@@ -47,7 +47,9 @@ def test_what_the_browser_may_keep_changes_its_address_when_it_changes() -> None
     assert one.get("/assets/relay.css?old").header("cache-control") == "no-store"
 
 
-@pytest.mark.parametrize("name", ["../page.py", "%2e%2e/page.py", "..%2fpage.py", "relay.css/", "", "templates/base.html"])
+@pytest.mark.parametrize(
+    "name", ["../page.py", "%2e%2e/page.py", "..%2fpage.py", "relay.css/", "", "templates/base.html"]
+)
 def test_only_assets_are_assets(name: str) -> None:
     assert browser().get(f"/assets/{name}").status == 404
 

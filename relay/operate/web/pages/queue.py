@@ -174,5 +174,3 @@ def _told(changed: int, wish: Wish) -> str:
     if not changed:
         return "Nothing was changed: nothing of that was in the queue any more, or it was so already."
     return f"{count(changed, 'recipient is', 'recipients are')} {wish.done}."
-
-

@@ -1,0 +1,108 @@
+"""From a request to what an operation is given: query and body by their models, faults in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, NoReturn, get_origin
+from urllib.parse import parse_qsl
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+from twisted.web.server import Request
+
+from relay.operate.web.api.operation import JSON, Operation
+from relay.operate.web.api.problem import Problem
+
+FIELDS_LIMIT = 12_000
+FORM = "application/x-www-form-urlencoded"
+
+
+def query_of(operation: Operation, request: Request) -> BaseModel | None:
+    """What the query asks.  Raises Problem."""
+    raw = request.uri.partition(b"?")[2]
+    try:
+        pairs = parse_qsl(
+            raw.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=bool(raw),
+            max_num_fields=FIELDS_LIMIT,
+            errors="strict",
+        )
+    except ValueError:
+        why = "the query is no list of name=value; encode what is not plain ASCII as %XX"
+        raise Problem(HTTPStatus.BAD_REQUEST, why) from None
+    if operation.query is None:
+        if pairs:
+            raise Problem(
+                HTTPStatus.BAD_REQUEST, f"nothing can be asked in a query here, and {pairs[0][0]} least of all"
+            )
+        return None
+    return _validated(operation.query, _gathered(operation.query, pairs), "query")
+
+
+def body_of(operation: Operation, request: Request) -> BaseModel | None:
+    """What the body says.  Raises Problem."""
+    octets = request.content.read() if request.content is not None else b""
+    if operation.body is None:
+        if octets.strip():
+            raise Problem(HTTPStatus.BAD_REQUEST, "there is nothing to say in a body here")
+        return None
+    if not octets.strip() and not operation.needs_body:
+        return None
+    kind = (request.getHeader("content-type") or "").partition(";")[0].strip().lower()
+    if kind != JSON:
+        advice = "; with curl add -H 'Content-Type: application/json'" if kind in ("", FORM) else ""
+        why = f"the body is to be {JSON}, not {kind or 'without a Content-Type'}{advice}"
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, why)
+    try:
+        said = json.loads(octets, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise Problem(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {error}") from None
+    return _validated(operation.body, said, "body")
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _gathered(model: type[BaseModel], pairs: Sequence[tuple[str, str]]) -> Mapping[str, Any]:
+    """Texts by name; lists where the model has them."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        field = model.model_fields.get(name)
+        if field is not None and get_origin(field.annotation) is tuple:
+            found.setdefault(name, []).append(value)
+        elif name in found:
+            raise Problem(HTTPStatus.BAD_REQUEST, f"query.{name} is given twice; give it once")
+        else:
+            found[name] = value
+    return found
+
+
+def _validated(model: type[BaseModel], said: object, where: str) -> BaseModel:
+    try:
+        return model.model_validate(said)
+    except ValidationError as error:
+        faults = [_fault(details, where, model) for details in error.errors(include_url=False)]
+    detail = "; ".join(f"{fault['where']}: {fault['what']}" for fault in faults[:3])
+    raise Problem(HTTPStatus.BAD_REQUEST, detail, faults)
+
+
+def _fault(details: ErrorDetails, where: str, model: type[BaseModel]) -> Mapping[str, str]:
+    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in details["loc"])
+    return {"where": where + path, "what": _words(details, model)}
+
+
+def _words(details: ErrorDetails, model: type[BaseModel]) -> str:
+    match details["type"]:
+        case "extra_forbidden":
+            return f"is not known here; what is known: {', '.join(model.model_fields)}"
+        case "missing":
+            return "is missing"
+        case "model_type" | "model_attributes_type":
+            return "is to be an object, as in {}"
+        case "value_error":
+            return str(details.get("ctx", {}).get("error", details["msg"]))
+    return details["msg"][:1].lower() + details["msg"][1:]
