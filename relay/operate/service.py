@@ -49,7 +49,7 @@ from relay.queue.store import Content, Counts, Selection, Store, StoreUnavailabl
 from relay.receive.attendance import Attendance
 from relay.receive.factory import SmtpServerFactory
 from relay.receive.recipients import RecipientFile
-from relay.receive.tls import ServerTls, TlsFault
+from relay.receive.tls import TlsFault
 from relay.route.reverse import ReverseNames
 from relay.route.router import Router
 from relay.schedule.runner import Runner
@@ -107,6 +107,7 @@ class RelayService(Service):
         self._doors: list[tuple[Doorway, Listen]] = []
         self._ports: list[IListeningPort] = []
         self._factories: list[tuple[SmtpServerFactory, Listen]] = []
+        self._attendance = Attendance()
         self._recipients: RecipientFile | None = None
         self._front: Front | None = None
 
@@ -234,35 +235,38 @@ class RelayService(Service):
         self._adoption.start()
         self._lookout.start(self._vitals())
         self._watch_recipients()
-        admission = self._admission
-        admission.start()
-        settings = rules.receive_settings(self.config)
+        self._admission.start()
         for door, listen in self._doors:
-            tls = admission.tls(listen)
-            factory = SmtpServerFactory(
-                clock=self._around.reactor,
-                settings=settings,
-                policy=self.policy,
-                store=self.store,
-                enqueue=self.runner.enqueue,
-                flush=self._flush,
-                service=rules.service(listen),
-                tell=self.tell,
-                reverse_name=self._reverse.name_now,
-                counts=self._counts,
-                has_room=self._disk.has_room,
-                attendance=self._attendance,
-                entrance=rules.entrance(listen),
-                tls=tls,
-                logins=admission.logins,
-                trusted_certificates=admission.trusted,
-            )
-            self._factories.append((factory, listen))
-            door.inner = self._encrypted(factory, tls) if listen.service == "submissions" else factory
+            factory = self._factory(listen)
+            door.inner = self._encrypted(factory, factory.house.tls) if listen.service == "submissions" else factory
         try:
             self._ports.append(self._control(self.config.spool, self.store, self.runner, self.tell.counts))
         except (CannotListenError, ValueError) as error:
             raise CannotStart(str(error)) from None
+
+    def _factory(self, listen: Listen) -> SmtpServerFactory:
+        """Makes the sessions of a listener; it takes part in reloads and in the end."""
+        admission = self._admission
+        factory = SmtpServerFactory(
+            clock=self._around.reactor,
+            settings=rules.receive_settings(self.config),
+            policy=self.policy,
+            store=self.store,
+            enqueue=self.runner.enqueue,
+            flush=self._flush,
+            service=rules.service(listen),
+            tell=self.tell,
+            reverse_name=self._reverse.name_now,
+            counts=self._counts,
+            has_room=self._disk.has_room,
+            attendance=self._attendance,
+            entrance=rules.entrance(listen),
+            tls=admission.tls(listen),
+            logins=admission.logins,
+            trusted_certificates=admission.trusted,
+        )
+        self._factories.append((factory, listen))
+        return factory
 
     def _control(self, folder: Path, store: Store, runner: Runner, steps: Mapping[str, int]) -> IListeningPort:
         """Opens the control socket of a shard."""

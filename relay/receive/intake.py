@@ -149,9 +149,13 @@ class Intake:
     def _logged_in(self, answer: User | Reply) -> Reply:
         if isinstance(answer, Reply):
             return answer
-        self._user = answer
-        self.reconsider()
+        self.vouch(answer)
         return reply.LOGGED_IN
+
+    def vouch(self, user: User) -> None:
+        """The client is this user: it has proven that, or somebody knows it who may be believed."""
+        self._user = user
+        self.reconsider()
 
     # -- the transaction -------------------------------------------------------------------
 

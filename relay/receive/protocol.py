@@ -20,8 +20,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from relay.message.reply import Reply
+from relay.policy.users import User
 from relay.receive.settings import ReceiveSettings
-from relay.receive.tls import agreed, tls_words
+from relay.receive.tls import Encryption, agreed, tls_words
 from relay.smtp.commands import Phase
 from relay.smtp.server import Awaiting, ServerSession
 from relay.wire import Wire
@@ -107,7 +108,10 @@ class SmtpProtocol(Protocol):
 
     def handshakeCompleted(self) -> None:
         """TLS has begun: after STARTTLS, or from the first octet."""
-        encryption = agreed(cast(SSL.Connection, self._transport.getHandle()))
+        self.encrypted(agreed(cast(SSL.Connection, self._transport.getHandle())))
+
+    def encrypted(self, encryption: Encryption) -> None:
+        """All that follows is within this."""
         self.intake.encrypted(encryption)
         self.session.bind(encryption.bindings)
         self.session.offer = self.intake.offer
@@ -213,6 +217,12 @@ class SmtpProtocol(Protocol):
         self.intake.leave()
         self._transport.unregisterProducer()
         self._transport.loseConnection()
+
+    def vouch(self, user: User) -> None:
+        """Whoever opened this session without a socket knows that it is this user (relay.receive.visit)."""
+        self.intake.vouch(user)
+        self.session.is_logged_in = True
+        self.session.offer = self.intake.offer
 
     # -- what the factory calls --------------------------------------------------------------
 
