@@ -35,6 +35,7 @@ from relay.operate.control import listen_for_control
 from relay.operate.disk import Disk
 from relay.operate.inquirer import Inquirer
 from relay.operate.lookout import Answers, Lookout
+from relay.operate.mail_by_http import MailByHttp
 from relay.operate.neighbours import Neighbours
 from relay.operate.outward import Outward
 from relay.operate.settings.operating import Admin
@@ -49,7 +50,7 @@ from relay.queue.store import Content, Counts, Selection, Store, StoreUnavailabl
 from relay.receive.attendance import Attendance
 from relay.receive.factory import SmtpServerFactory
 from relay.receive.recipients import RecipientFile
-from relay.receive.tls import TlsFault
+from relay.receive.tls import ServerTls, TlsFault
 from relay.route.reverse import ReverseNames
 from relay.route.router import Router
 from relay.schedule.runner import Runner
@@ -137,7 +138,8 @@ class RelayService(Service):
 
         clock, door = self._around.reactor, Doorway()
         try:
-            self._front = Front(lambda: self.config, Inquirer(clock, self.config.spool), clock, self.tell)
+            asks = Inquirer(clock, self.config.spool)
+            self._front = Front(lambda: self.config, asks, clock, self.tell, self._around.in_thread)
         except TokenFault as fault:
             raise CannotStart(str(fault)) from None
         try:
@@ -214,7 +216,6 @@ class RelayService(Service):
         self.policy = Policy(rules.policy_settings(config))
         self._reverse = ReverseNames(around.names, clock, around.hosts)
         self._disk = Disk(config.spool, clock, around.free)
-        self._attendance = Attendance()
 
     def _runner_of(self, store: Store) -> Runner:
         return Runner(
@@ -239,6 +240,8 @@ class RelayService(Service):
         for door, listen in self._doors:
             factory = self._factory(listen)
             door.inner = self._encrypted(factory, factory.house.tls) if listen.service == "submissions" else factory
+        if self._front is not None and self.config.admin is not None:
+            self._front.submission.submit = self._mail_by_http(self.config.admin)
         try:
             self._ports.append(self._control(self.config.spool, self.store, self.runner, self.tell.counts))
         except (CannotListenError, ValueError) as error:
@@ -267,6 +270,11 @@ class RelayService(Service):
         )
         self._factories.append((factory, listen))
         return factory
+
+    def _mail_by_http(self, admin: Admin) -> MailByHttp:
+        """What comes through the API is taken as at a listener for submission, from a client that has logged in."""
+        listen = Listen.model_construct(endpoint=admin.http, service="submission", tls="none", login="none")
+        return MailByHttp(self._factory(listen), self.config.place("admin"), admin.tls)
 
     def _control(self, folder: Path, store: Store, runner: Runner, steps: Mapping[str, int]) -> IListeningPort:
         """Opens the control socket of a shard."""

@@ -16,6 +16,7 @@ from twisted.web.resource import Resource
 from relay.message.step import Tell
 from relay.operate.config import Config
 from relay.operate.web.api.dispatch import Api
+from relay.operate.web.api.messages import Submission
 from relay.operate.web.api.topics import TOPICS
 from relay.operate.web.assets import Assets
 from relay.operate.web.entry import TOKEN_LEAST_CHARACTERS, Entry
@@ -33,6 +34,7 @@ from relay.operate.web.pages.queue import Queue
 from relay.operate.web.pages.tracing import Trace
 from relay.operate.web.site import Access, AdminSite, Tree
 from relay.operate.web.templating import Templates
+from relay.receive.watched import InThread, at_once
 
 PAGES: tuple[type[Page], ...] = (Overview, Queue, Destinations, Trace, Forecast, Configuration, Log)
 """In the order in which a person finds them."""
@@ -48,9 +50,17 @@ class Front:
     site   the factory for the port
     tree   where others hang what they have
     house  what its pages stand on
+    submission  takes messages in, once it is told where
     """
 
-    def __init__(self, config: Callable[[], Config], asks: Asks, clock: IReactorTime, tell: Tell) -> None:
+    def __init__(
+        self,
+        config: Callable[[], Config],
+        asks: Asks,
+        clock: IReactorTime,
+        tell: Tell,
+        in_thread: InThread = at_once,
+    ) -> None:
         """Raises TokenFault."""
         self._config = config
         self._tell = tell
@@ -67,7 +77,10 @@ class Front:
             self.tree.hang(small.name, small(house))
         self.tree.hang("metrics", Metrics(asks), Access.BEARER)
         self.tree.hang("health", Health(asks, self.entry), Access.ANYBODY)
-        self.tree.hang("api", Api(TOPICS, asks, self.entry, clock), Access.ANYBODY)  # it looks for itself
+        self.submission = Submission(in_thread, lambda: config().accept.message_size_octets)
+        api = Api(TOPICS, asks, self.entry, clock, self.submission)
+        self.tree.hang("api", api, Access.ANYBODY)  # it looks for itself
+        self.tree.take_bodies("api", api.receives)
         self.site = AdminSite(
             self.tree, self.entry, clock, lambda turned: _Fixed(house, error(turned.status, turned.why))
         )

@@ -16,9 +16,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
@@ -28,6 +29,7 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
 from relay.operate.web.entry import Entry, Turned
+from relay.operate.web.inbound import Inbound
 
 IDLE_S = 60.0
 LAST_WORDS_S = 1.0
@@ -35,7 +37,13 @@ CONNECTIONS_LIMIT = 200
 BODY_LIMIT_OCTETS = 256 * 1024
 """What a form may have: some ten thousand ids."""
 
-_TOO_LARGE = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_PROBLEM = (
+    b'{"type":"about:blank","title":"Content Too Large","status":413,"detail":"more was sent than is taken here"}\n'
+)
+_TOO_LARGE = (
+    b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Type: application/problem+json\r\n"
+    b"Content-Length: %d\r\n\r\n%s" % (len(_PROBLEM), _PROBLEM)
+)
 
 FIELDS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
@@ -60,6 +68,12 @@ class Access(enum.Enum):
     PERSON = "person"  # others are led to the login
 
 
+class Receives(Protocol):
+    """Takes the body of a request as it comes; gives None when the usual way will do."""
+
+    def __call__(self, request: AdminRequest, method: bytes, uri: bytes, length: int | None, /) -> Inbound | None: ...
+
+
 class Tree(Resource):
     """The root of everything."""
 
@@ -67,6 +81,7 @@ class Tree(Resource):
         super().__init__()
         self.access: dict[bytes, Access] = {}
         self.limits: dict[bytes, int] = {}
+        self.receivers: dict[bytes, Receives] = {}
 
     def hang(
         self, name: str, resource: IResource, access: Access = Access.PERSON, limit_octets: int = BODY_LIMIT_OCTETS
@@ -78,6 +93,13 @@ class Tree(Resource):
         self.putChild(name.encode(), resource)
         self.access[name.encode()] = access
         self.limits[name.encode()] = limit_octets
+
+    def take_bodies(self, name: str, receives: Receives) -> None:
+        """Bodies for a branch are given to it as they come, where it wants that."""
+        self.receivers[name.encode()] = receives
+
+    def receiver_of(self, path: bytes) -> Receives | None:
+        return self.receivers.get(_first(path))
 
     def access_to(self, path: bytes) -> Access:
         return self.access.get(_first(path), Access.PERSON)
@@ -107,6 +129,9 @@ class AdminRequest(Request):
 
     _left_octets = 0
     _is_refused = False
+    _inbound: Inbound | None = None
+    taken: Deferred[Any] | None = None
+    """What becomes of a body that was taken as it came."""
 
     @property
     def _channel(self) -> Any:
@@ -117,12 +142,31 @@ class AdminRequest(Request):
         # Twisted tells the path only when the body has come; by then it is too late.
         path: bytes = getattr(self._channel, "_path", b"")
         tree: Tree = self._channel.site.resource
+        receives = tree.receiver_of(path.partition(b"?")[0])
+        if receives is not None:
+            self._inbound = receives(self, getattr(self._channel, "_command", b""), path, length)
+            if self._inbound is not None:
+                super().gotLength(0)
+                return
         self._left_octets = tree.limit_of(path.partition(b"?")[0])
         super().gotLength(0 if length is None else min(length, self._left_octets))
         if length is not None and length > self._left_octets:
             self._refuse()
 
+    def pause(self) -> None:
+        """Stops reading from the client."""
+        self._channel.transport.pauseProducing()
+
+    def resume(self) -> None:
+        if self.channel is not None:
+            self._channel.transport.resumeProducing()
+
     def handleContentChunk(self, data: bytes) -> None:
+        if self._inbound is not None:
+            self._inbound.receive(data)
+            if self._inbound.is_too_large:
+                self._refuse()
+            return
         self._left_octets -= len(data)
         if self._left_octets < 0:
             self._refuse()
@@ -138,6 +182,8 @@ class AdminRequest(Request):
             self._channel.callLater(LAST_WORDS_S, self._channel.loseConnection)
 
     def process(self) -> None:
+        if self._inbound is not None:
+            self._inbound.end()
         if self._is_refused:
             self._channel.loseConnection()
             return

@@ -373,7 +373,8 @@ def test_every_operation_is_described_whole(operation: Operation) -> None:
     in_path = {one["name"] for one in described.get("parameters", ()) if one["in"] == "path"}
     assert in_path == {step[1:-1] for step in operation.steps if step.startswith("{")}
     in_query = {one["name"]: one for one in described.get("parameters", ()) if one["in"] == "query"}
-    assert set(in_query) == set(operation.query.model_fields if operation.query else ())
+    fields = operation.query.model_fields if operation.query else {}
+    assert set(in_query) == {field.alias or name for name, field in fields.items()}
     assert all(one["description"].endswith((".", "`")) for one in described.get("parameters", ()))
     assert ("requestBody" in described) == (operation.body is not None)
 

@@ -16,15 +16,19 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from relay.operate.asking import CannotAsk, NotRunning, Refusal
 from relay.operate.web.answering import Answered, in_json, send
+from relay.operate.web.api.messages import MESSAGES, EnvelopeQuery, Submission
 from relay.operate.web.api.openapi import description
 from relay.operate.web.api.operation import NDJSON, Answer, Call, Json, Octets, Operation, Row, Topic
 from relay.operate.web.api.problem import Problem, problem_of
-from relay.operate.web.api.reading import body_of, query_of
+from relay.operate.web.api.reading import body_of, kind_of, query_of
 from relay.operate.web.entry import Entry
+from relay.operate.web.inbound import BrokenOff, Inbound
 from relay.operate.web.page import Asks
+from relay.operate.web.site import AdminRequest
 from relay.operate.web.streaming import Outlet
 
 VERSION = "v1"
+MESSAGES_PATH = b"/api/v1/messages"
 DESCRIPTION = "openapi.json"
 WRITTEN_AT_ONCE_OCTETS = 32 * 1024
 
@@ -37,13 +41,58 @@ class Api(Resource):
 
     isLeaf = True
 
-    def __init__(self, topics: Sequence[Topic], asks: Asks, entry: Entry, clock: IReactorTime) -> None:
+    def __init__(
+        self, topics: Sequence[Topic], asks: Asks, entry: Entry, clock: IReactorTime, submission: Submission
+    ) -> None:
         Resource.__init__(self)
         self._operations = [operation for topic in topics for operation in topic.operations]
         self._description = in_json(HTTPStatus.OK, description(topics))
         self._asks = asks
         self._entry = entry
         self._clock = clock
+        self._submission = submission
+
+    def receives(self, request: AdminRequest, method: bytes, uri: bytes, length: int | None) -> Inbound | None:
+        """Takes the body of a message as it comes; of other requests Twisted gathers what is allowed.  Called when the
+        head of the request is there."""
+        path, _, _ = uri.partition(b"?")
+        if method != b"POST" or path.rstrip(b"/") != MESSAGES_PATH:
+            return None
+        kind = kind_of(request)
+        limit = self._submission.limit_of(kind)
+        if length is not None and length > limit:
+            return None  # the site refuses it, unread
+        request.method, request.uri = method, uri
+        body = Inbound(length, limit, request.pause, request.resume)
+        request.taken = Deferred.fromCoroutine(self._take(request, kind, body))
+        request.notifyFinish().addErrback(lambda _: body.break_off())
+        return body
+
+    async def _take(self, request: AdminRequest, kind: str, body: Inbound) -> Answer | Problem:
+        """What becomes of a message; ``_do`` answers it when all of it has come."""
+        try:
+            self._may_come_in(request)
+            (operation,) = MESSAGES.operations
+            asked = query_of(operation, request)
+            assert isinstance(asked, EnvelopeQuery)
+            return await self._submission.take(ip_of(request), kind, asked, body)
+        except Problem as problem:
+            return problem
+        except BrokenOff:
+            return Problem(HTTPStatus.BAD_REQUEST, "the body broke off")
+        except Exception:
+            _log.failure("a message could not be taken")
+            return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "a fault in the relay; its log has the details")
+        finally:
+            body.refuse()
+
+    def _may_come_in(self, request: Request) -> None:
+        turned = self._entry.turned_away(request)
+        if turned is not None:
+            raise Problem(turned.status, turned.why)
+        if not self._entry.is_in(request):
+            why = "show the token of admin.token_file: Authorization: Bearer TOKEN"
+            raise Problem(HTTPStatus.UNAUTHORIZED, why, more={"WWW-Authenticate": 'Bearer realm="relay"'})
 
     def render(self, request: Request) -> int:
         answered = Deferred.fromCoroutine(self._answer(request))
@@ -60,9 +109,7 @@ class Api(Resource):
             _break_off(request) if request.startedWriting else send(request, problem_of(error).answered())
 
     async def _do(self, request: Request) -> None:
-        if not self._entry.is_in(request):
-            why = "show the token of admin.token_file: Authorization: Bearer TOKEN"
-            raise Problem(HTTPStatus.UNAUTHORIZED, why, more={"WWW-Authenticate": 'Bearer realm="relay"'})
+        self._may_come_in(request)
         steps = [step.decode("utf-8", "replace") for step in request.postpath or ()]
         if steps and not steps[-1]:
             steps.pop()
@@ -70,10 +117,20 @@ class Api(Resource):
             send(request, self._description)
             return
         operation, path = self._operation(request, steps)
+        if operation.handle is None:
+            await self._send_taken(request, operation)
+            return
         call = Call(self._asks, self._clock, request, path)
         call.query = query_of(operation, request)
         call.body = body_of(operation, request)
         await _send(request, operation, await operation.handle(call))
+
+    async def _send_taken(self, request: Request, operation: Operation) -> None:
+        assert isinstance(request, AdminRequest) and request.taken is not None
+        taken: Answer | Problem = await request.taken
+        if isinstance(taken, Problem):
+            raise taken
+        await _send(request, operation, taken)
 
     def _operation(self, request: Request, steps: Sequence[str]) -> tuple[Operation, dict[str, str]]:
         if steps[:1] != [VERSION]:
@@ -169,3 +226,8 @@ def _failed(failure: Failure, request: Request) -> None:
     else:
         why = "a fault in the relay; its log has the details"
         send(request, Problem(HTTPStatus.INTERNAL_SERVER_ERROR, why).answered())
+
+
+def ip_of(request: Request) -> str:
+    """The client's address; empty for a unix socket."""
+    return getattr(request.getClientAddress(), "host", None) or ""

@@ -5,7 +5,7 @@ Times are seconds since the epoch, sizes are octets; names are those of the log 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -35,6 +35,8 @@ class Problem(Told):
     status: int
     detail: str = Field(description="A sentence that says what would be right.")
     errors: list[Fault] = Field(default=[], description="Several things that are wrong.")
+    reply: str = Field(default="", description="Of a message that was not taken: the reply that decided.")
+    recipients: list[Any] = Field(default=[], description="Of a message that was not taken: each one's reply.")
 
 
 class Fault(Told):

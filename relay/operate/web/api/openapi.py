@@ -96,10 +96,10 @@ def _operation(topic: Topic, operation: Operation) -> dict[str, object]:
     if parameters:
         found["parameters"] = parameters
     if operation.body is not None:
-        found["requestBody"] = {
-            "required": operation.needs_body,
-            "content": {JSON: {"schema": _reference(operation.body)}},
-        }
+        content: dict[str, object] = {JSON: {"schema": _reference(operation.body)}}
+        if operation.also_takes:
+            content[operation.also_takes] = {"schema": {"type": "string"}}
+        found["requestBody"] = {"required": operation.needs_body, "content": content}
     return found
 
 

@@ -84,7 +84,8 @@ class Operation:
     about     one sentence
     places    what the values of the path are
     query     what may be asked in the query
-    body      what the body may say; ``needs_body`` when there must be one
+    handle    None: its body is taken as it comes, and not here (messages.py)
+    body      what the body may say; ``needs_body`` when there must be one, ``also_takes`` another media type
     gives     what a good answer is
     has_rows  the answer can be had row by row, as JSON lines; ``gives`` then has them as ``rows``
     kind      the media type of a good answer that is no JSON
@@ -96,11 +97,12 @@ class Operation:
     path: str
     name: str
     about: str
-    handle: Handle
+    handle: Handle | None
     places: Mapping[str, str] = field(default_factory=dict)
     query: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
     needs_body: bool = False
+    also_takes: str = ""
     gives: type[BaseModel] | None = None
     has_rows: type[BaseModel] | None = None
     kind: str = JSON

@@ -19,6 +19,7 @@ class Problem(Exception):
     detail  a sentence
     faults  several things that are wrong: ``where`` and ``what``
     more    other fields of the header
+    members  more to be said (RFC 9457 §3.2)
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Problem(Exception):
         self.status = status
         self.faults = faults
         self.more = more or {}
+        self.members: Mapping[str, object] = {}
 
     def row(self) -> dict[str, object]:
         """RFC 9457 §3: with the type about:blank the title is the status's own phrase."""
@@ -41,7 +43,7 @@ class Problem(Exception):
             "status": int(self.status),
             "detail": str(self),
         }
-        return {**said, "errors": list(self.faults)} if self.faults else said
+        return {**said, **({"errors": list(self.faults)} if self.faults else {}), **self.members}
 
     def answered(self) -> Answered:
         return Answered(self.status, PROBLEM_JSON, json.dumps(self.row()).encode() + b"\n", self.more)

@@ -39,7 +39,7 @@ def query_of(operation: Operation, request: Request) -> BaseModel | None:
                 HTTPStatus.BAD_REQUEST, f"nothing can be asked in a query here, and {pairs[0][0]} least of all"
             )
         return None
-    return _validated(operation.query, _gathered(operation.query, pairs), "query")
+    return validated(operation.query, _gathered(operation.query, pairs), "query")
 
 
 def body_of(operation: Operation, request: Request) -> BaseModel | None:
@@ -51,16 +51,25 @@ def body_of(operation: Operation, request: Request) -> BaseModel | None:
         return None
     if not octets.strip() and not operation.needs_body:
         return None
-    kind = (request.getHeader("content-type") or "").partition(";")[0].strip().lower()
+    kind = kind_of(request)
     if kind != JSON:
         advice = "; with curl add -H 'Content-Type: application/json'" if kind in ("", FORM) else ""
         why = f"the body is to be {JSON}, not {kind or 'without a Content-Type'}{advice}"
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, why)
+    return validated(operation.body, parsed(octets), "body")
+
+
+def kind_of(request: Request) -> str:
+    """The media type of the body; empty when it is not told."""
+    return (request.getHeader("content-type") or "").partition(";")[0].strip().lower()
+
+
+def parsed(octets: bytes) -> object:
+    """What JSON says.  Raises Problem."""
     try:
-        said = json.loads(octets, parse_constant=_no_number)
+        return json.loads(octets, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise Problem(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {error}") from None
-    return _validated(operation.body, said, "body")
 
 
 def _no_number(name: str) -> NoReturn:
@@ -69,9 +78,10 @@ def _no_number(name: str) -> NoReturn:
 
 def _gathered(model: type[BaseModel], pairs: Sequence[tuple[str, str]]) -> Mapping[str, Any]:
     """Texts by name; lists where the model has them."""
+    fields = {field.alias or name: field for name, field in model.model_fields.items()}
     found: dict[str, Any] = {}
     for name, value in pairs:
-        field = model.model_fields.get(name)
+        field = fields.get(name)
         if field is not None and get_origin(field.annotation) is tuple:
             found.setdefault(name, []).append(value)
         elif name in found:
@@ -81,7 +91,8 @@ def _gathered(model: type[BaseModel], pairs: Sequence[tuple[str, str]]) -> Mappi
     return found
 
 
-def _validated(model: type[BaseModel], said: object, where: str) -> BaseModel:
+def validated(model: type[BaseModel], said: object, where: str) -> BaseModel:
+    """What was said, by its model.  Raises Problem."""
     try:
         return model.model_validate(said)
     except ValidationError as error:
@@ -98,7 +109,8 @@ def _fault(details: ErrorDetails, where: str, model: type[BaseModel]) -> Mapping
 def _words(details: ErrorDetails, model: type[BaseModel]) -> str:
     match details["type"]:
         case "extra_forbidden":
-            return f"is not known here; what is known: {', '.join(model.model_fields)}"
+            known = [field.alias or name for name, field in model.model_fields.items()]
+            return f"is not known here; what is known: {', '.join(known)}"
         case "missing":
             return "is missing"
         case "model_type" | "model_attributes_type":

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from relay.operate.web.api.destinations import DESTINATIONS
 from relay.operate.web.api.journeys import JOURNEYS
+from relay.operate.web.api.messages import MESSAGES
 from relay.operate.web.api.operation import Topic
 from relay.operate.web.api.overview import OVERVIEW
 from relay.operate.web.api.queue import QUEUE
 
-TOPICS: tuple[Topic, ...] = (OVERVIEW, QUEUE, DESTINATIONS, JOURNEYS)
+TOPICS: tuple[Topic, ...] = (OVERVIEW, MESSAGES, QUEUE, DESTINATIONS, JOURNEYS)
