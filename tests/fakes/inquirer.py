@@ -39,5 +39,5 @@ class FakeInquirer:
 
     def changes(self) -> list[tuple[str, Row]]:
         """Those questions that were wishes."""
-        reads = ("status", "history", "config", "log.tail", "queue.list", "queue.show", "queue.ages", "trace.find")
+        reads = ("status", "history", "health", "config", "log.tail", "queue.list", "queue.show", "queue.ages", "trace.find")
         return [(do, fields) for do, fields in self.asked if do not in (*reads, "trace.show", "explain")]

@@ -1,4 +1,5 @@
-"""What is wrong, for a person who looks: from what the shards answer.  Pure.
+"""What is wrong, for a person who looks: what the health says (relay.operate.complaints), and what a person wants to
+see beside it.  Pure.
 
 Each concern is a sentence with a place to go to.  Nothing is said of what is as it should be.
 """
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from relay.operate.complaints import of_silence
 from relay.operate.web.words import age, away, count
 
 Row = Mapping[str, Any]
@@ -24,28 +26,43 @@ class Concern:
 
     level  ``bad``: mail does not go as it should; ``warn``: somebody should know
     what   a sentence
+    do     another, about what helps; or empty
     where  a page that shows more, or empty
     """
 
     level: str
     what: str
+    do: str = ""
     where: str = ""
 
 
-def concerns_of(status: Row, now: float) -> Sequence[Concern]:
+_WHERE = {
+    "configuration": "/configuration",
+    "certificate": "/configuration",
+    "age": "/queue",
+    "destination": "/destinations",
+}
+
+
+def concerns_of(status: Row, health: Row, now: float) -> Sequence[Concern]:
     """What is wrong, the worst first."""
-    found = [*_of_workers(status), *_of_destinations(status, now), *_of_queue(status, now), *_of_steps(status)]
+    silent = sorted({*status["silent"], *health["silent"]})
+    complaints = [dict(complaint.row()) for complaint in of_silence(silent)] + list(health["complaints"])
+    found = [_of_complaint(one) for one in complaints]
+    if silent:
+        what = "The numbers here are without what is silent, and the queue cannot be changed until it is back."
+        found.append(Concern("bad", what))
+    found += [*_of_destinations(status, now), *_of_queue(status, now)]
     return sorted(found, key=lambda concern: concern.level != "bad")
 
 
-def _of_workers(status: Row) -> Iterator[Concern]:
-    for shard in status.get("silent", ()):
-        yield Concern(
-            "bad",
-            f"Worker {shard} does not answer. What it had queued is on disk and waits for it; "
-            "the numbers here are without its part, and the queue cannot be changed until it is back.",
-            "/log?level=error",
-        )
+def _of_complaint(row: Row) -> Concern:
+    level = "bad" if row["level"] == "wrong" else "warn"
+    return Concern(level, _sentence(row["what"]), _sentence(row["do"]), _WHERE.get(row["about"], "/log?level=error"))
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}" if text else ""
 
 
 def _of_destinations(status: Row, now: float) -> Iterator[Concern]:
@@ -58,37 +75,19 @@ def _of_destinations(status: Row, now: float) -> Iterator[Concern]:
             f"{one['destination']} rests: {one.get('error') or 'it was told to'}. "
             f"{count(waiting, 'recipient waits', 'recipients wait')} for it; it is tried again "
             f"{away(one['resting_until'], now)}.",
-            f"/destinations#d-{quote(one['destination'], safe='')}",
+            where=f"/destinations#d-{quote(one['destination'], safe='')}",
         )
     elif resting:
         yield Concern(
             "warn",
             f"{count(len(resting), 'destination')} rest, and "
             f"{count(waiting, 'recipient waits', 'recipients wait')} for them.",
-            "/destinations",
+            where="/destinations",
         )
 
 
 def _of_queue(status: Row, now: float) -> Iterator[Concern]:
     queue = status["queue"]
-    if queue["set_aside"]:
-        yield Concern(
-            "bad",
-            f"{count(queue['set_aside'], 'message')} could not be read; it is all set aside in the spool, "
-            "for you to look at.",
-            "/log?level=error",
-        )
     oldest = queue["oldest_at"]
     if oldest is not None and now - oldest > OLD_S and queue["recipients"].get("waiting"):
-        yield Concern("warn", f"The oldest message has been in the queue for {age(now - oldest)}.", "/queue")
-
-
-def _of_steps(status: Row) -> Iterator[Concern]:
-    trouble = status["steps"].get("trouble", 0)
-    if trouble:
-        yield Concern(
-            "warn",
-            f"The relay had trouble of its own {'once' if trouble == 1 else str(trouble) + ' times'} since it started; "
-            "the log has the details.",
-            "/log?level=error",
-        )
+        yield Concern("warn", f"The oldest message has been in the queue for {age(now - oldest)}.", where="/queue")

@@ -25,6 +25,7 @@ from relay.operate.web.metrics import Metrics
 from relay.operate.web.page import NO_SUCH_PAGE, Asks, Call, House, Page, Shown, error
 from relay.operate.web.pages.configuration import Configuration
 from relay.operate.web.pages.destinations import Destinations
+from relay.operate.web.pages.explain import Explain
 from relay.operate.web.pages.forecast import Forecast
 from relay.operate.web.pages.log import Log
 from relay.operate.web.pages.login import Login, Logout, Theme
@@ -36,7 +37,7 @@ from relay.operate.web.site import Access, AdminSite, Tree
 from relay.operate.web.templating import Templates
 from relay.receive.watched import InThread, at_once
 
-PAGES: tuple[type[Page], ...] = (Overview, Queue, Destinations, Trace, Forecast, Configuration, Log)
+PAGES: tuple[type[Page], ...] = (Overview, Queue, Destinations, Trace, Explain, Forecast, Configuration, Log)
 """In the order in which a person finds them."""
 
 

@@ -44,7 +44,7 @@ class Templates:
             octets=words.size,
             number=words.number,
             lines=_lines,
-            part=lambda text: quote(str(text), safe=""),
+            part=lambda text: quote(str(text), safe="", errors="replace"),
         )
         environment.globals.update(assets=assets, count=words.count, meaning_of=words.STATES)
         self._templates = {name: environment.get_template(name) for name in sources}

@@ -48,6 +48,7 @@ class Scene:
     now: float
     chance: Random = field(default_factory=lambda: Random(7))
     silent: list[int] = field(default_factory=list)
+    complaints: list[Row] = field(default_factory=list)
     rows: list[Row] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -58,6 +59,7 @@ class Scene:
             {
                 "status": self.status,
                 "history": self.history,
+                "health": self.health,
                 "queue.list": self.list,
                 "queue.ages": self.ages,
                 "queue.show": self.show,
@@ -66,6 +68,8 @@ class Scene:
                 "trace.find": self.found,
                 "trace.show": self.journey,
                 "forecast": self.forecast,
+                "explain": self.explain,
+                "explain.message": self.explain,
                 **{f"queue.{change}": self.changed for change in ("hold", "release", "retry", "remove", "flush")},
                 **{f"destination.{change}": self.changed for change in ("rest", "wake")},
             }
@@ -108,6 +112,9 @@ class Scene:
             ],
             "silent": self.silent,
         }
+
+    def health(self) -> Iterable[Row]:
+        yield {"complaints": self.complaints, "silent": self.silent}
 
     def history(self) -> Iterable[Row]:
         chance = Random(3)
@@ -273,6 +280,71 @@ class Scene:
             }[level]:
                 yield row
 
+    def explain(self, probe: bool = False, **fields: object) -> Iterable[Row]:
+        recipients = [str(one) for one in fields.get("recipients", ["bob@shop.example"])]  # type: ignore[attr-defined]
+        yield finding("in", "configuration", "relay.yaml", details={"running": True}, place="/etc/relay/relay.yaml")
+        yield finding(
+            "in",
+            "listener",
+            "tcp:25",
+            place="/etc/relay/relay.yaml:18",
+            details={"service": "relay", "tls": True, "login": "offered"},
+        )
+        yield finding(
+            "in",
+            "connection",
+            "192.168.1.20",
+            "accepted",
+            rule="accept.networks: 192.168.0.0/16",
+            place="/etc/relay/relay.yaml:22",
+            reply="220 gateway.example.org Simple Mail Transfer Service Ready",
+            details={
+                "trusted": True,
+                "connections": 1,
+                "connections_limit": 2000,
+                "of_client": None,
+                "of_client_limit": 50,
+            },
+        )
+        yield finding("in", "sender", "printer@lan.example", "accepted", reply="250 2.1.0 OK")
+        for recipient in recipients:
+            if recipient.startswith("nobody@"):
+                yield finding(
+                    "in",
+                    "recipient",
+                    recipient,
+                    "refused",
+                    rule="accept.recipients",
+                    place="/etc/relay/recipients",
+                    reply="550 5.1.1 No such mailbox here",
+                    remedy=f"add {recipient} to /etc/relay/recipients",
+                )
+            else:
+                yield finding(
+                    "in", "recipient", recipient, "accepted", reply="250 2.1.5 OK", details={"to": [recipient]}
+                )
+        details = {"recipients": recipients, "destination": "mx:shop.example", "via": "mx:shop.example"}
+        yield finding("out", "route", "1 recipient", "accepted", rule="by MX", details=details)
+        yield finding(
+            "out",
+            "destination",
+            "mx:shop.example",
+            details={
+                "is_known": True,
+                "window": 4,
+                "in_flight": 0,
+                "waiting": 1480,
+                "resting_until": self.now + 780,
+                "failures": 11,
+                "error": DOWN,
+            },
+        )
+        refused = next((one for one in recipients if one.startswith("nobody@")), None)
+        if refused is None:
+            yield finding("end", "verdict", "", "accepted")
+        else:
+            yield finding("end", "verdict", refused, "refused", remedy="add it there", details={"at": "recipient"})
+
     def found(self, **wanted: object) -> Iterable[Row]:
         states = ("delivered", "delivered", "failed", "queued", "delivered", "refused", "mixed", "held", "removed")
         for number in range(24):
@@ -388,6 +460,19 @@ class Scene:
             ],
             "dialogue": [],
         }
+
+
+def finding(part: str, what: str, about: str, decision: str = "told", **said: object) -> Row:
+    """As relay.operate.explaining.finding tells it."""
+    return {
+        "part": part,
+        "what": what,
+        "about": about,
+        "decision": decision,
+        **dict.fromkeys(("rule", "place", "reply", "remedy"), ""),
+        "details": {},
+        **said,
+    }
 
 
 HEADER = """\

@@ -49,8 +49,11 @@ def test_what_is_wrong_stands_first(scene: Scene) -> None:
     assert "2 destinations rest, and 1\u202f497 recipients wait for them" in text
     assert "The oldest message has been in the queue for" in text
     scene.silent = [1]
+    scene.complaints = [{"about": "disk", "level": "soon", "what": "the disk has little left", "do": "make room"}]
     text = browser(scene).get("/").text()
-    assert "Worker 1 does not answer. What it had queued is on disk" in text
+    assert "Worker 1 does not answer. Its mail is safe on disk" in text
+    assert "The numbers here are without what is silent" in text
+    assert "The disk has little left. Make room." in text
     assert text.index("Worker 1 does not") < text.index("destinations rest")
     assert "does not answer" in text[text.index("The relay") :]  # among the workers, too
 

@@ -29,6 +29,7 @@ class Overview(Page):
     async def show(self, call: Call) -> Shown:
         asks, now = self.house.asks, self.house.clock.seconds()
         status = await asks.ask_one("status")
+        health = await asks.ask_one("health")
         history = await asks.ask_one("history")
         ages = await asks.ask_one("queue.ages")
         steps: dict[str, list[int]] = history["steps"]
@@ -40,7 +41,7 @@ class Overview(Page):
             "overview.html",
             {
                 "status": status,
-                "concerns": concerns_of(status, now),
+                "concerns": concerns_of(status, health, now),
                 "chart": chart,
                 "series": SERIES,
                 "history": history,
