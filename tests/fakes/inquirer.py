@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from relay.operate.asking import Refusal
+from relay.operate.asking import CHANGES, Refusal
 
 Row = dict[str, Any]
 Answer = Callable[..., Iterable[Row]]
@@ -39,5 +39,4 @@ class FakeInquirer:
 
     def changes(self) -> list[tuple[str, Row]]:
         """Those questions that were wishes."""
-        reads = ("status", "history", "health", "config", "log.tail", "queue.list", "queue.show", "queue.ages", "trace.find")
-        return [(do, fields) for do, fields in self.asked if do not in (*reads, "trace.show", "explain")]
+        return [(do, fields) for do, fields in self.asked if do in CHANGES]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 
@@ -91,7 +92,7 @@ def test_headings_skip_no_level(every_page: list[tuple[str, Page, str]]) -> None
     for name, page, _ in every_page:
         levels = [int(one.tag[1]) for one in page.elements if re.fullmatch("h[1-6]", one.tag)]
         assert levels[0] == 1, (name, levels)
-        assert all(later <= before + 1 for before, later in zip(levels, levels[1:], strict=False)), (name, levels)
+        assert all(later <= before + 1 for before, later in pairwise(levels)), (name, levels)
 
 
 def test_everything_that_is_filled_in_or_pressed_has_a_name(every_page: list[tuple[str, Page, str]]) -> None:

@@ -1,7 +1,7 @@
 """What would happen to a message, and why; and why one is still here: the findings of relay.operate.explaining.
 
-A question is a URL, so that it can be passed on and kept.  Asking next hops in truth is a form that is sent: nobody is to
-be made to call strange hosts by a link.
+A question is a URL, so that it can be passed on and kept.  Asking next hops in truth is a form that is sent: nobody is
+to be made to call strange hosts by a link.
 """
 
 from __future__ import annotations
