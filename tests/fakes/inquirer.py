@@ -39,4 +39,4 @@ class FakeInquirer:
 
     def changes(self) -> list[tuple[str, Row]]:
         """Those questions that were wishes."""
-        return [(do, fields) for do, fields in self.asked if do in CHANGES]
+        return [(do, fields) for do, fields in self.asked if do in (*CHANGES, "destination.rest", "destination.wake")]
