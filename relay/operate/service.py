@@ -58,6 +58,8 @@ from relay.schedule.runner import Runner
 if TYPE_CHECKING:
     from relay.operate.web.opening import Front
 
+GLANCE_S = 3.0
+"""How long the page waits for a worker before it tells that it is silent."""
 LAST_WORDS_S = 1.0
 """How long idle next hops have to answer our QUIT when the relay ends."""
 
@@ -138,8 +140,8 @@ class RelayService(Service):
 
         clock, door = self._around.reactor, Doorway()
         try:
-            asks = Inquirer(clock, self.config.spool)
-            self._front = Front(lambda: self.config, asks, clock, self.tell, self._around.in_thread)
+            asks, glance = Inquirer(clock, self.config.spool), Inquirer(clock, self.config.spool, GLANCE_S)
+            self._front = Front(lambda: self.config, asks, clock, self.tell, self._around.in_thread, glance)
         except TokenFault as fault:
             raise CannotStart(str(fault)) from None
         try:

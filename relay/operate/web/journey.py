@@ -14,6 +14,8 @@ from relay.operate.web.words import age, count, size
 Row = Mapping[str, Any]
 
 LINES_SHOWN = 400
+USUAL = "250 2.1.5"
+"""How a recipient is taken who needs no words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,12 @@ def journey_of(entries: Sequence[Row]) -> Sequence[Stop]:
 
 def _stop(entry: Row, attempts: int) -> Stop:
     match entry["step"]:
+        case "accepted" if entry.get("report_of"):
+            return _accepted(entry, "accepted", "Written here: a report to a sender")
         case "accepted":
             return _accepted(entry, "accepted", f"Accepted from {_client(entry)}")
+        case "refused" if entry.get("count"):
+            return _plain(entry, "refused", "bad", f"{count(entry['count'], 'more was', 'more were')} refused, unnamed")
         case "refused":
             return _accepted(entry, "refused", f"Refused to {_client(entry)}")
         case "attempted":
@@ -81,6 +87,8 @@ def _stop(entry: Row, attempts: int) -> Stop:
             return _plain(entry, "expired", "bad", "Given up: it waited too long")
         case "reported":
             return _plain(entry, "reported", "report", "A report went to the sender")
+    if entry["step"] == "set_aside":
+        return _plain(entry, "failed", "bad", "Set aside: its row was broken")
     return _plain(entry, "other", "log", str(entry["step"]).replace("_", " ").capitalize())
 
 
@@ -102,6 +110,7 @@ def _accepted(entry: Row, kind: str, title: str) -> Stop:
         ("Sender", entry.get("sender")),
         ("Size", size(octets) if isinstance(octets, (int, float)) else octets),
         ("Message-ID", entry.get("message_id")),
+        ("Report of", entry.get("report_of")),
         ("Answer", entry.get("reply")),
         ("Rule", _rule(entry)),
     )
@@ -111,21 +120,27 @@ def _accepted(entry: Row, kind: str, title: str) -> Stop:
         "mail" if kind == "accepted" else "bad",
         title,
         _told(facts),
-        tuple(entry.get("checks") or ()),
-        tuple(_named(one) for one in entry.get("recipients") or ()),
+        tuple(_check(one) for one in entry.get("checks") or ()),
+        tuple(_named(one, entry) for one in entry.get("recipients") or ()),
     )
 
 
-def _named(row: Row | str) -> Row:
-    """A recipient as the client named it, and what became of it."""
-    if isinstance(row, str):
-        return {"recipient": row}
-    forwarded = [address for address in row.get("to") or () if address != row.get("named")]
+_CHECKED = {"client": "The client may send here", "sender": "The sender may be used", "recipient": "The recipient"}
+
+
+def _check(row: Row) -> Row:
+    return {"what": _CHECKED.get(str(row.get("what")), row.get("what", "")), "rule": _rule(row)}
+
+
+def _named(row: Row, entry: Row) -> Row:
+    """A recipient as the client named it, and what was said to that, where that was not what is always said."""
+    known = [_rule(check) for check in entry.get("checks") or ()]
+    reply, rule = str(row.get("reply", "")), _rule(row)
     return {
         "recipient": row.get("named", ""),
-        "reply": row.get("reply", ""),
-        "rule": _rule(row),
-        "to": forwarded,
+        "reply": "" if reply.startswith(USUAL) else reply,
+        "rule": "" if rule in known else rule,
+        "to": [address for address in row.get("to") or () if address != row.get("named")],
     }
 
 
@@ -167,7 +182,8 @@ _ICONS = {"delivered": "good", "deferred": "clock", "failed": "bad", "expired": 
 
 def _talk(talk: Row) -> tuple[str, tuple[Spoken, ...]]:
     lines = tuple(_spoken(offset_s, text) for offset_s, text in talk.get("lines") or ())[:LINES_SHOWN]
-    return str(talk.get("hop") or ""), lines
+    within = f", within {talk['tls']}" if talk.get("tls") else ""
+    return f"{talk.get('hop') or ''}{within}", lines
 
 
 def _spoken(offset_s: float, text: str) -> Spoken:
@@ -188,9 +204,15 @@ _WHO = {"control": "an operator", "operator": "an operator"}
 
 
 def _plain(entry: Row, kind: str, icon: str, title: str) -> Stop:
-    known = ("at", "step", "recipients", "dialogue", "checks", "numbers")
-    facts = ((name.replace("_", " ").capitalize(), value) for name, value in entry.items() if name not in known)
+    known = ("at", "step", "recipients", "dialogue", "checks", "numbers", "count", "since")
+    facts = [
+        (name.replace("_", " ").capitalize(), _plainly(value)) for name, value in entry.items() if name not in known
+    ]
     return Stop(entry["at"], kind, icon, title, _told(tuple(facts)), recipients=tuple(_each(entry)))
+
+
+def _plainly(value: object) -> object:
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _each(entry: Row) -> Iterator[Row]:

@@ -48,9 +48,9 @@ class TokenFault(Exception):
 class Front:
     """The page as the service knows it.
 
-    site   the factory for the port
-    tree   where others hang what they have
-    house  what its pages stand on
+    site        the factory for the port
+    tree        where others hang what they have
+    house       what its pages stand on
     submission  takes messages in, once it is told where
     """
 
@@ -61,14 +61,15 @@ class Front:
         clock: IReactorTime,
         tell: Tell,
         in_thread: InThread = at_once,
+        glance: Asks | None = None,
     ) -> None:
-        """Raises TokenFault."""
+        """glance  asks as ``asks`` does, and waits for nobody; see House.  Raises TokenFault."""
         self._config = config
         self._tell = tell
         self.entry = Entry(clock, read_token(config()), config().hostname)
         assets = Assets()
         templates, names = Templates(assets.addresses), [(page.name, page.title) for page in PAGES]
-        self.house = house = House(asks, self.entry, clock, config, templates, names)
+        self.house = house = House(asks, glance or asks, self.entry, clock, config, templates, names)
         self.tree = _TreeOfPages(house)
         self.tree.hang("assets", assets, Access.ANYBODY)
         for page in PAGES:

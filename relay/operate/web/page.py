@@ -53,11 +53,13 @@ class House:
     """What every page stands on.
 
     asks    the relay, all of its shards
+    glance  the same, for who looks every few seconds: who does not answer at once is told to be silent
     config  as it is in force
     pages   name and title of those that a person chooses from
     """
 
     asks: Asks
+    glance: Asks
     entry: Entry
     clock: IReactorTime
     config: Callable[[], Config]

@@ -381,8 +381,8 @@ class Scene:
             "size": 48113,
             "message_id": "<20261103.1@printer.lan.example>",
             "checks": [
-                {"what": "the client may relay", "rule": "accept.networks", "place": "relay.yaml:22"},
-                {"what": "the sender belongs to the login", "rule": "accept.users", "place": "/etc/relay/users:3"},
+                {"what": "client", "rule": "accept.networks: 192.168.0.0/16", "place": "relay.yaml:22"},
+                {"what": "sender", "rule": "accept.users", "place": "/etc/relay/users:3"},
             ],
             "recipients": [
                 {
@@ -391,8 +391,11 @@ class Scene:
                     "rule": "forward",
                     "place": "relay.yaml:30",
                     "to": ["bob@shop.example", "carla.gómez@shop.example"],
+                    "notify": None,
+                    "orcpt": None,
                 }
             ],
+            "report_of": "",
         }
         for number, after in enumerate((1, 75, 260)):
             yield {
@@ -439,8 +442,9 @@ class Scene:
                     }
                 ],
             }
-        yield {"at": at + 400, "step": "held", "by": "control", "numbers": [0]}
+        yield {"at": at + 400, "step": "held", "by": "control", "why": "held by the operator", "numbers": [0]}
         yield {"at": at + 900, "step": "released", "by": "control", "numbers": [0]}
+        yield {"at": at + 899, "step": "reported", "report": "cr8zj93hxf00", "to": ["ann@example.org"], "numbers": [0]}
         yield {
             "began_at": at + 901,
             "at": at + 903.4,

@@ -141,6 +141,37 @@ def test_a_dialogue_tells_who_said_what() -> None:
     assert [(line.by, line.text) for line in lines] == [("remark", "connected"), ("them", "220 hi"), ("us", "EHLO me")]
 
 
+def test_a_recipient_is_shown_with_what_was_said_where_that_was_not_the_usual() -> None:
+    client = {"rule": "accept.networks: 10.0.0.0/8", "place": "relay.yaml:22"}
+    usual = {"named": "a@b", "reply": "250 2.1.5 OK", **client, "to": ["a@b"]}
+    gone = {"named": "c@d", "reply": "550 5.1.1 No", "rule": "accept.recipients", "place": "list:1", "to": ["e@f"]}
+    (stop,) = journey_of([entry("accepted", checks=[{"what": "client", **client}], recipients=[usual, gone])])
+    assert stop.checks == ({"what": "The client may send here", "rule": "accept.networks: 10.0.0.0/8 (relay.yaml:22)"},)
+    assert stop.recipients == (
+        {"recipient": "a@b", "reply": "", "rule": "", "to": []},
+        {"recipient": "c@d", "reply": "550 5.1.1 No", "rule": "accept.recipients (list:1)", "to": ["e@f"]},
+    )
+
+
+def test_the_kinds_of_entries_that_say_something_of_their_own() -> None:
+    entries = [
+        entry("refused", count=12, since=NOW - 60),
+        entry("accepted", report_of="cr8zj93hxf00", recipients=[]),
+        entry("reported", report="cr8zj93hxf00", to=["a@b", "c@d"], numbers=[0, 1]),
+        entry("held", by="control", why="held by the operator", numbers=[0, 1]),
+        entry("set_aside", why="broken"),
+    ]
+    stops = journey_of(entries)
+    assert [stop.title for stop in stops] == [
+        "12 more were refused, unnamed",
+        "Written here: a report to a sender",
+        "A report went to the sender",
+        "Held by an operator, 2 recipients",
+        "Set aside: its row was broken",
+    ]
+    assert stops[2].facts == (("Report", "cr8zj93hxf00"), ("To", "a@b, c@d"))
+
+
 def test_what_is_not_known_yet_is_shown_with_its_fields() -> None:
     (stop,) = journey_of([entry("teleported", place="relay.yaml:3", numbers=[1])])
     assert stop.title == "Teleported" and stop.facts == (("Place", "relay.yaml:3"),)

@@ -18,7 +18,7 @@ class Destinations(Page):
     title: ClassVar[str] = "Destinations"
 
     async def show(self, call: Call) -> Shown:
-        status = await self.house.asks.ask_one("status")
+        status = await self.house.glance.ask_one("status")
         return Shown("destinations.html", {"destinations": status["destinations"], "rests": RESTS})
 
     async def change(self, call: Call) -> Shown | Elsewhere:

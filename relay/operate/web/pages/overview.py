@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from twisted.internet.defer import Deferred, FirstError, gatherResults
+
 from relay.operate.web.charts import lines_of, shares_of
 from relay.operate.web.concerns import concerns_of
 from relay.operate.web.page import Call, Page, Row, Shown
@@ -27,11 +29,13 @@ class Overview(Page):
     title: ClassVar[str] = "Overview"
 
     async def show(self, call: Call) -> Shown:
-        asks, now = self.house.asks, self.house.clock.seconds()
-        status = await asks.ask_one("status")
-        health = await asks.ask_one("health")
-        history = await asks.ask_one("history")
-        ages = await asks.ask_one("queue.ages")
+        glance, now = self.house.glance, self.house.clock.seconds()
+        asked = [Deferred.fromCoroutine(glance.ask_one(do)) for do in ("status", "health", "history", "queue.ages")]
+        try:
+            status, health, history, ages = await gatherResults(asked, consumeErrors=True)
+        except FirstError as error:
+            error.subFailure.raiseException()
+            raise
         steps: dict[str, list[int]] = history["steps"]
         none = [0] * NUMBERS_SHOWN
         chart = lines_of([(name, steps.get(name, none)) for name, _ in SERIES])

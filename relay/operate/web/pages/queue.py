@@ -142,7 +142,8 @@ class Queue(Page):
 
     async def _ask(self, do: str, wish: Wish, chosen: Row, everything: bool, back: str) -> Shown:
         """The page that asks whether it is really meant, and says of what."""
-        recipients, messages, first = 0, set(), []
+        recipients, messages = 0, set[str]()
+        first: list[Row] = []
         ids = set(chosen.get("ids", ()))
         async with aclosing(self._rows({name: chosen[name] for name in SEARCHES if name in chosen})) as rows:
             async for row in rows:
