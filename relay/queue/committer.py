@@ -28,7 +28,10 @@ BATCH_OCTETS: Final = 8 * 1024 * 1024
 BATCH_BOUNDS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 TOOK_BOUNDS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 COMPACT_FROM_OCTETS: Final = 64 * 1024 * 1024
-COMPACT_BELOW_OCTETS: Final = 4 * 1024 * 1024  # what is there is copied, some tens of milliseconds
+COMPACT_BELOW_OCTETS: Final = 32 * 1024 * 1024
+"""What is there, the journal too, is copied: some tenths of a second."""
+COMPACT_AT_START_BELOW_OCTETS: Final = 256 * 1024 * 1024
+"""Before anybody waits it may take some seconds."""
 
 
 class Committer:
@@ -58,7 +61,7 @@ class Committer:
         self.batches = Histogram(BATCH_BOUNDS)
         self.took_s = Histogram(TOOK_BOUNDS_S)
         self.trouble = ""
-        self._most_octets = tally.octets
+        self._most_octets = tally.octets + tally.journal
         self._writer = writer
         self._executor = executor
         self._bodies = bodies
@@ -115,7 +118,7 @@ class Committer:
             self._begin()  # first of all: the disk works while the reactor does
         if done.tally is not None:
             self.tally = done.tally
-            self._compact_if_short(done.tally.octets)
+            self._compact_if_short(done.tally.octets + done.tally.journal)
         if done.gone:
             self._bodies.remove(done.gone)
         for step, fields in done.steps:
