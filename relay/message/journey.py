@@ -100,6 +100,11 @@ _text: Final[Callable[[str], str]] = encode_basestring_ascii
 _dumps: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
+def place_of(step: str, field: str) -> int:
+    """Where a field stands in the array of an entry."""
+    return _FIELDS[step].index(field) + 1
+
+
 # -- writing: pieces are JSON texts, put together by hand where every message has one ---------------------------------
 
 

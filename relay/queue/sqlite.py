@@ -27,6 +27,7 @@ from twisted.python.failure import Failure
 from relay.message.envelope import Envelope, Message, Origin
 from relay.message.journey import Entry, reported
 from relay.message.step import Tell, tell_nobody
+from relay.queue import following
 from relay.queue.aside import SetAside
 from relay.queue.batch import Change
 from relay.queue.bodies import Bodies, BodyDraft
@@ -49,8 +50,10 @@ from relay.queue.store import (
     Condition,
     Content,
     Counts,
+    Followed,
     Leased,
     NewRecipient,
+    Place,
     QueuedRecipient,
     QueueRow,
     Selection,
@@ -403,6 +406,12 @@ class SqliteStore:
         self, since: float = 0.0, until: float = FOR_EVER, words: str = "", before: str = ""
     ) -> AsyncIterator[tuple[str, Sequence[Entry]]]:
         return self._journal.journeys(since, until, words, before)
+
+    def follow(self, after: Place, limit: int) -> Deferred[Followed]:
+        return self._read(lambda: self._listing.asked(lambda db: following.follow(db, after, limit)))
+
+    def journal_end(self) -> Deferred[Place]:
+        return self._read(lambda: self._listing.asked(following.last))
 
     def forget(self, before: float, octets: int) -> Deferred[int]:
         breath = Breath(self._clock, self.committer)

@@ -37,7 +37,7 @@ from __future__ import annotations
 import enum
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from relay.message.envelope import Envelope, Message, Notify, Origin, Recipient
 from relay.message.histogram import Histogram
@@ -212,6 +212,46 @@ class Counts:
     oldest_at: float | None = None
     set_aside: int = 0
     journal: int = 0
+
+
+class Place(NamedTuple):
+    """A place in the journal: behind the entry with this number and time."""
+
+    n: int
+    at: float
+
+
+BEGINNING = Place(0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """An entry of the journal, for who follows it.
+
+    n           its number
+    entry       without what was said to a hop
+    sender      of the message, ``<>`` for null; empty when its beginning is forgotten
+    message_id  the Message-ID field
+    """
+
+    n: int
+    message: str
+    entry: Entry
+    sender: str
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What came after a place in the journal.
+
+    place   behind the last of them
+    missed  entries that were forgotten before they were read
+    """
+
+    entries: Sequence[Noted]
+    place: Place
+    missed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,6 +433,14 @@ class Store(Protocol):
         words         only those in one of whose entries this stands, whatever its case: ASCII as it stands in JSON
         before        a message id: begins with the one before it
         """
+        ...
+
+    def follow(self, after: Place, limit: int) -> Deferred[Followed]:
+        """Entries that were written after a place, at most so many, in the order in which they were written."""
+        ...
+
+    def journal_end(self) -> Deferred[Place]:
+        """The place behind all that is in the journal."""
         ...
 
     def forget(self, before: float, octets: int) -> Deferred[int]:

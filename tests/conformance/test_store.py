@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
 from relay.message.address import Address, parse_mailbox
 from relay.message.envelope import Envelope, Message, Notify, Origin, Recipient
