@@ -41,6 +41,7 @@ class Adoption:
     opened   opens the queue in a folder; raises StoreUnavailable
     at_work  begins to try what is in a queue
     control  opens its control socket, if that can be
+    left     is told that one is about to be closed
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Adoption:
         opened: Callable[[Path], Store],
         at_work: Callable[[Store], Runner],
         control: Callable[[Path, Store, Runner], IListeningPort | None],
+        left: Callable[[Path], object] = lambda _: None,
     ) -> None:
         self._waiting = list(folders)
         self._adopted: dict[int, Adopted] = {}
@@ -59,6 +61,7 @@ class Adoption:
         self._opened = opened
         self._at_work = at_work
         self._control = control
+        self._left = left
         self._call: IDelayedCall | None = None
 
     @property
@@ -99,6 +102,7 @@ class Adoption:
         self.start()
 
     async def _remove(self, one: Adopted) -> None:
+        self._left(one.folder)
         await _close(one, 1.0)
         if remove_empty(one.folder):
             self._tell("stopped", place=str(one.folder))
@@ -111,6 +115,8 @@ class Adoption:
         if self._call is not None:
             self._call.cancel()
             self._call = None
+        for one in self._adopted.values():
+            self._left(one.folder)
         await gatherResults([Deferred.fromCoroutine(_close(one, bound_s)) for one in self._adopted.values()])
 
 

@@ -13,6 +13,7 @@ from relay.operate.words import age, count, size
 
 NEARLY_FULL_OCTETS = 256 * 1024 * 1024
 EXPIRES_SOON_S = 14 * 86400.0
+TOLD_AFTER_S = 900.0
 OVERDUE_S = 3600.0
 """What is so much older than ``retry.give_up_after`` should be gone."""
 
@@ -122,6 +123,19 @@ def of_dns(silent_for: Iterable[str], enough: int) -> Iterator[Complaint]:
             f"the DNS has answered nothing lately, not for {', '.join(names)}",
             "look at the name servers of dns.servers, or of /etc/resolv.conf",
         )
+
+
+def of_webhooks(rows: Iterable[Mapping[str, Any]], now: float) -> Iterator[Complaint]:
+    """Receivers that take nothing."""
+    for row in rows:
+        since = row["failing_since"]
+        if since is not None and now - since > TOLD_AFTER_S:
+            yield Complaint(
+                "webhook",
+                "soon",
+                f"{row['webhook']} has taken nothing for {age(now - since)}: {row['error']}",
+                "mail is not held up; what it has missed is kept for as long as the journal keeps it",
+            )
 
 
 def of_reload(fault: str) -> Iterator[Complaint]:

@@ -263,6 +263,7 @@ def _contradictions(data: Mapping[str, Data], reading: Reading) -> Iterator[Faul
         yield fault(("bounce", "double_bounce"), "there is no postmaster; add the line postmaster: admin@example.org")
     yield from (fault(path, what) for path, what in _of_listeners(data))
     yield from (fault(path, what) for path, what in _of_admin(data))
+    yield from (fault(path, what) for path, what in _of_webhooks(data))
     if data.get("group") is not None and data.get("user") is None:
         yield fault(("group",), "a group without a user; add the line user: relay")
 
@@ -297,6 +298,19 @@ def _of_admin(data: Mapping[str, Data]) -> Iterator[tuple[KeyPath, str]]:
         )
     if data.get("tls") is None and admin.get("tls") is True:
         yield ("admin", "tls"), f"TLS needs a certificate; {_ADD_TLS}"
+
+
+def _of_webhooks(data: Mapping[str, Data]) -> Iterator[tuple[KeyPath, str]]:
+    """What nobody could be told, or would be told twice."""
+    hooks = data.get("webhooks")
+    urls: list[Data] = []
+    for number, hook in enumerate(hooks if isinstance(hooks, list) else ()):
+        url = hook.get("url") if isinstance(hook, dict) else None
+        if url is not None and url in urls:
+            yield ("webhooks", number, "url"), "this one is told already; give it all its events there"
+        urls.append(url)
+    if urls and data.get("journal") == "none":
+        yield ("journal",), "webhooks tell what is in the journal; remove this line, or the webhooks"
 
 
 def _doubts(config: Config, reading: Reading, nowhere: Place) -> Iterator[Fault]:

@@ -174,6 +174,7 @@ Person = Annotated[str, PlainValidator(values.parse_person), Form("`Full Name <a
 TlsVersion = Annotated[str, PlainValidator(values.parse_tls_version), Form("`1.0`, `1.1`, `1.2` or `1.3`")]
 Mechanism = Annotated[str, PlainValidator(values.parse_mechanism), Form("mechanism")]
 HttpsUrl = Annotated[str, PlainValidator(values.parse_https), Form("URL")]
+WebhookUrl = Annotated[str, PlainValidator(values.parse_webhook), Form("URL", lambda url: values.masked(str(url)))]
 ExistingFile = Annotated[Path, PlainValidator(_file), Form("file")]
 TrustedCertificate = Annotated[str | Path, PlainValidator(_certificate), Form("`sha256:…` or a file")]
 UsersSource = Annotated[Path | values.DovecotSocket, PlainValidator(_users), Form("file, or `dovecot:` and a socket")]

@@ -8,6 +8,7 @@ is counted twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Protocol
 
 from relay.operate.answers.configuration import ConfigurationAnswers
@@ -19,9 +20,12 @@ from relay.operate.control import Command
 from relay.operate.history import History
 from relay.operate.meter import Meter
 from relay.operate.recent import Recent
+from relay.operate.shelf import FileShelf
 from relay.operate.steps import StepLog
 from relay.operate.surroundings import Surroundings
 from relay.operate.vitals import Vitals
+from relay.operate.webhooks.couriers import Couriers
+from relay.operate.webhooks.receivers import receivers
 from relay.queue.store import Store
 from relay.schedule.runner import Runner
 
@@ -36,6 +40,7 @@ class Lookout:
     """See the module.
 
     reload_fault  why the last reload changed nothing; empty when it did
+    couriers      tell others what happens
     """
 
     def __init__(
@@ -50,15 +55,33 @@ class Lookout:
         self._look = look
         self._history = History(around.reactor, log.counts)
         self._vitals: Vitals | None = None
+        clock, hostname = around.reactor, config().hostname
+        self.couriers = Couriers(
+            clock, around.chance, log, hostname, lambda path: FileShelf(path, log, around.in_thread)
+        )
         log.watch = self.meter.by_step()
 
-    def start(self, vitals: Vitals) -> None:
+    def start(self, vitals: Vitals, config: Config) -> None:
         """From now on there is something to see."""
         self._vitals = vitals
         self._history.start()
+        self.use(config)
+
+    def use(self, config: Config) -> None:
+        """From now on as this configuration has it."""
+        self.couriers.use(receivers(config, self._around))
+
+    def follow(self, folder: Path, store: Store) -> None:
+        """What happens in this spool is told to who is to be told."""
+        self.couriers.follow(folder, store)
+
+    def leave(self, folder: Path) -> None:
+        """No longer."""
+        self.couriers.leave(folder)
 
     def stop(self) -> None:
         self._history.stop()
+        self.couriers.stop()
 
     def answers(self, store: Store, runner: Runner, is_own: bool) -> Iterator[Answers]:
         """Those for the control socket of a shard.

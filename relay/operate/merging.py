@@ -191,6 +191,22 @@ def _added(lists: Sequence[Sequence[int]]) -> list[int]:
     return [sum(column) for column in zip(*lists, strict=True)]
 
 
+def webhooks_of(answers: Answers) -> Row:
+    """How each receiver is told, over all journals."""
+    found: dict[str, list[Row]] = {}
+    for _, row in answers:
+        for one in row["webhooks"]:
+            found.setdefault(one["webhook"], []).append(one)
+    return {"webhooks": [_webhook_of(rows) for rows in found.values()]}
+
+
+def _webhook_of(rows: Sequence[Row]) -> Row:
+    troubled = [row for row in rows if row["failing_since"] is not None]
+    first = min(troubled, key=lambda row: float(row["failing_since"]), default=rows[0])
+    counted = ("behind", "sent", "failures", "dropped")
+    return {**first, **{name: sum(row[name] for row in rows) for name in counted}}
+
+
 def numbers_of(answers: Answers) -> Row:
     """The numbers of each, by its shard: for Prometheus, which adds them up."""
     return {"workers": {str(shard): row for shard, row in answers}}
@@ -225,6 +241,7 @@ _OF_ANY = Rule(Manner.OF_ANY)
 RULES: Mapping[str, Rule] = {
     "status": Rule(Manner.COMBINED, combine=status_of),
     "forecast": Rule(Manner.COMBINED, combine=forecast_of),
+    "webhooks": Rule(Manner.COMBINED, combine=webhooks_of),
     "metrics": Rule(Manner.COMBINED, combine=numbers_of),
     "health": Rule(Manner.COMBINED, combine=health_of),
     "history": Rule(Manner.COMBINED, combine=history_of),

@@ -143,6 +143,10 @@ METRICS: tuple[Metric, ...] = (
         "certificate",
         whole=True,
     ),
+    Metric("relay_webhook_events_total", "counter", "Events that a receiver has taken.", "webhook"),
+    Metric("relay_webhook_failures_total", "counter", "Requests that a receiver did not take.", "webhook"),
+    Metric("relay_webhook_dropped_total", "counter", "Events that a receiver will never be told of.", "webhook"),
+    Metric("relay_webhook_behind", "gauge", "Entries of the journal that a receiver has yet to be told of.", "webhook"),
     *STEPS.values(),
 )
 

@@ -213,6 +213,7 @@ class RelayService(Service):
             lambda folder: around.open_store(folder, self.tell),
             self._runner_of,
             self._adopted_control,
+            self._lookout.leave,
         )
         self._neighbours = Neighbours(clock, config.spool)
         self.policy = Policy(rules.policy_settings(config))
@@ -236,7 +237,8 @@ class RelayService(Service):
         self._outward.start()
         self.runner.start()
         self._adoption.start()
-        self._lookout.start(self._vitals())
+        self._lookout.start(self._vitals(), self.config)
+        self._lookout.follow(self.config.spool, self.store)
         self._watch_recipients()
         self._admission.start()
         for door, listen in self._doors:
@@ -306,9 +308,11 @@ class RelayService(Service):
             expiries=admission.expiries,
             files=lambda: [*admission.troubles(), self._recipients.trouble if self._recipients is not None else ""],
             reload=lambda: self._lookout.reload_fault,
+            webhooks=self._lookout.couriers.rows,
         )
 
     def _adopted_control(self, folder: Path, store: Store, runner: Runner) -> IListeningPort | None:
+        self._lookout.follow(folder, store)
         try:
             return self._control(folder, store, runner, {})  # the steps made there are counted with our own
         except (CannotListenError, ValueError) as error:
@@ -412,6 +416,7 @@ class RelayService(Service):
         settings = rules.receive_settings(self.config)
         admission = self._admission
         admission.use(self.config)
+        self._lookout.use(self.config)
         if self._front is not None:
             self._front.reload()
         for factory, listen in self._factories:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -34,6 +35,7 @@ class Vitals:
     expiries     certificates of ours: file and when it runs out
     files        why files that are watched cannot be read as they are now
     reload       why the last reload changed nothing; empty when it did
+    webhooks     how each receiver is told
     """
 
     clock: IReactorTime
@@ -48,6 +50,7 @@ class Vitals:
     expiries: Callable[[], Iterable[tuple[str, float]]]
     files: Callable[[], Iterable[str]]
     reload: Callable[[], str]
+    webhooks: Callable[[], Sequence[Mapping[str, Any]]]
 
     def numbers(self) -> Numbers:
         """What this process counts, beside its queue."""
@@ -69,6 +72,7 @@ class Vitals:
             "relay_hop_logins_refused": len(guards.keyring.refusals),
             **self._of_dns(),
             "relay_certificate_expiry_time_seconds": list(self.expiries()),
+            **self._of_webhooks(),
             **{metric.name: self.steps.get(step, 0) for step, metric in STEPS.items()},
         }
 
@@ -85,6 +89,7 @@ class Vitals:
         yield from complaints.of_certificates(self.expiries(), self.clock.seconds())
         if isinstance(self.names, Resolver):
             yield from complaints.of_dns(self.names.silent_for, SILENT_FOR_LIMIT)
+        yield from complaints.of_webhooks(self.webhooks(), self.clock.seconds())
         yield from complaints.of_reload(self.reload())
 
     def _of_disk(self) -> dict[str, Value]:
@@ -95,6 +100,13 @@ class Vitals:
             return {}
         size = disk.f_blocks * disk.f_frsize
         return {"relay_spool_size_bytes": size, **({"relay_spool_free_bytes": free} if free is not None else {})}
+
+    def _of_webhooks(self) -> dict[str, Value]:
+        rows = self.webhooks()
+        names = {"events_total": "sent", "failures_total": "failures", "dropped_total": "dropped", "behind": "behind"}
+        return {
+            f"relay_webhook_{name}": [(row["webhook"], row[field]) for row in rows] for name, field in names.items()
+        }
 
     def _of_dns(self) -> dict[str, Value]:
         if not isinstance(self.names, Resolver):

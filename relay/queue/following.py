@@ -54,7 +54,8 @@ def follow(db: apsw.Connection, after: Place, limit: int) -> Followed:
     if not rows:
         return Followed((), known, 0)
     place = Place(rows[-1][0], rows[-1][2])
-    return Followed([_noted(row) for row in rows], place, place.n - known.n - len(rows))
+    behind = last(db).n - place.n if len(rows) == limit else 0
+    return Followed([_noted(row) for row in rows], place, place.n - known.n - len(rows), behind)
 
 
 def _known(db: apsw.Connection, place: Place) -> Place:

@@ -247,11 +247,13 @@ class Followed:
 
     place   behind the last of them
     missed  entries that were forgotten before they were read
+    behind  entries that came after these, about
     """
 
     entries: Sequence[Noted]
     place: Place
     missed: int
+    behind: int = 0
 
 
 @dataclass(frozen=True, slots=True)

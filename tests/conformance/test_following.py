@@ -44,6 +44,7 @@ def test_who_follows_goes_on_where_he_was(store: Store) -> None:
         portion = now(store.follow(place, 2))
         found += [one.message for one in portion.entries]
         place = portion.place
+        assert portion.behind == max(0, 5 - len(found))
     assert found == ids
     assert now(store.follow(place, 2)).entries == ()
     assert now(store.journal_end()) == place

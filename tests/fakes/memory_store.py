@@ -459,7 +459,8 @@ class MemoryStore:
             if not there:
                 return Followed((), after, 0)
             n, _, (at, _) = there[-1]
-            return Followed([self._noted(*one) for one in there], Place(n, at), n - after.n - len(there))
+            missed = n - after.n - len(there)
+            return Followed([self._noted(*one) for one in there], Place(n, at), missed, len(self.written) - n)
 
         return self._answer("follow", follow)
 

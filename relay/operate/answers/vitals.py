@@ -31,7 +31,7 @@ class VitalsAnswers:
 
     def by_name(self) -> Mapping[str, Command]:
         """For the control socket."""
-        return {"metrics": self.metrics, "health": self.health}
+        return {"metrics": self.metrics, "health": self.health, "webhooks": self.webhooks}
 
     async def metrics(self, request: Request) -> AsyncGenerator[Row, None]:
         """One row: numbers by the name of their metric (relay.operate.metrics)."""
@@ -54,6 +54,11 @@ class VitalsAnswers:
         if self.vitals is not None:
             found += self.vitals.complaints(condition.is_full)
         yield {"complaints": [complaint.row() for complaint in found]}
+
+    async def webhooks(self, request: Request) -> AsyncGenerator[Row, None]:
+        """One row, ``webhooks``: how each receiver is told (relay.operate.webhooks.courier)."""
+        request.no_more()
+        yield {"webhooks": self.vitals.webhooks() if self.vitals is not None else []}
 
     def _oldest_s(self, oldest_at: float | None) -> float:
         return max(0.0, self.clock.seconds() - oldest_at) if oldest_at is not None else 0.0

@@ -21,6 +21,7 @@ from relay.operate.cli.run import run
 from relay.operate.cli.speech import EX_USAGE, Stop, printable_lines
 from relay.operate.cli.status import status
 from relay.operate.cli.user import user
+from relay.operate.cli.webhooks import webhooks
 
 READER_GONE = 128 + 13  # as a shell reports a program ended by SIGPIPE
 INTERRUPTED = 128 + 2
@@ -61,7 +62,7 @@ def relay() -> None:
     """
 
 
-for _command in (run, check, queue, destination, status, user, oauth):
+for _command in (run, check, queue, destination, status, user, oauth, webhooks):
     relay.add_command(_command)
 
 

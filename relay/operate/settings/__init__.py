@@ -27,6 +27,7 @@ from relay.operate.settings.receiving import (
     sound,
 )
 from relay.operate.settings.section import Section
+from relay.operate.settings.webhooks import Webhook
 
 LATER: Mapping[str, str] = {
     "journal": "the journal comes in a later version; remove this line",
@@ -95,6 +96,7 @@ class Settings(Section):
     limits: Limits = Field(default_factory=Limits, description="How much is served at once.")
     timeouts: Timeouts = Field(default_factory=Timeouts, description="How long is waited for a peer.")
     dns: Dns = Field(default_factory=Dns, description="How names are looked up.")
+    webhooks: tuple[Webhook, ...] = Field(default=(), description="Who is told by HTTP what becomes of mail.")
     log: Log = Field(default_factory=Log, description="One line for each step of a message's way.")
     admin: Annotated[Admin | None, BeforeValidator(kinds.unless_none)] = Field(
         default_factory=Admin,

@@ -123,6 +123,15 @@ def test_a_dns_that_is_dead_and_a_domain_that_is() -> None:
     assert found == ("wrong", "the DNS has answered nothing lately, not for a.example, b.example, c.example")
 
 
+def test_a_receiver_that_takes_nothing_for_a_while() -> None:
+    row = {"webhook": "https://app.example/…", "failing_since": 1000.0, "error": "it answers 503"}
+    assert said(complaints.of_webhooks([row], 1000.0 + 800)) == []
+    assert said(complaints.of_webhooks([row], 1000.0 + 7200)) == [
+        ("soon", "https://app.example/… has taken nothing for 2h: it answers 503")
+    ]
+    assert said(complaints.of_webhooks([{**row, "failing_since": None}], 1e9)) == []
+
+
 def test_broken_rows_and_faults_and_files() -> None:
     assert said(complaints.of_set_aside(2)) == [("soon", "2 broken rows or files put out of the way")]
     assert said(complaints.of_set_aside(1)) == [("soon", "1 broken row or file put out of the way")]

@@ -50,6 +50,7 @@ def vitals(tmp_path: Path, clock: Clock, meter: Meter, steps: Mapping[str, int])
         expiries=lambda: [("/etc/relay/tls.crt", 2e9)],
         files=list,
         reload=lambda: "",
+        webhooks=lambda: [{"webhook": "https://app.example/…", "sent": 5, "failures": 1, "dropped": 0, "behind": 2}],
     )
 
 

@@ -8,5 +8,6 @@ from relay.operate.web.api.messages import MESSAGES
 from relay.operate.web.api.operation import Topic
 from relay.operate.web.api.overview import OVERVIEW
 from relay.operate.web.api.queue import QUEUE
+from relay.operate.web.api.webhooks import WEBHOOKS
 
-TOPICS: tuple[Topic, ...] = (OVERVIEW, MESSAGES, QUEUE, DESTINATIONS, JOURNEYS)
+TOPICS: tuple[Topic, ...] = (OVERVIEW, MESSAGES, QUEUE, DESTINATIONS, JOURNEYS, WEBHOOKS)
