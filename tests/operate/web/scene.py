@@ -343,7 +343,14 @@ class Scene:
         if refused is None:
             yield finding("end", "verdict", "", "accepted")
         else:
-            yield finding("end", "verdict", refused, "refused", remedy="add it there", details={"at": "recipient"})
+            yield finding(
+                "end",
+                "verdict",
+                refused,
+                "refused",
+                remedy=f"add {refused} to /etc/relay/recipients",
+                details={"at": "recipient"},
+            )
 
     def found(self, **wanted: object) -> Iterable[Row]:
         states = ("delivered", "delivered", "failed", "queued", "delivered", "refused", "mixed", "held", "removed")
