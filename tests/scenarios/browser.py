@@ -101,6 +101,13 @@ CONTRAST = """
 """
 """What of the text of a page has less than 4.5 : 1 against what is really behind it (WCAG 2.2, 1.4.3)."""
 
+CUT = """
+() => [document.documentElement, ...document.querySelectorAll("main, .card")]
+  .filter((one) => one.scrollWidth > one.clientWidth + 1)
+  .map((one) => `${one.tagName}.${one.className} ${one.scrollWidth} > ${one.clientWidth}`)
+"""
+"""What has more in it than it shows."""
+
 SMALL = """
 () => [...document.querySelectorAll("a, button, input, select, summary")]
   .filter((one) => one.checkVisibility() && one.type !== "hidden" && !one.matches(".skip"))

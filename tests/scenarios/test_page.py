@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from relay.operate.together import Together
 from tests.fakes.authority import issue
-from tests.scenarios.browser import CONTRAST, FOCUS, PHONE, SMALL, chromium, window
+from tests.scenarios.browser import CONTRAST, CUT, FOCUS, PHONE, SMALL, chromium, window
 from tests.scenarios.peers import Relay, free_port, running_relay, wait_until
 
 pytestmark = pytest.mark.endtoend
@@ -74,7 +74,9 @@ def test_every_page_can_be_read_by_day_and_by_night_and_fits_a_phone(browser: Br
                 assert width <= PHONE["width"], (path, width)
                 assert page.evaluate(SMALL) == [], path
                 if scheme == "light":
-                    page.set_viewport_size({"width": 1280, "height": 800})
+                    for width in (640, 900, 1024, 1160, 1280, 1800):
+                        page.set_viewport_size({"width": width, "height": 800})
+                        assert page.evaluate(CUT) == [], (path, width)
                     assert page.evaluate(CONTRAST) == [], path
                     page.set_viewport_size({"width": PHONE["width"], "height": PHONE["height"]})
 

@@ -189,7 +189,7 @@ for (const form of of("[data-themes]")) {
 // -- the beginning ----------------------------------------------------------------------------------
 
 document.querySelector(".pages [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
-if (matchMedia("(max-width: 47.99rem)").matches) for (const one of of("[data-fold='']")) one.open = false;
+if (matchMedia("(max-width: 40rem)").matches) for (const one of of("[data-fold='']")) one.open = false;
 tellTimes();
 offerSwitch();
 setInterval(tellTimes, 10000);
