@@ -46,6 +46,10 @@ PURE = (
     "route/credentials.py",
     "deliver/classify.py",
     "deliver/downgrade.py",
+    "operate/explaining/finding.py",
+    "operate/explaining/causes.py",
+    "operate/explaining/standing.py",
+    "operate/explaining/times.py",
 )
 IMPURE_MODULES = {"twisted", "socket", "ssl", "os", "time", "random", "threading", "sqlite3", "apsw"}
 

@@ -17,6 +17,7 @@ from relay.deliver.keyring import Keyring
 from relay.deliver.letter import Letter, Open
 from relay.deliver.opening import Dial
 from relay.deliver.pool import Pool
+from relay.deliver.probe import Prober
 from relay.deliver.settings import DeliverySettings
 from relay.message.address import Address
 from relay.message.envelope import Message, Recipient
@@ -82,7 +83,9 @@ class Deliverer:
         self.settings = settings or DeliverySettings()
         self.router = router
         self.tell = tell
-        self.guards = guards = Guards(clock, keyring or Keyring(clock, random.SystemRandom(), tell), tell, witness)
+        self._hostname = hostname
+        self._keyring = keyring or Keyring(clock, random.SystemRandom(), tell)
+        self.guards = guards = Guards(clock, self._keyring, tell, witness)
         self.pool = Pool(clock=clock, dial=dial, hostname=hostname, settings=self.settings, guards=guards)
         self._open_content = open_content
         self._attempted = attempted
@@ -106,6 +109,16 @@ class Deliverer:
             ((route, _),) = ways.values()
             return self._attempt(message, recipients, route)
         return defer.Deferred.fromCoroutine(self._each_way(message, recipients, ways))
+
+    def prober(self) -> Prober:
+        """Asks hosts what they would say to a delivery, on connections that are not the pool's."""
+        return Prober(
+            clock=self.pool.clock,
+            dial=self.pool.dial,
+            hostname=self._hostname,
+            settings=self.settings,
+            keyring=self._keyring,
+        )
 
     def reconfigure(self, settings: DeliverySettings) -> None:
         """Other limits hold from now on; what is under way goes on."""

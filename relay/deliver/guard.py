@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from relay.deliver.keyring import Keyring, NoCredentials
-from relay.deliver.tls import OTHER_FAILURE, Handshake, Handshakes, Judgement, UnusableAuthorities, judge
+from relay.deliver.tls import OTHER_FAILURE, Evidence, Handshake, Handshakes, Judgement, UnusableAuthorities, judge
 from relay.message.step import Tell
 from relay.route.cache import Cache
 from relay.route.tls import Level
@@ -82,14 +82,19 @@ class Guards:
 
 
 class Guard:
-    """See the module."""
+    """See the module.
+
+    evidence   what the handshake has shown, once it is complete
+    judgement  whether that is enough
+    """
 
     def __init__(self, guards: Guards, hop: Hop, label: str, *, plain: bool) -> None:
         self.hop = hop
         self.label = label
         self._guards = guards
         self._plain = plain
-        self._judgement: Judgement | None = None
+        self.evidence: Evidence | None = None
+        self.judgement: Judgement | None = None
         self._handshake: Handshake | None = None
 
     @property
@@ -120,9 +125,9 @@ class Guard:
     def shaken(self, session: ClientSession) -> None:
         """The handshake is complete: is it the hop?"""
         assert self._handshake is not None
-        evidence = self._handshake.evidence()
+        self.evidence = evidence = self._handshake.evidence()
         security = self.hop.security
-        self._judgement = judgement = judge(security, self.hop.host, evidence)
+        self.judgement = judgement = judge(security, self.hop.host, evidence)
         if security.level.verifies and not judgement.is_known:
             self._guards.failed(judgement.failure)
             self._witness(judgement.failure, judgement.why)
@@ -140,7 +145,7 @@ class Guard:
         """The session is open."""
         if self.hop.login is not None:
             self._guards.keyring.accepted(self.hop)
-        if self._judgement is None and not self._plain and self.hop.security.level is Level.OPPORTUNISTIC:
+        if self.judgement is None and not self._plain and self.hop.security.level is Level.OPPORTUNISTIC:
             self._witness(NO_STARTTLS, "STARTTLS is not offered")
             self._guards.unsecured(self.label, "TLS is not offered")
 
@@ -150,7 +155,7 @@ class Guard:
         if how.step is Step.AUTH:
             self._guards.keyring.refused(self.hop, self.label, why)
         failed = self._handshake is not None or how.step in (Step.HANDSHAKE, Step.STARTTLS)
-        if not failed or self._judgement is not None:
+        if not failed or self.judgement is not None:
             return False
         failure = NO_STARTTLS if how.step is Step.STARTTLS else OTHER_FAILURE
         self._guards.failed(failure)
@@ -173,9 +178,9 @@ class Guard:
         """
         login = self.hop.login
         assert login is not None
-        is_known = self._judgement is not None and self._judgement.is_known
+        is_known = self.judgement is not None and self.judgement.is_known
         if not (is_known or login.unverified or self.hop.path is not None):
-            why = self._judgement.why if self._judgement is not None else "there is no TLS"
+            why = self.judgement.why if self.judgement is not None else "there is no TLS"
             session.cannot_log_in(f"no password is given to a host that has not proved who it is: {why}")
             return
 

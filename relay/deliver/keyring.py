@@ -16,7 +16,7 @@ from typing import Protocol
 from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 
-from relay.message.step import Tell
+from relay.message.step import Tell, tell_nobody
 from relay.route.cache import Cache
 from relay.route.credentials import Login
 from relay.route.via import Hop
@@ -57,6 +57,10 @@ class Keyring:
         self._tokens = tokens
         self.refusals: dict[Hop, tuple[str, str]] = {}
         self._told: Cache[tuple[Hop, str], bool] = Cache(1000)
+
+    def apart(self, chance: random.Random) -> Keyring:
+        """Another with the same credentials, whose refusals nobody is told of."""
+        return Keyring(self._clock, chance, tell_nobody, self._tokens)
 
     def credentials(self, login: Login) -> defer.Deferred[Credentials]:
         """What to log in with.  Fails with NoCredentials."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,6 +183,9 @@ class Admission:
 
     # -- users -----------------------------------------------------------------------------
 
+    def _made_sources(self, config: Config) -> list[RunningSource]:
+        return sources_of(config, self._around, self._tell, login_key)
+
     def _ask(self, sources: list[RunningSource]) -> None:
         """From now on these."""
         older, self._sources = self._sources, sources
@@ -199,24 +203,31 @@ class Admission:
             clock, nonce = self._around.reactor, secrets.token_urlsafe
             self.logins = Logins(sources, clock, self._tell, nonce, limits, allowed)
 
-    def _made_sources(self, config: Config) -> list[RunningSource]:
-        around, accept = self._around, config.accept
-        if accept.users is None and accept.tokens is None:
-            return []
-        key = login_key(root_of(config.spool))  # what it hides must look the same at every worker
-        sources: list[RunningSource] = []
-        file: UserFile | None = None
-        if isinstance(accept.users, DovecotSocket):
-            endpoint = UNIXClientEndpoint(cast(Any, around.reactor), str(accept.users.path))
-            sources.append(DovecotUsers(endpoint, around.reactor, self._tell, str(accept.users)))
-        elif accept.users is not None:
-            always = any(name.startswith("SCRAM") for name in accept.mechanisms)
-            file = UserFile(accept.users, around.reactor, self._tell, key, around.in_thread, always)
-            sources.append(file)
-        if accept.tokens is not None:
-            settings, agent = _introspection(accept.tokens), _agent(accept.tokens, around)
-            sources.append(TokenUsers(settings, agent, around.reactor, self._tell, key, _finder(file)))
-        return sources
+
+def sources_of(
+    config: Config, around: Surroundings, tell: Tell, key_of: Callable[[Path], bytes]
+) -> list[RunningSource]:
+    """Whom to ask about users, not yet begun.
+
+    key_of  gives the key of a spool, see ``login_key``
+    """
+    accept = config.accept
+    if accept.users is None and accept.tokens is None:
+        return []
+    key = key_of(root_of(config.spool))  # what it hides must look the same at every worker
+    sources: list[RunningSource] = []
+    file: UserFile | None = None
+    if isinstance(accept.users, DovecotSocket):
+        endpoint = UNIXClientEndpoint(cast(Any, around.reactor), str(accept.users.path))
+        sources.append(DovecotUsers(endpoint, around.reactor, tell, str(accept.users)))
+    elif accept.users is not None:
+        always = any(name.startswith("SCRAM") for name in accept.mechanisms)
+        file = UserFile(accept.users, around.reactor, tell, key, around.in_thread, always)
+        sources.append(file)
+    if accept.tokens is not None:
+        settings, agent = _introspection(accept.tokens), _agent(accept.tokens, around)
+        sources.append(TokenUsers(settings, agent, around.reactor, tell, key, _finder(file)))
+    return sources
 
 
 class _Finder(Protocol):

@@ -11,6 +11,8 @@ from typing import Any
 SOCKET_NAME = "control.sock"
 SOCKET_PATH_LIMIT_OCTETS = 107  # unix(7): what sun_path holds, with its final NUL
 ANSWER_LIMIT_S = 60.0
+EXPLAIN_LIMIT_S = 300.0
+"""An explanation asks the DNS, web servers and hosts, each of which may take its time."""
 CHANGES = ("queue.flush", "queue.hold", "queue.release", "queue.retry", "queue.remove")
 CHANGE_LIMIT_S = 3600.0
 """A change of a million rows is answered when it is done, and mail goes first meanwhile."""
@@ -74,6 +76,8 @@ class Control:
         request = {name: value for name, value in fields.items() if value is not None}
         if do in CHANGES:
             self._socket.settimeout(CHANGE_LIMIT_S)
+        elif do.startswith("explain"):
+            self._socket.settimeout(EXPLAIN_LIMIT_S)
         try:
             self._socket.sendall(json.dumps({"do": do, **request}).encode() + b"\n")
             for line in self._answers:

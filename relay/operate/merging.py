@@ -261,6 +261,7 @@ RULES: Mapping[str, Rule] = {
     "trace.find": Rule(Manner.IN_ORDER, "at", newest_first=True, limit="limit"),
     "trace.show": _OF_ONE,
     "explain": _OF_ANY,
+    "explain.destinations": Rule(Manner.IN_ORDER, "destination"),
     "explain.message": _OF_ONE,
 }
 """Every question, and what is made of its answers."""

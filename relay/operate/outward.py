@@ -12,12 +12,14 @@ from relay.deliver.keyring import Keyring
 from relay.deliver.oauth import TokenSource
 from relay.message.address import Address, domain_key
 from relay.message.step import Tell
+from relay.operate import rules
 from relay.operate.config import Config
 from relay.operate.shards import number_of
 from relay.operate.shelf import FileShelf
 from relay.operate.surroundings import Surroundings
 from relay.operate.tls_reports import Enqueue, TlsReports
 from relay.route.policies import Policies
+from relay.route.router import Router
 from relay.route.securing import Securing
 
 POLICIES_FILE = "mta-sts.json"
@@ -56,6 +58,20 @@ class Outward:
         for part in (self._policies, self._reports):
             if part is not None:
                 part.stop()
+
+
+def router_of(config: Config, around: Surroundings, securing: Securing) -> Router:
+    """Answers where to, as the configuration has it."""
+    return Router(
+        rules.route_table(config),
+        around.names,
+        around.reactor,
+        around.chance,
+        rules.ourselves(config),
+        around.hosts,
+        ipv6=config.dns.ipv6,
+        securing=securing,
+    )
 
 
 def _reports(config: Config, around: Surroundings, tell: Tell, enqueue: Enqueue) -> TlsReports:

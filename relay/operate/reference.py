@@ -45,12 +45,12 @@ probably not meant, such as an open relay, is a warning.
 put in quotes.
 
 **On the command line** these win over the file: `--listen ENDPOINT` (may be given several times; replaces `listen`),
-`--spool DIR`, `--admin ENDPOINT` (or `--admin none`), and `--smarthost HOST:PORT`, which takes the place of the route to
-everywhere (or becomes one, after the narrower routes of the file).
+`--spool DIR`, `--admin ENDPOINT` (or `--admin none`), and `--smarthost HOST:PORT`, which takes the place of the route
+to everywhere (or becomes one, after the narrower routes of the file).
 
 **Reload.** SIGHUP takes everything but `hostname`, `spool`, `user`, `group`, `workers`, `listen`, `dns`, `log.file`,
-`delivery.mta_sts`, `tls_reports` and `admin`, which need a restart; the log says so when one of them changed. Sessions and
-deliveries under way go on.
+`delivery.mta_sts`, `tls_reports` and `admin`, which need a restart; the log says so when one of them changed. Sessions
+and deliveries under way go on.
 """
 
 LATER_INTRODUCTION = """\

@@ -7,7 +7,7 @@ then the attempts, then the store is closed; all within a bound, and nothing ack
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -27,17 +27,20 @@ from relay.message.envelope import Composed, Origin
 from relay.operate import privileges, rules, systemd
 from relay.operate.admission import Admission
 from relay.operate.adoption import Adoption
+from relay.operate.answers.explain import ExplainAnswers, standing_here
 from relay.operate.answers.forecast import ForecastAnswers
 from relay.operate.answers.queue import QueueAnswers
 from relay.operate.answers.status import StatusAnswers
 from relay.operate.config import Config, ConfigFaults
 from relay.operate.control import listen_for_control
 from relay.operate.disk import Disk
+from relay.operate.explaining.premises import Premises
 from relay.operate.inquirer import Inquirer
 from relay.operate.lookout import Answers, Lookout
 from relay.operate.mail_by_http import MailByHttp
+from relay.operate.merging import destinations_of
 from relay.operate.neighbours import Neighbours
-from relay.operate.outward import Outward
+from relay.operate.outward import Outward, router_of
 from relay.operate.settings.operating import Admin
 from relay.operate.settings.receiving import Listen
 from relay.operate.sockets import why_not
@@ -52,7 +55,6 @@ from relay.receive.factory import SmtpServerFactory
 from relay.receive.recipients import RecipientFile
 from relay.receive.tls import ServerTls, TlsFault
 from relay.route.reverse import ReverseNames
-from relay.route.router import Router
 from relay.schedule.runner import Runner
 
 if TYPE_CHECKING:
@@ -106,6 +108,7 @@ class RelayService(Service):
         self._lookout = Lookout(log, surroundings, lambda: self.config, look or load)
         self._around = surroundings
         self._orphans = orphans
+        self._loaded_at = surroundings.reactor.seconds()
         self.identity: privileges.Identity | None = None
         self._doors: list[tuple[Doorway, Listen]] = []
         self._ports: list[IListeningPort] = []
@@ -113,6 +116,7 @@ class RelayService(Service):
         self._attendance = Attendance()
         self._recipients: RecipientFile | None = None
         self._front: Front | None = None
+        self._stopped: Deferred[None] | None = None
 
     # -- the beginning -----------------------------------------------------------------------
 
@@ -183,16 +187,7 @@ class RelayService(Service):
         around, config = self._around, self.config
         clock = around.reactor
         self._outward = outward = Outward(config, around, self.tell, self._post)
-        self.router = Router(
-            rules.route_table(config),
-            around.names,
-            clock,
-            around.chance,
-            rules.ourselves(config),
-            around.hosts,
-            ipv6=config.dns.ipv6,
-            securing=outward.securing,
-        )
+        self.router = router_of(config, around, outward.securing)
         self.deliverer = Deliverer(
             clock=clock,
             dial=around.dial,
@@ -284,6 +279,7 @@ class RelayService(Service):
         """Opens the control socket of a shard."""
         clock = self._around.reactor
         answers: tuple[Answers, ...] = (
+            ExplainAnswers(self._premises, store, runner),
             QueueAnswers(store, runner, clock, self.tell),
             StatusAnswers(store, runner, clock, self.config.hostname, steps, clock.seconds()),
             ForecastAnswers(store, runner, clock, lambda: rules.schedule_settings(self.config)),
@@ -311,6 +307,28 @@ class RelayService(Service):
             webhooks=self._lookout.couriers.rows,
         )
 
+    def _premises(self) -> Premises:
+        """What an explanation stands on, now."""
+        listen = self.config.listen
+        return Premises(
+            config=self.config,
+            is_running=True,
+            loaded_at=self._loaded_at,
+            listeners=[pair for pair in self._factories if pair[1] in listen],
+            attendance=self._attendance,
+            router=self.router,
+            deliverer=self.deliverer,
+            destinations=self._standing,
+        )
+
+    async def _standing(self, lanes: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+        """How these destinations stand, in all shards together."""
+        own = await standing_here(self.store, self.runner, lanes)
+        others: list[dict[str, Any]] = []
+        if self._neighbours.are_there():
+            others = await self._neighbours.ask("explain.destinations", destinations=list(lanes))
+        return {row["destination"]: row for row in destinations_of([own, others])}
+
     def _adopted_control(self, folder: Path, store: Store, runner: Runner) -> IListeningPort | None:
         self._lookout.follow(folder, store)
         try:
@@ -321,6 +339,7 @@ class RelayService(Service):
 
     def _encrypted(self, factory: Any, tls: ServerTls | None) -> TLSMemoryBIOFactory:
         """The same, within TLS from the first octet (RFC 8314 §3.3)."""
+        tls = factory.house.tls
         assert tls is not None, "a configuration without a certificate has no such listener"
         return TLSMemoryBIOFactory(tls, False, factory, self._around.reactor)
 
@@ -404,6 +423,7 @@ class RelayService(Service):
         for key in self.config.needs_restart(newer):
             self.tell("trouble", place=newer.place(key), error=f"{key} has changed: that takes effect with a restart")
         self._use(newer)
+        self._loaded_at = self._around.reactor.seconds()
         self.tell("reloaded", place=newer.source)
 
     def _use(self, config: Config) -> None:
@@ -433,9 +453,13 @@ class RelayService(Service):
 
     def stopService(self) -> Deferred[None]:
         """Fires when all is at rest and on disk."""
-        self.running = 0
-        systemd.notify(systemd.STOPPING)
-        return Deferred.fromCoroutine(self._stop())
+        if self._stopped is None:
+            self.running = 0
+            systemd.notify(systemd.STOPPING)
+            self._stopped = Deferred.fromCoroutine(self._stop())
+        stopped: Deferred[None] = Deferred()
+        self._stopped.addBoth(stopped.callback)
+        return stopped
 
     async def _stop(self) -> None:
         within_s = self.config.timeouts.shutdown_s

@@ -63,7 +63,7 @@ class Networks:
     def __init__(self, networks: Iterable[IPNetwork]) -> None:
         """networks  IPv4-mapped ones count as the IPv4 networks they are."""
         by_prefix: dict[tuple[int, int], dict[int, IPNetwork]] = {}
-        for network in map(_unmapped, networks):
+        for network in map(unmapped, networks):
             shift = network.max_prefixlen - network.prefixlen
             by_prefix.setdefault((network.version, shift), {})[int(network.network_address) >> shift] = network
         # The narrowest first, so that the rule told is the one that says most.
@@ -78,7 +78,8 @@ class Networks:
         return None
 
 
-def _unmapped(network: IPNetwork) -> IPNetwork:
+def unmapped(network: IPNetwork) -> IPNetwork:
+    """The network; an IPv4-mapped one as the IPv4 network it is."""
     if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(_MAPPED):
         mapped = network.network_address.ipv4_mapped
         assert mapped is not None

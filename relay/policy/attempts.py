@@ -52,6 +52,11 @@ class _Failures:
     def clear(self, key: str) -> None:
         self._scores.pop(key, None)
 
+    def copy(self) -> _Failures:
+        copy = _Failures()
+        copy._scores = self._scores.copy()
+        return copy
+
 
 class Attempts:
     """The failures of all clients and users.  Times are seconds since the epoch.
@@ -64,6 +69,12 @@ class Attempts:
         self._clients = _Failures()
         self._users = _Failures()
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    def copy(self) -> Attempts:
+        """The same as it is now; what is counted in one does not count in the other."""
+        copy = Attempts(self.limits)
+        copy._clients, copy._users, copy._known = self._clients.copy(), self._users.copy(), self._known.copy()
+        return copy
 
     def is_locked_out(self, client: str, user: str, now: float) -> bool:
         """Whether not even to look at what this client brings.

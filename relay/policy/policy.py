@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import enum
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from relay.message import reply, trace
 from relay.message.address import Address, domain_key
 from relay.message.envelope import Notify, Recipient
 from relay.message.reply import Reply
-from relay.policy.access import Client, Domains, IPNetwork, Networks, client_address
+from relay.policy.access import Client, Domains, IPNetwork, Networks, client_address, unmapped
 from relay.policy.content import ContentLimits, HeaderWatch
 from relay.policy.directory import Directory, Entry
 from relay.policy.forward import Forward, Forwarding, ForwardingFault, TooManyTargets
@@ -109,6 +109,7 @@ class Policy:
         self.recipients = recipients
         self.place = settings.place
         self._known_clients: dict[str, Client] = {}
+        self._places: dict[tuple[str, object], str] = {}
         self._networks = Networks(settings.networks)
         self._own = Domains(_domain_entry(domain) for domain in settings.domains)
         self._forwarding = Forwarding(settings.forward, self._own, settings.forward_limit)
@@ -136,7 +137,16 @@ class Policy:
         told = str(address) if address is not None else ip
         if network is None:
             return Client(told, False, "not in accept.networks", self.place("accept.networks"))
-        return Client(told, True, f"accept.networks: {network}", self.place("accept.networks"))
+        place = self._place_of("accept.networks", network, map(unmapped, self.settings.networks))
+        return Client(told, True, f"accept.networks: {network}", place)
+
+    def _place_of(self, key: str, entry: object, entries: Iterable[object]) -> str:
+        """Where one entry of a list stands; of each it is looked for once."""
+        place = self._places.get((key, entry))
+        if place is None:
+            number = next(number for number, one in enumerate(entries) if one == entry)
+            place = self._places[key, entry] = self.place(f"{key}[{number}]")
+        return place
 
     def logged_in(self, client: Client, user: User) -> Client:
         """This client, once it has proven to be this user."""
@@ -198,7 +208,8 @@ class Policy:
     def _in_own_domain(
         self, client: Client, address: Address, own: str, notify: Notify | None, orcpt: str | None
     ) -> Verdict:
-        rule, place = f"accept.domains: {own}", self.place("accept.domains")
+        rule = f"accept.domains: {own}"
+        place = self._place_of("accept.domains", own, map(_domain_entry, self.settings.domains))
         if self.settings.recipients_listed:
             known = self.recipients
             if known is None:

@@ -111,11 +111,12 @@ class SqliteStore:
         self._tell = tell
         self.journals = True
         self._is_closed = False
+        self._closed: Deferred[None] | None = None
         self._looked_at = clock.seconds()
         self._overdue_after = FIRST_KEY
         self._spool = Spool(directory, files)
         self._reserve = Reserve(self._spool.reserve, reserve_octets, files)
-        self._writer = Writer(self._spool.database, self._reserve, clock, vfs)
+        self._writer = Writer(self._spool.database, self._reserve, files, clock, vfs)
         self._listing = Listing(self._spool.database, vfs)
         self._journal = Journal(self._listing, self._read)
         self.bodies = Bodies(self._spool.bodies, files, executors.files)
@@ -420,10 +421,12 @@ class SqliteStore:
     # -- the end --------------------------------------------------------------------------------
 
     def close(self) -> Deferred[None]:
-        if self._is_closed:
-            return self.committer.close()
-        self._is_closed = True
-        return Deferred.fromCoroutine(self._close())
+        if self._closed is None:
+            self._is_closed = True
+            self._closed = Deferred.fromCoroutine(self._close())
+        closed: Deferred[None] = Deferred()  # for each who asks: the spool is free
+        self._closed.addBoth(closed.callback)
+        return closed
 
     async def _close(self) -> None:
         await run_in(self._executors.reading, self._listing.close)  # the writer is to be the last, and checkpoint

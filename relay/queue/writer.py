@@ -105,9 +105,10 @@ class Reserve:
 class Writer:
     """Lives in the storage thread once it is opened."""
 
-    def __init__(self, path: Path, reserve: Reserve, clock: IReactorTime, vfs: str | None = None) -> None:
+    def __init__(self, path: Path, reserve: Reserve, files: Files, clock: IReactorTime, vfs: str | None = None) -> None:
         self.reserve = reserve
         self._path = path
+        self._files = files
         self._clock = clock
         self._vfs = vfs
         self._opened_at = 0.0
@@ -155,7 +156,7 @@ class Writer:
     # -- opening ----------------------------------------------------------------------------------
 
     def open(self) -> Tally:
-        """Opens the database as it is on disk.  Raises apsw.Error, SchemaTooNew."""
+        """Opens the database as it is on disk.  Raises apsw.Error, SchemaTooNew, OSError."""
         self._opened_at = self._clock.seconds()
         self._db = schema.open_for_writing(str(self._path), self._vfs)
         try:
@@ -163,6 +164,9 @@ class Writer:
             self.db.execute(batch.DEFINITION).fetchall()
             self._lanes = Lanes(self.db)
             tally = self.tally()
+            # By now there is a log.  SQLite syncs its name too, but goes on as if nothing were when that fails (its
+            # unixSync); a commit in a log without a name is lost with the power.
+            self._files.sync_directory(self._path.parent)
         except BaseException:
             self.close()
             raise
@@ -195,7 +199,7 @@ class Writer:
                 raise StoreUnavailable("the database could not be used a moment ago")
             try:
                 self.open()
-            except apsw.Error as error:
+            except (apsw.Error, OSError) as error:
                 raise StoreUnavailable(f"the database cannot be opened: {error}") from error
 
     # -- a batch ----------------------------------------------------------------------------------

@@ -20,6 +20,12 @@ class Attendance:
         self.total = 0
         self._of_group: Counter[str] = Counter()
 
+    def copy(self) -> Attendance:
+        """The same as it is now; who comes and goes in one is not counted in the other."""
+        copy = Attendance()
+        copy.total, copy._of_group = self.total, self._of_group.copy()
+        return copy
+
     def come(self, client: Client) -> str:
         """One more; gives the group it is counted with, for ``go``.  Trusted clients are counted in no group."""
         self.total += 1

@@ -22,9 +22,13 @@ from relay.policy.users import User, user_key
 from relay.receive.attendance import client_group
 from relay.smtp.auth import MECHANISMS
 from relay.smtp.events import LoginAttempted
-from relay.smtp.scram import ScramSecret
+from relay.smtp.login import ITERATIONS_LEAST
+from relay.smtp.scram import ScramSecret, scram_secret
 
 Nonce = Callable[[], str]
+
+REHEARSED_PASSWORD = "rehearsal"
+"""Of everybody in a rehearsal, and of nobody else."""
 
 
 class Source(Protocol):
@@ -41,6 +45,11 @@ class Source(Protocol):
 
     def secret(self, user: str) -> ScramSecret | Reply:
         """What is kept of this user's password; made up for an unknown one.  454 when it cannot be told now."""
+        ...
+
+    def taken_for_right(self, attempt: LoginAttempted) -> User | Reply:
+        """What ``check`` would say if the evidence were right; asks nobody.  A source that does not know its users by
+        itself takes it that there is this one."""
         ...
 
 
@@ -74,6 +83,14 @@ class Logins:
         self._allowed = frozenset(allowed or MECHANISMS)
         self._offered.clear()
 
+    def rehearsed(self, clock: IReactorTime, tell: Tell) -> Logins:
+        """The same as it is now, for a rehearsal: who comes with REHEARSED_PASSWORD is believed, nobody is asked, and
+        what is counted in one does not count in the other."""
+        sources = [_Rehearsed(source) for source in self._sources]
+        logins = Logins(sources, clock, tell, lambda: "rehearsal", allowed=tuple(self._allowed))
+        logins._attempts = self._attempts.copy()
+        return logins
+
     @property
     def mechanisms(self) -> tuple[str, ...]:
         """Those that can be used now, the best first.  The same object as long as they are the same."""
@@ -99,6 +116,10 @@ class Logins:
             return succeed(self._locked_out(attempt.user, client))
         asked = maybeDeferred(self._source(attempt.mechanism).check, attempt, client.ip)
         return asked.addCallbacks(self._answered, self._trouble, (attempt, client, group), {}, (attempt,))
+
+    def taken_for_right(self, attempt: LoginAttempted) -> User | Reply:
+        """What the source that would be asked says, if the evidence were right."""
+        return self._source(attempt.mechanism).taken_for_right(attempt)
 
     def _source(self, mechanism: str) -> Source:
         for source in self._sources:
@@ -133,10 +154,33 @@ class Logins:
         return reply.LOGIN_UNAVAILABLE
 
 
+class _Rehearsed:
+    """Asked in place of a source when nothing is to be proved."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    @property
+    def mechanisms(self) -> frozenset[str]:
+        return self._source.mechanisms
+
+    def check(self, attempt: LoginAttempted, ip: str) -> Deferred[User | Reply]:
+        return succeed(self.taken_for_right(attempt))
+
+    def secret(self, user: str) -> ScramSecret | Reply:
+        return scram_secret(REHEARSED_PASSWORD.encode(), b"rehearsal", ITERATIONS_LEAST)
+
+    def taken_for_right(self, attempt: LoginAttempted) -> User | Reply:
+        return self._source.taken_for_right(attempt)
+
+
 class _Nobody:
     """Asked in place of a source that is there no more."""
 
     mechanisms: frozenset[str] = frozenset()
+
+    def taken_for_right(self, attempt: LoginAttempted) -> User | Reply:
+        return reply.LOGIN_UNAVAILABLE
 
     def check(self, attempt: LoginAttempted, ip: str) -> Deferred[User | Reply]:
         return succeed(reply.LOGIN_UNAVAILABLE)

@@ -24,11 +24,13 @@ from twisted.internet.interfaces import IAddress, IDelayedCall
 
 from relay.message.envelope import Envelope, Recipient
 from relay.message.reply import Reply, reply
+from relay.policy.access import Client
 from relay.policy.policy import Service
 from relay.policy.users import User
 from relay.receive.factory import SmtpServerFactory
 from relay.receive.protocol import SmtpProtocol
 from relay.receive.tls import Encryption
+from relay.smtp.extensions import ServerOffer
 from relay.smtp.offer import NOTHING_OFFERED, Offer, offer_of
 from relay.smtp.replies import ReplyReader
 from relay.smtp.transaction import Transaction
@@ -106,6 +108,16 @@ class Visit:
     def leave(self) -> None:
         """Goes, without a word; what was not brought to its end is forgotten.  May be called again."""
         self._inside.lose()
+
+    @property
+    def offered(self) -> ServerOffer:
+        """What is offered now, and what is asked for first."""
+        return self._inside.protocol.session.offer
+
+    @property
+    def client(self) -> Client:
+        """Whom the relay takes the visitor for."""
+        return self._inside.protocol.intake.client
 
     # -- word by word ------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 All is decided here and nothing asked: answers, our own names and chance come in as arguments.
 
     mail_hosts  MX answer                 -> hosts by preference, or why there are none
+    left_out    those and their addresses -> which of them are not for us, and why
     levels      those and their addresses -> hosts in levels of equal preference, cut where we stand ourselves
     one_order   levels and chance         -> the order of one attempt
 
@@ -11,6 +12,7 @@ The rule that must not be broken: a recipient fails only on what the DNS said, n
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -68,6 +70,16 @@ class Ourselves:
         return isinstance(answer, Found) and not self.addresses.isdisjoint(answer.values)
 
 
+class LeftOut(enum.Enum):
+    """Why a mail host is not tried."""
+
+    OURSELVES = "it is this machine"
+    BEHIND_US = "it is no more preferred than this machine (RFC 5321 §5.1)"
+    NO_ADDRESS = "it has no address"
+    NO_ANSWER = "the DNS gives no answer for its addresses"
+    UNREACHABLE = "it is in a network where no mail host of others can be (dns.unreachable)"
+
+
 def mail_hosts(domain: str, answer: Answer[Mx]) -> tuple[Mx, ...] | Deferred | Failed:
     """The hosts that the DNS names for a domain, the most preferred first, at most LOOK_UP_LIMIT."""
     match answer:
@@ -82,10 +94,26 @@ def mail_hosts(domain: str, answer: Answer[Mx]) -> tuple[Mx, ...] | Deferred | F
             if all(mx.host == "" for mx in values):
                 return Failed(reply.null_mx(domain))
             # An address in place of a name is outside of the law, and would get round the look at addresses.
-            hosts = {mx.host: mx for mx in sorted(values, key=_preference, reverse=True) if _is_host(mx.host)}
+            hosts = {mx.host: mx for mx in sorted(values, key=_preference, reverse=True) if is_host(mx.host)}
             if not hosts:
                 return Failed(reply.no_mail_host(domain, "its MX records name no host"))
             return tuple(sorted(hosts.values(), key=_preference)[:LOOK_UP_LIMIT])
+
+
+def left_out(hosts: Sequence[Mx], addresses: Mapping[str, Answer[str]], ourselves: Ourselves) -> Mapping[str, LeftOut]:
+    """Those of the hosts that are not to be tried."""
+    out: dict[str, LeftOut] = {}
+    found_ourselves = False
+    for _, level in groupby(hosts, key=_preference):
+        equals = tuple(level)
+        ours = {mx.host for mx in equals if ourselves.stands_at(mx.host, addresses.get(mx.host))}
+        found_ourselves = found_ourselves or bool(ours)
+        for mx in equals:
+            if found_ourselves:  # RFC 5321 §5.1: this level and all that are less preferred are discarded
+                out[mx.host] = LeftOut.OURSELVES if mx.host in ours else LeftOut.BEHIND_US
+            elif (why := _why_unusable(addresses.get(mx.host), ourselves)) is not None:
+                out[mx.host] = why
+    return out
 
 
 def levels(
@@ -102,25 +130,18 @@ def levels(
     addresses  for each of them what address_answer made of its A and AAAA
     securities  what TLS each of them must have; opportunistic when nothing is said
     """
-    kept: list[tuple[Mx, ...]] = []
-    for _, level in groupby(hosts, key=_preference):
-        equals = tuple(level)
-        if any(ourselves.stands_at(mx.host, addresses.get(mx.host)) for mx in equals):
-            break  # RFC 5321 §5.1: this level and all that are less preferred are discarded
-        kept.append(equals)
-    if not kept:
-        return Failed(reply.loops_back(domain, ourselves.names[0]))
+    out = left_out(hosts, addresses, ourselves)
     said = securities or {}
     reached = (
         tuple(
             Hop(mx.host, port, by_mx=True, security=said.get(mx.host, OPPORTUNISTIC))
             for mx in equals
-            if _is_usable(mx, addresses, ourselves)
+            if mx.host not in out
         )
-        for equals in kept
+        for _, equals in groupby(hosts, key=_preference)
     )
     found = tuple(level for level in reached if level)
-    return found or _none_usable(domain, kept, addresses)
+    return found or _none_usable(domain, hosts, out, addresses, ourselves)
 
 
 def one_order(found: Levels, chance: random.Random) -> tuple[Hop, ...]:
@@ -166,29 +187,37 @@ def acceptable(addresses: Iterable[str], unreachable: Sequence[Network]) -> tupl
     return tuple(kept)[:ADDRESSES_LIMIT]
 
 
-def _is_usable(mx: Mx, addresses: Mapping[str, Answer[str]], ourselves: Ourselves) -> bool:
-    answer = addresses.get(mx.host)
-    return isinstance(answer, Found) and bool(acceptable(answer.values, ourselves.unreachable))
+def _why_unusable(answer: Answer[str] | None, ourselves: Ourselves) -> LeftOut | None:
+    if isinstance(answer, Found):
+        return None if acceptable(answer.values, ourselves.unreachable) else LeftOut.UNREACHABLE
+    return LeftOut.NO_ANSWER if isinstance(answer, Trouble) else LeftOut.NO_ADDRESS
 
 
 def _none_usable(
-    domain: str, kept: Sequence[tuple[Mx, ...]], addresses: Mapping[str, Answer[str]]
+    domain: str,
+    hosts: Sequence[Mx],
+    out: Mapping[str, LeftOut],
+    addresses: Mapping[str, Answer[str]],
+    ourselves: Ourselves,
 ) -> Deferred | Failed:
-    hosts = [mx.host for equals in kept for mx in equals]
-    for host in hosts:
+    before_us = [mx.host for mx in hosts if out[mx.host] not in (LeftOut.OURSELVES, LeftOut.BEHIND_US)]
+    if not before_us:
+        return Failed(reply.loops_back(domain, ourselves.names[0]))
+    for host in before_us:
         answer = addresses.get(host)
         if isinstance(answer, Trouble):
             return _not_now(host, answer.why)
-    if hosts == [domain]:
+    if before_us == [domain]:
         return Failed(reply.no_mail_host(domain, "it has no mail host (MX) and no address that could take mail"))
-    return Failed(reply.no_mail_host(domain, f"no mail host of it has a usable address ({', '.join(hosts[:5])})"))
+    return Failed(reply.no_mail_host(domain, f"no mail host of it has a usable address ({', '.join(before_us[:5])})"))
 
 
 def _not_now(name: str, why: str) -> Deferred:
     return Deferred(reply.dns_trouble(name, why), whole_destination=True)
 
 
-def _is_host(name: str) -> bool:
+def is_host(name: str) -> bool:
+    """Whether an MX record that names this names a host, and not an address or the root."""
     return name != "" and not name.startswith("[") and is_domain(name) and not is_ip(name)
 
 

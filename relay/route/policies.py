@@ -96,6 +96,12 @@ class Policies:
         if self._saving is not None:
             self._save()
 
+    def apart(self, names: Names) -> Policies:
+        """Others that hold the same as these now, and ask these names; what they learn is told nobody and not kept."""
+        others = Policies(self._clock, names, self._fetch, _NoShelf())
+        others._held = self._held.copy()
+        return others
+
     async def policy(self, domain: str) -> tuple[Held | None, float]:
         """The policy in force for a domain, or None; and until when nobody need ask again.  Never fails.
 
@@ -184,6 +190,16 @@ class Policies:
             for domain, held in self._held.items()
         }
         self._shelf.save(json.dumps(kept, separators=(",", ":")))
+
+
+class _NoShelf:
+    """Keeps nothing."""
+
+    def load(self) -> str | None:
+        return None
+
+    def save(self, text: str) -> None:
+        """It is forgotten."""
 
 
 def _read(text: str | None) -> dict[str, Held]:

@@ -44,6 +44,8 @@ _T = TypeVar("_T")
 class Router:
     """Answers where to.
 
+    names       whom it asks
+
     chance      orders mail hosts of equal preference
     ourselves   so that mail for a domain whose mail host we are does not go round
     ipv6        whether hosts are asked for IPv6 addresses too
@@ -65,22 +67,36 @@ class Router:
         securing: Securing | None = None,
     ) -> None:
         self._table = table
-        self._names = names
+        self.names = names
         self._clock = clock
         self._chance = chance
-        self._ourselves = ourselves
+        self.ourselves = ourselves
         self._hosts_file = hosts
         self._kinds = (AAAA, A) if ipv6 else (A,)
         self._mail_port = mail_port
-        self._securing = securing or Securing(names, None, validates=False)
+        self.securing = securing or Securing(names, None, validates=False)
         self._planned: Cache[ByMx | HopList, _Planned] = Cache(DOMAINS_REMEMBERED)
         self._addresses: Cache[tuple[str, bool], Addresses] = Cache(HOSTS_REMEMBERED)
 
     def replace(self, table: RouteTable, ourselves: Ourselves) -> None:
         """From now on by this table; what was remembered is forgotten."""
-        self._table, self._ourselves = table, ourselves
+        self._table, self.ourselves = table, ourselves
         self._planned.clear()
         self._addresses.clear()
+
+    def apart(self, names: Names, chance: random.Random) -> Router:
+        """Another that answers the same, asking these names; what it learns, this one does not hear of."""
+        return Router(
+            self._table,
+            names,
+            self._clock,
+            chance,
+            self.ourselves,
+            self._hosts_file,
+            ipv6=self._kinds == (AAAA, A),
+            mail_port=self._mail_port,
+            securing=self.securing.apart(names),
+        )
 
     def route(self, sender: Address | None, recipient: Address) -> Route:
         """The way by the table; see RouteTable.route."""
@@ -97,7 +113,7 @@ class Router:
             planned = self._planned.get(way, self._clock.seconds())
             return None if planned is None else self._ordered(planned)
         if isinstance(way, ToLiteral):
-            return mx.literal_hop(way, self._ourselves, self._mail_port)
+            return mx.literal_hop(way, self.ourselves, self._mail_port)
         return Discarded(route.rule) if isinstance(way, Discard) else _rejected(way)
 
     def hops(self, route: Route) -> defer.Deferred[Hops]:
@@ -112,7 +128,7 @@ class Router:
 
     async def _hops_by_mx(self, way: ByMx) -> Hops:
         domain = way.domain
-        answer = await self._names.ask(domain, MX)
+        answer = await self.names.ask(domain, MX)
         hosts = mx.mail_hosts(domain, answer)
         if not isinstance(hosts, tuple):
             return self._remember(way, hosts, answer.expires_at)
@@ -121,8 +137,8 @@ class Router:
         for name, found in by_host.items():
             self._usable(name, True, found)
         port = self._mail_port
-        securities, until = await self._securing.mail_hosts(domain, way.security, answer, hosts, by_host, port)
-        planned = mx.levels(domain, hosts, by_host, self._ourselves, port, securities)
+        securities, until = await self.securing.mail_hosts(domain, way.security, answer, hosts, by_host, port)
+        planned = mx.levels(domain, hosts, by_host, self.ourselves, port, securities)
         return self._remember(way, planned, min(until, *(one.expires_at for one in (answer, *answers))))
 
     async def _hops_by_dane(self, way: HopList) -> Hops:
@@ -132,7 +148,7 @@ class Router:
         for hop in way.hops:
             # A name of the search list would be another name than the one that the DNS vouches for.
             answer = await self._dns_addresses(hop.host)
-            security, until = await self._securing.configured(hop, answer)
+            security, until = await self.securing.configured(hop, answer)
             expires_at = min(expires_at, until, answer.expires_at)
             hops.append(replace(hop, security=security))
         return self._remember(way, tuple((hop,) for hop in hops), expires_at)
@@ -164,7 +180,7 @@ class Router:
     def _usable(self, host: str, by_mx: bool, answer: Answer[str]) -> Addresses:
         """What an answer means for connecting; remembered as long as the answer holds."""
         usable = (
-            mx.acceptable(answer.values, self._ourselves.unreachable if by_mx else ())
+            mx.acceptable(answer.values, self.ourselves.unreachable if by_mx else ())
             if isinstance(answer, Found)
             else ()
         )
@@ -180,7 +196,7 @@ class Router:
         return found
 
     async def _dns_addresses_of(self, host: str, search: bool) -> Answer[str]:
-        answers = await defer.gatherResults([self._names.ask(host, kind, search=search) for kind in self._kinds])
+        answers = await defer.gatherResults([self.names.ask(host, kind, search=search) for kind in self._kinds])
         return mx.address_answer(answers)
 
     def _dns_addresses(self, host: str, *, search: bool = False) -> defer.Deferred[Answer[str]]:

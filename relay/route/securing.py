@@ -34,9 +34,14 @@ class Securing:
 
     def __init__(self, names: Names, policies: Policies | None, *, validates: bool, reports: bool = False) -> None:
         self._names = names
-        self._policies = policies
+        self.policies = policies
         self._validates = validates
         self._reports = reports
+
+    def apart(self, names: Names) -> Securing:
+        """Another that decides the same, asking these names."""
+        policies = self.policies.apart(names) if self.policies is not None else None
+        return Securing(names, policies, validates=self._validates, reports=self._reports)
 
     async def mail_hosts(
         self,
@@ -54,7 +59,7 @@ class Securing:
         addresses  of each host
         """
         is_signed = isinstance(answer, (Found, Missing)) and answer.secure
-        held, until = await self._policies.policy(domain) if self._policies is not None else (None, float("inf"))
+        held, until = await self.policies.policy(domain) if self.policies is not None else (None, float("inf"))
         wants_reports = self._reports and await self._wants_reports(domain)
         found: dict[str, Security] = {}
         for mx in hosts:

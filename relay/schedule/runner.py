@@ -9,7 +9,7 @@ before what became of it is on disk.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Protocol
@@ -177,6 +177,21 @@ class Runner:
     def destinations(self) -> Sequence[DestinationStatus]:
         return [destination.status() for destination in self._destinations]
 
+    def turns(self, message_id: str) -> Mapping[int, int]:
+        """Of the recipients of a message that are in hand: in which place its turn comes at its destination.
+
+        0: it is being tried, or what became of it is being written; those that wait in the store are not in it.
+        """
+        carried = self._hand.carried.get(message_id)
+        if carried is None:
+            return {}
+        turns = dict.fromkeys(carried.numbers, 0)
+        for destination in self._destinations:
+            for place, attempt in enumerate(destination.waiting, 1):
+                if attempt.carried is carried:
+                    turns.update((row.number, place) for row in attempt.rows)
+        return turns
+
     # -- fresh mail -----------------------------------------------------------------------------
 
     def enqueue(
@@ -222,8 +237,14 @@ class Runner:
 
     def _not_committed(self, failure: Failure, admission: Admission) -> Failure:
         self._active.forget(admission)
+        self._look_for_doubtful()
         self._finish_if_idle()
         return failure
+
+    def _look_for_doubtful(self) -> None:
+        """What the store refused may be in the queue all the same, if it failed after it had written: nobody knows of
+        it here, so it is looked for when the lease that it was written with has run out."""
+        self._fetch.due(self._clock.seconds() + self._settings.lease_s)
 
     def _free(self) -> int:
         """Room for fresh mail.  While due mail waits for room, fresh mail leaves it a portion."""
@@ -427,6 +448,7 @@ class Runner:
             self._finish_if_idle()
 
     def _resumed(self) -> None:
+        self._look_for_doubtful()
         self._fetch.look()
         self._pump()
         self._finish_if_idle()

@@ -14,6 +14,7 @@ for from there on nothing it says can be trusted.
     ready      nothing                         ``begin``: RSET if needed, MAIL, RCPT…, DATA in one group when the
                                                server offers PIPELINING, else one by one
     envelope   RESET MAIL RECIPIENT… DATA      ContentWanted                     transaction ends
+                                               (one that ``asks_only``: ends)
     content    nothing, or CHUNK               ``content_end``                   transaction ends
     ending     END, for LMTP one a recipient   transaction ends                  transaction ends
     over       nothing                         SessionEnded was the last event
@@ -190,7 +191,7 @@ class ClientSession:
             self._awaited.append(Step.RESET)
         self._awaited.append(Step.MAIL)
         self._awaited.extend([Step.RECIPIENT] * len(transaction.recipients))
-        if not transaction.chunked:
+        if transaction.says_data:
             self._awaited.append(Step.DATA)
         self._out.append(group)
         transaction.record.append((at, group))
@@ -402,13 +403,13 @@ class ClientSession:
         if current.answers[place] is None:
             if reply.is_positive:
                 current.accepted.append(place)
-            else:
+            if not reply.is_positive or current.asks_only:
                 current.answers[place] = Answer(Step.RECIPIENT, reply)
-        if self.offer.pipelining and not current.chunked:
+        if self.offer.pipelining and current.says_data:
             return  # the reply to DATA is still to come
         if place + 1 < len(current.recipients):
             self._next_command()
-        elif not current.accepted:
+        elif not current.accepted or current.asks_only:
             self._needs_reset = True
             self._end_transaction()
         elif current.chunked:

@@ -57,6 +57,7 @@ class Transaction:
     smtputf8  whether to say SMTPUTF8
     chunked   send by BDAT, not DATA
     require_tls  say REQUIRETLS (RFC 8689)
+    asks_only  it ends when each recipient has its reply, and no content follows: a 2yz at RCPT then is its answer
     answers   one a recipient; all are there when the transaction has ended
     accepted  places of the recipients that the server took, in order
     heard     replies other than 421 that came to this transaction's commands; 0: the server has not looked at it
@@ -66,6 +67,7 @@ class Transaction:
     __slots__ = (
         "accepted",
         "answers",
+        "asks_only",
         "body",
         "chunked",
         "envelope",
@@ -87,6 +89,7 @@ class Transaction:
         smtputf8: bool = False,
         chunked: bool = False,
         require_tls: bool = False,
+        asks_only: bool = False,
     ) -> None:
         self.envelope = envelope
         self.recipients = recipients
@@ -95,19 +98,25 @@ class Transaction:
         self.smtputf8 = smtputf8
         self.chunked = chunked
         self.require_tls = require_tls
+        self.asks_only = asks_only
         self.answers: list[Answer | None] = [None] * len(recipients)
         self.accepted: list[int] = []
         self.heard = 0
         self.record: list[tuple[float, bytes | Reply]] = []
 
+    @property
+    def says_data(self) -> bool:
+        """Whether DATA follows the recipients."""
+        return not (self.chunked or self.asks_only)
+
     def commands(self, offer: Offer) -> list[bytes]:
-        """MAIL, each RCPT and, unless chunked, DATA, each with its CRLF.
+        """MAIL, each RCPT and, if it is to be said, DATA, each with its CRLF.
 
         Raises ValueError for an address that would break a line: it did not come from the parser.
         """
         lines = [self._mail(offer)]
         lines += [f"RCPT TO:<{each.address}>{_wishes(each) if offer.dsn else ''}" for each in self.recipients]
-        if not self.chunked:
+        if self.says_data:
             lines.append("DATA")
         text = "\r\n".join(lines)
         if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1 or "\0" in text:

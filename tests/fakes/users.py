@@ -45,6 +45,9 @@ class FakeUsers:
                 right = is_valid
         return succeed(self.trouble or (user if user is not None and right else reply.LOGIN_REFUSED))
 
+    def taken_for_right(self, attempt: LoginAttempted) -> User | Reply:
+        return self.users.get(user_key(attempt.user), reply.LOGIN_REFUSED)
+
     def secret(self, user: str) -> ScramSecret | Reply:
         if isinstance(self.trouble, Reply):
             return self.trouble

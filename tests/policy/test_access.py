@@ -195,4 +195,4 @@ def test_submission_wants_qualified_domains() -> None:
 def test_a_verdict_names_its_rule_and_place() -> None:
     which = policy(place=lambda key: f"relay.yaml:{len(key)}")
     verdict = asked(STRANGER, "<ann@ours.example>", which)
-    assert (verdict.rule, verdict.place) == ("accept.domains: ours.example", "relay.yaml:14")
+    assert (verdict.rule, verdict.place) == ("accept.domains: ours.example", "relay.yaml:17")

@@ -100,7 +100,7 @@ def test_the_file_its_name_and_every_folders_name_are_synced_before_the_commit(t
     store = SqliteStore(
         tmp_path / "deep" / "spool", clock=clock_at(), executors=inline(), reserve_octets=0, files=files
     )
-    assert files.done == [f"sync {tmp_path.name}", "sync deep", "sync spool", "sync spool"]
+    assert files.done == [f"sync {tmp_path.name}", "sync deep", "sync spool", "sync spool", "sync spool"]
     files.done.clear()
     before = store.committer.add
 

@@ -201,3 +201,18 @@ def test_closing_commits_what_is_under_way(store: SqliteStore, storage: ByHand) 
     storage.run_all()
     assert all(one.called for one in waiting)
     now(closed)
+
+
+def test_whoever_closes_it_hears_when_the_spool_is_free(tmp_path: Path) -> None:
+    """A relay that was told twice to stop took itself for stopped while its spool was still locked."""
+    reading = ByHand()
+    store = SqliteStore(
+        tmp_path / "spool", clock=clock_at(), executors=Executors(Inline(), reading, Inline()), reserve_octets=0
+    )
+    first, second = store.close(), store.close()
+    assert not (first.called or second.called)
+    reading.run_all()
+    assert first.called and second.called
+    SqliteStore(
+        tmp_path / "spool", clock=clock_at(), executors=Executors(Inline(), Inline(), Inline()), reserve_octets=0
+    ).close()

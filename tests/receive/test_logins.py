@@ -10,10 +10,11 @@ from scramp import ScramClient
 from relay.message import reply
 from relay.policy.policy import PolicySettings, Service
 from relay.policy.users import User
+from relay.receive.logins import REHEARSED_PASSWORD
 from relay.receive.settings import Entrance, Login
 from relay.receive.tls import Encryption
 from tests.fakes.users import FakeUsers
-from tests.receive.visit import HOSTNAME, OURS, STRANGER, House, Visit
+from tests.receive.visit import HOSTNAME, LIMITS, OURS, STRANGER, House, Visit
 
 CLEAR = Entrance(login_in_clear=True)
 ANN = User("ann@ours.example")
@@ -282,3 +283,19 @@ def test_the_auth_parameter_counts_from_those_whom_we_trust() -> None:
         visit.says("MAIL FROM:<ann@ours.example> AUTH=e+3Dmc2@ours.example", "RCPT TO:<joe@ours.example>", "DATA")
         visit.sends(b"x\r\n.\r\n")
     assert [stored.message.envelope.auth for stored in at.stored] == [None, "e=mc2@ours.example"]
+
+
+def test_a_rehearsal_believes_whoever_is_there_and_counts_for_itself() -> None:
+    at = house(ANN, User("off@ours.example", may_log_in=False))
+    logins = at.factory.house.logins
+    assert logins is not None
+    for _ in range(LIMITS.failures - 1):
+        at.visit(STRANGER).says(plain(password="wrong"))
+    rehearsed = logins.rehearsed(at.clock, at.tell)
+    assert rehearsed.mechanisms == logins.mechanisms
+    at.factory.admit_by(None, rehearsed, at.factory.house.trusted_certificates)
+    assert at.visit(STRANGER).says(plain(password=REHEARSED_PASSWORD)) == ["235 2.7.0 Authentication successful"]
+    at.visit(STRANGER).says(plain("off@ours.example"))
+    assert at.visit(STRANGER).says(plain("nobody@ours.example"))[-1].startswith("454 4.7.0"), "with those from before"
+    at.factory.admit_by(None, logins, at.factory.house.trusted_certificates)
+    assert at.visit(STRANGER).says(plain()) == ["235 2.7.0 Authentication successful"], "its failure is not counted"

@@ -215,3 +215,25 @@ def test_nothing_is_left_when_it_stops() -> None:
     house.policies.stop()
     assert not house.clock.getDelayedCalls()
     assert house.shelf.text and "mx.example.org" in house.shelf.text
+
+
+def test_policies_apart_hold_the_same_and_what_they_learn_is_kept_nowhere() -> None:
+    house = House()
+    assert house.mode() == "enforce"
+    house.later(6)
+    saved, asked = house.shelf.text, len(house.web.asked)
+    apart = house.policies.apart(house.names)
+    results: list[tuple[Held | None, float]] = []
+    defer.Deferred.fromCoroutine(apart.policy("example.org")).addCallback(results.append)
+    assert results[0][0] is not None and len(house.web.asked) == asked
+    house.publish("2")
+    house.web.answer = Fetched(200, "text/plain", text("testing"))
+    defer.Deferred.fromCoroutine(apart.policy("example.org")).addCallback(results.append)
+    assert results[1][0] is not None and results[1][0].policy.mode.value == "testing"
+    house.web.answer = HttpsFault("status", "broken")
+    house.publish("3")
+    defer.Deferred.fromCoroutine(apart.policy("example.org")).addCallback(results.append)
+    house.later(60)
+    assert (house.shelf.text, house.told) == (saved, [])
+    house.web.answer = Fetched(200, "text/plain", text("enforce"))
+    assert house.mode() == "enforce"

@@ -117,12 +117,12 @@ def launch_relay(config: Path) -> subprocess.Popen[bytes]:
 def start_relay(folder: Path, config: str, port: int, spool: Path | None = None) -> Relay:
     """Starts a relay on 127.0.0.1:port and waits until it answers.
 
-    config  the configuration file's text but for hostname (relay.test if it has none), spool and listen
+    config  the configuration file's text but for spool, hostname (relay.test if it has none) and listen (likewise)
     """
     folder.mkdir(parents=True, exist_ok=True)
     spool = spool or folder / "spool"
     path = folder / "relay.yaml"
-    listen = f"listen:\n  - endpoint: tcp:{port}:interface=127.0.0.1\n"
+    listen = f"listen:\n  - endpoint: tcp:{port}:interface=127.0.0.1\n" if "listen:\n" not in config else ""
     ours = ("" if "hostname:" in config else "hostname: relay.test\n") + ("" if "admin:" in config else "admin: none\n")
     path.write_text(f"{ours}spool: {spool}\n{listen}{config}", encoding="utf-8")
     log = folder / "relay.log"

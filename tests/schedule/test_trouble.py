@@ -41,6 +41,22 @@ def test_a_message_that_does_not_come_to_disk_is_not_tried_and_takes_no_room() -
     assert len(house.tried) == 1
 
 
+def test_what_was_refused_and_came_to_the_queue_all_the_same_is_not_forgotten_there() -> None:
+    """A commit that fails after it has written: its message was in the queue, and nobody ever looked for it."""
+    house = House()
+    house.store.slow_commits = True
+    fired = house.send("bob@example.org")
+    ((_, put),) = house.store._commits
+    put()  # it is written …
+    house.store.trouble["commit"] = BROKEN_DISK
+    house.store.commit_now()  # … and fails
+    assert isinstance(fired, Later) and fired.result is None
+    del house.store.trouble["commit"]
+    assert (len(house.rows()), house.tried) == (1, [])
+    house.pass_time(20 * MINUTE)
+    assert (house.rows(), len(house.tried)) == ([], 1)
+
+
 def test_what_is_delivered_is_recorded_when_the_disk_is_well_again() -> None:
     """Delivered mail must not be sent again, however long the disk is away."""
     house = House()

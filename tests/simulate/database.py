@@ -5,6 +5,7 @@ Built on apsw's VFS: everything is handed on to SQLite's own, so locks and share
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 
@@ -47,7 +48,7 @@ class SimulatedFile(apsw.VFSFile):
         self._disk = disk
         self._path = path
         self._inode: Inode = disk.inode(path)
-        # SQLite's own VFS syncs the directory of a new log along with the log's first sync.
+        # SQLite's own VFS syncs the directory of a new log along with the log's first sync, and never again.
         self._is_new_log = bool(flags[0] & _CREATED_WITH_ITS_DIRECTORY)
 
     def xWrite(self, data: bytes, offset: int) -> None:
@@ -62,7 +63,8 @@ class SimulatedFile(apsw.VFSFile):
         _told(lambda: self._disk.sync(self._path, self._inode))
         if self._is_new_log:
             self._is_new_log = False
-            _told(lambda: self._disk.sync_directory(self._path.rpartition("/")[0]))
+            with contextlib.suppress(OSError):  # as SQLite's own does: that it failed, nobody hears
+                self._disk.sync_directory(self._path.rpartition("/")[0])
 
 
 def _told(operation: object) -> None:

@@ -153,10 +153,11 @@ class Life:
         if self.is_up:
             self.world.note("flush")
             self.world.laws.forgiven(only_rests=False)
-            runner = self.service.runner
-            self.service.store.retry(EVERYTHING, self.clock.seconds()).addCallbacks(
-                lambda _: runner.flush(), lambda _: None
-            )
+            self.service.store.retry(EVERYTHING, self.clock.seconds()).addCallbacks(self._retried, lambda _: None)
+
+    def _retried(self, _: int) -> None:
+        self.world.laws.forgiven(only_rests=True)  # also what began to rest while the queue was gone through
+        self.service.runner.flush()
 
     def reload(self) -> None:
         if self.is_up:

@@ -79,12 +79,12 @@ class StatusAnswers:
                 "oldest_at": counts.oldest_at,
                 "set_aside": counts.set_aside,
             },
-            "destinations": destinations_of(self.runner.destinations(), lanes),
+            "destinations": destination_rows(self.runner.destinations(), lanes),
             "steps": dict(self.counts),
         }
 
 
-def destinations_of(active: Sequence[Destination], lanes: Mapping[str, int]) -> Sequence[Row]:
+def destination_rows(active: Sequence[Destination], lanes: Mapping[str, int]) -> Sequence[Row]:
     """Destinations at work or with mail that waits; those with most first."""
     waiting = dict(lanes)
     rows: list[Row] = [

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from twisted.internet.interfaces import IReactorTime
 
 from relay.operate import complaints
-from relay.operate.answers.status import Destination, Scheduler, destinations_of
+from relay.operate.answers.status import Destination, Scheduler, destination_rows
 from relay.operate.control import Command, Request, Row
 from relay.operate.metrics import DESTINATIONS_SHOWN, Numbers, Sample, histogram
 from relay.operate.vitals import Vitals
@@ -79,7 +79,7 @@ class VitalsAnswers:
 
 
 def _of_destinations(active: Sequence[Destination], lanes: Mapping[str, int]) -> Numbers:
-    rows = destinations_of(active, lanes)[:DESTINATIONS_SHOWN]
+    rows = destination_rows(active, lanes)[:DESTINATIONS_SHOWN]
 
     def of(name: str) -> list[Sample]:
         return [(str(row["destination"]), float(str(row[name]))) for row in rows if name in row]

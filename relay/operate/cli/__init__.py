@@ -15,6 +15,7 @@ import click
 from relay import __version__
 from relay.operate.cli.check import check
 from relay.operate.cli.destination import destination
+from relay.operate.cli.explain import explain
 from relay.operate.cli.oauth import oauth
 from relay.operate.cli.queue import queue
 from relay.operate.cli.run import run
@@ -55,6 +56,7 @@ def relay() -> None:
     \b
     relay run                      start a relay, on safe defaults
     relay check /etc/relay/relay.yaml
+    relay explain --to ann@example.org   what would happen to it, and why
     relay queue list               where is my mail, and why
     relay status                   the queue in numbers, and each destination
     relay destination rest NAME    leave a host in peace that is being repaired
@@ -62,7 +64,7 @@ def relay() -> None:
     """
 
 
-for _command in (run, check, queue, destination, status, user, oauth, webhooks):
+for _command in (run, check, explain, queue, destination, status, user, oauth, webhooks):
     relay.add_command(_command)
 
 

@@ -70,6 +70,20 @@ def running(config: Path | None, spool: Path | None) -> Iterator[Together]:
 
 
 @contextmanager
+def running_if_any(config: Path | None, spool: Path | None) -> Iterator[Together | None]:
+    """A conversation with the relay, or None when none is running; what goes wrong in it becomes a Stop."""
+    folder = spool_of(config, spool)
+    with _understandable(config, folder):
+        try:
+            control = Together(folder)
+        except NotRunning:
+            yield None
+            return
+        with control:
+            yield control
+
+
+@contextmanager
 def listed(config: Path | None, spool: Path | None, selection: Mapping[str, object]) -> Iterator[Iterable[Row]]:
     """The rows of the queue: the relay's answer, or, when none is running, what lies in the spool."""
     folder = spool_of(config, spool)

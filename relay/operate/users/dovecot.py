@@ -149,6 +149,10 @@ class DovecotUsers(Source):
         """Dovecot gives no secret away."""
         return reply.LOGIN_UNAVAILABLE
 
+    def taken_for_right(self, attempt: LoginAttempted) -> User | Reply:
+        """Only Dovecot knows who there is: it is taken to be somebody, of whom it says nothing more."""
+        return User(attempt.user, place=self._place)
+
     def _ask(self, conversation: _Conversation, request: list[str]) -> Deferred[Answer]:
         if conversation.waiting >= WAITING_LIMIT:
             raise NoAnswer("too many logins wait for it")

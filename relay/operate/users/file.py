@@ -145,6 +145,15 @@ class UserFile:
         key = user_key(user)
         return self._scrams.get(key) or self._made_up(key)
 
+    def taken_for_right(self, attempt: LoginAttempted) -> User | Reply:
+        """The user, if there is one, and the mechanism works for it."""
+        if self.users is None:
+            return reply.LOGIN_UNAVAILABLE
+        user = self.users.find(attempt.user)
+        if isinstance(attempt.evidence, Proof):
+            return user if user is not None and user.key in self._scrams else self._not_proven()
+        return user or reply.LOGIN_REFUSED
+
     # -- how -------------------------------------------------------------------------------
 
     def _not_proven(self) -> Reply:

@@ -113,6 +113,10 @@ class TokenUsers(Source):
         self._under_way += 1
         return Deferred.fromCoroutine(self._shown(token, name, attempt.user))
 
+    def taken_for_right(self, attempt: LoginAttempted) -> User | Reply:
+        """Whom a token names is known only from the token: it is taken to be this one."""
+        return self._user(attempt.user, attempt.user)
+
     async def _shown(self, token: str, name: bytes, wanted: str) -> User | Reply:
         try:
             asked = Deferred.fromCoroutine(self._ask(token)).addTimeout(ANSWER_WITHIN_S, self._clock)
