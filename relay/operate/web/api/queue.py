@@ -93,6 +93,8 @@ class Selection(Asked):
 class Change(Selection):
     """Which recipients.  Nothing at all is a mistake: for everything say `all`."""
 
+    model_config = Selection.model_config | {"json_schema_extra": {"minProperties": 1}}
+
     all: bool = Field(default=False, description="Everything in the queue.")
 
 
