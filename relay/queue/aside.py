@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from relay.message.journey import set_aside
+from relay.queue.batch import Change
 from relay.queue.ids import to_text
 from relay.queue.writer import Writer
 
@@ -37,11 +39,15 @@ UPDATE tally SET
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """The task that sets one message aside; does nothing when it is gone."""
+    """The task that sets one message aside; does nothing when it is gone.
+
+    journals  that it did is journaled
+    """
 
     message: int
     why: str
     at: float
+    journals: bool = True
 
     def __call__(self, writer: Writer) -> bool:
         db = writer.db
@@ -51,5 +57,7 @@ class SetAside:
         db.execute(_LEAVE_TALLY, (self.message,)).fetchall()
         db.execute("DELETE FROM recipients WHERE message = ?", (self.message,)).fetchall()
         db.execute("DELETE FROM messages WHERE id = ?", (self.message,)).fetchall()
+        if self.journals:
+            writer.write(Change(entries=[(self.message, self.at, set_aside(self.why))]))
         writer.tell("set_aside", id=to_text(self.message), error=self.why)
         return True

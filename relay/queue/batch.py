@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 DEFINITION: Final = """
 CREATE TEMP TABLE gone(id INTEGER PRIMARY KEY, size INTEGER, large INTEGER);
 
-CREATE TEMP VIEW batch(messages, blobs, octets, recipients, finished, changed, ids_below) AS
-    SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL;
+CREATE TEMP VIEW batch(messages, blobs, octets, recipients, finished, changed, ids_below, journal, journal_octets) AS
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL;
 
 CREATE TEMP TRIGGER batch_written INSTEAD OF INSERT ON batch BEGIN
     DELETE FROM gone;
@@ -61,12 +61,14 @@ CREATE TEMP TRIGGER batch_written INSTEAD OF INSERT ON batch BEGIN
         SELECT value->>0, value->>1, value->>2, value->>3, value->>4,
                value->>5, value->>6, value->>7, value->>8, value->>9, value->>10
         FROM json_each(NEW.recipients);
+    INSERT INTO journal(message, at, entry)
+        SELECT value->>0, value->>1, substr(NEW.blobs, value->>2, value->>3) FROM json_each(NEW.journal);
 
     UPDATE tally SET (messages, octets) = (
             SELECT tally.messages + json_array_length(NEW.messages) - count(*),
                    tally.octets + NEW.octets - coalesce(sum(size), 0)
             FROM gone),
-        ids_below = max(ids_below, NEW.ids_below);
+        ids_below = max(ids_below, NEW.ids_below), journal = journal + NEW.journal_octets;
 END;
 
 -- Held and owing are rare: these count them whatever statement makes or ends them, and cost nothing else.
@@ -84,16 +86,19 @@ END;
 """
 
 TALLY: Final = """
-SELECT json_array(messages, octets, recipients, held, owing, set_aside, ids_below,
+SELECT json_array(messages, octets, recipients, held, owing, set_aside, ids_below, journal,
                   (SELECT accepted_at FROM messages ORDER BY id LIMIT 1)) FROM tally
 """
 
 WRITE: Final = f"""
-INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 RETURNING ({TALLY}), (SELECT json_group_array(id) FROM gone WHERE large)
 """
 
 IDS_AHEAD: Final = 60_000_000 << 8  # a minute's worth: how far ``ids_below`` runs ahead, so that it is seldom written
+
+ENTRY_OCTETS: Final = 48
+"""What an entry of the journal costs on the disk beside its text, about."""
 
 
 @dataclass(slots=True)
@@ -106,7 +111,8 @@ class Change:
     changed     rows of recipients as they are from now on
     octets      size of the new messages
     lanes       (lane, due_at) of every new and changed recipient that waits
-    newest_id   the largest id among the new messages
+    newest_id   the largest id among the new messages and journeys
+    entries     (message, when, what) for the journal
     result      what the job's Deferred fires with
     """
 
@@ -117,17 +123,19 @@ class Change:
     octets: int = 0
     lanes: Sequence[tuple[str, float]] = ()
     newest_id: int = 0
+    entries: Sequence[tuple[int, float, bytes]] = ()
     result: Any = None
 
     @property
     def is_new_mail(self) -> bool:
         """Whether it only adds: then it is refused first when the disk is full."""
-        return bool(self.messages) and not self.finished and not self.changed
+        return bool(self.messages or self.entries) and not self.finished and not self.changed
 
     @property
     def weight_octets(self) -> int:
         """About what it adds to a transaction."""
-        return self.octets + 256 * (len(self.recipients) + len(self.finished) + len(self.changed))
+        rows = len(self.recipients) + len(self.finished) + len(self.changed)
+        return self.octets + 256 * rows + 1024 * len(self.entries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +149,7 @@ class Tally:
     owing: int = 0
     set_aside: int = 0
     ids_below: int = 0
+    journal: int = 0
     oldest_at: float | None = None
 
 
@@ -152,15 +161,17 @@ class Written:
     gone: list[int] = field(default_factory=list)
 
 
-def write(db: apsw.Connection, changes: Sequence[Change], ids_below: int) -> Written:
+def write(db: apsw.Connection, changes: Sequence[Change], ids_below: int, journaled: bool = True) -> Written:
     """Writes all changes in one statement; a transaction of its own unless one is open.  Raises apsw.Error.
 
     ids_below  the mark in the database; it is moved when an id has reached it
+    journaled  whether their entries are written too
     """
     messages: list[str] = []
+    entries: list[str] = []
     blobs = [b"."]  # substr() of no octets at all would be NULL
     at = 2
-    octets = newest = 0
+    octets = newest = journal_octets = 0
     for change in changes:
         octets += change.octets
         newest = max(newest, change.newest_id)
@@ -174,6 +185,13 @@ def write(db: apsw.Connection, changes: Sequence[Change], ids_below: int) -> Wri
                 messages.append(f"[{at},{len(head)},{begins},{len(content)},{row}]")
                 blobs += (head, content)
                 at = begins + len(content)
+        if journaled:
+            for message, when, text in change.entries:
+                length = len(text)
+                entries.append(f"[{message},{when},{at},{length}]")
+                blobs.append(text)
+                at += length
+                journal_octets += length + ENTRY_OCTETS
     values = (
         _array(messages),
         b"".join(blobs),
@@ -182,6 +200,8 @@ def write(db: apsw.Connection, changes: Sequence[Change], ids_below: int) -> Wri
         _array(key for change in changes for key in change.finished),
         _array(row for change in changes for row in change.changed),
         newest + IDS_AHEAD if newest >= ids_below else 0,
+        _array(entries),
+        journal_octets,
     )
     tally, gone = db.execute(WRITE, values).fetchall()[0]
     return Written(Tally(*json.loads(str(tally))), json.loads(str(gone)))

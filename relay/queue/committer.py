@@ -24,7 +24,10 @@ from relay.queue.writer import Job, Performed, Writer
 BATCH_JOBS: Final = 1000
 BATCH_OCTETS: Final = 8 * 1024 * 1024
 COMPACT_FROM_OCTETS: Final = 64 * 1024 * 1024
-COMPACT_BELOW_OCTETS: Final = 4 * 1024 * 1024  # what is there is copied, some tens of milliseconds
+COMPACT_BELOW_OCTETS: Final = 32 * 1024 * 1024
+"""What is there, the journal too, is copied: some tenths of a second."""
+COMPACT_AT_START_BELOW_OCTETS: Final = 256 * 1024 * 1024
+"""Before anybody waits it may take some seconds."""
 
 
 class Committer:
@@ -39,7 +42,7 @@ class Committer:
         self.tally = tally
         self.is_full = False
         self.added = 0
-        self._most_octets = tally.octets
+        self._most_octets = tally.octets + tally.journal
         self._writer = writer
         self._executor = executor
         self._bodies = bodies
@@ -90,7 +93,7 @@ class Committer:
             self._begin()  # first of all: the disk works while the reactor does
         if done.tally is not None:
             self.tally = done.tally
-            self._compact_if_short(done.tally.octets)
+            self._compact_if_short(done.tally.octets + done.tally.journal)
         if done.gone:
             self._bodies.remove(done.gone)
         for step, fields in done.steps:

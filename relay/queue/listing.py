@@ -156,8 +156,8 @@ class Listing:
             with contextlib.suppress(apsw.Error):
                 db.close()
 
-    def _asked(self, ask: Callable[[apsw.Connection], T]) -> T:
-        """Raises StoreUnavailable."""
+    def asked(self, ask: Callable[[apsw.Connection], T]) -> T:
+        """What this gives, asked of the connection.  Raises StoreUnavailable."""
         try:
             if self._db is None:
                 self._db = open_for_reading(str(self._path), self._vfs)
@@ -197,7 +197,7 @@ class Listing:
 
     def _taken(self, taken: Sequence[Taken]) -> list[Found | Broken]:
         wanted = dumps([(one.message, one.numbers) for one in taken])
-        rows = self._asked(lambda db: db.execute(_TAKEN, (wanted,)).fetchall())
+        rows = self.asked(lambda db: db.execute(_TAKEN, (wanted,)).fetchall())
         if self._doubtful:
             self._doubtful.difference_update(row[0] for row in rows)
         found = [_found(row) for row in rows]
@@ -206,14 +206,14 @@ class Listing:
         return [one for one in found if one is not None] + lost
 
     def whole(self, message: int) -> Found | Broken | None:
-        rows = self._asked(lambda db: db.execute(_WHOLE, (message,)).fetchall())
+        rows = self.asked(lambda db: db.execute(_WHOLE, (message,)).fetchall())
         return _found(rows[0]) if rows else None
 
     def rows(self, selection: Selection, after: tuple[int, int], limit: int = PORTION_ROWS) -> list[list[Any]]:
         """The next rows of a list: message, number, and what ``row_of`` takes."""
         sql, bindings = conditions(selection)
         query = _ROWS.format(conditions=sql)
-        octets = self._asked(lambda db: db.execute(query, (*after, *bindings, limit)).fetchall())[0][0]
+        octets = self.asked(lambda db: db.execute(query, (*after, *bindings, limit)).fetchall())[0][0]
         assert isinstance(octets, bytes)
         rows: list[list[Any]] = json.loads(octets.decode("utf-8", "replace"))
         return rows
@@ -224,7 +224,7 @@ class Listing:
         """The next (message, number) of a selection that are in one of these states."""
         sql, bindings = conditions(selection, states)
         query = _KEYS.format(conditions=sql)
-        found = json.loads(self._asked(lambda db: json_text(db, query, (*after, *bindings, limit))))
+        found = json.loads(self.asked(lambda db: json_text(db, query, (*after, *bindings, limit))))
         return [(message, number) for message, number in found]
 
     def overdue(
@@ -242,14 +242,14 @@ class Listing:
             bounds = (*after, *(end if rows else LAST_KEY), now, warn_before, expire_before)
             return [(message, number) for message, number in json.loads(json_text(db, _OVERDUE, bounds))], end
 
-        keys, end = self._asked(ask)
+        keys, end = self.asked(ask)
         messages = list(dict.fromkeys(message for message, _ in keys))
         if len(messages) <= limit:
             return keys, end
         return [key for key in keys if key[0] < messages[limit]], (messages[limit - 1], LAST_KEY[1])
 
     def lanes(self, limit: int) -> Mapping[str, int]:
-        return dict(json.loads(self._asked(lambda db: json_text(db, _LANES, (limit,)))))
+        return dict(json.loads(self.asked(lambda db: json_text(db, _LANES, (limit,)))))
 
 
 def _of_text(key: Callable[[str], str]) -> Callable[..., str]:

@@ -3,6 +3,7 @@
     database unreadable         moved with all bodies to set-aside/, and a new one begun: mail goes on.  The
                                 operator gets back what can be read with ``sqlite3 … .recover`` and puts the
                                 relay on it, when it stands still.
+    the journal alone is broken begun anew: what was, is forgotten; no mail is in it
     draft of a former life      removed: nobody was told 250
     body without a row          removed, when its id is one that this database gave; else set aside
     row without its whole body  set aside, and told
@@ -75,7 +76,7 @@ class Opening:
             self._reclaim()
             self._sweep(tally.ids_below)
             self._look_for_bodies()
-            if tally.octets < committer.COMPACT_BELOW_OCTETS:
+            if tally.octets + tally.journal < committer.COMPACT_AT_START_BELOW_OCTETS:
                 self._writer.compact(committer.COMPACT_FROM_OCTETS)
         except schema.DatabaseError as error:
             raise StoreUnavailable(f"the queue's database {self._spool.database} cannot be opened: {error}") from error
@@ -100,7 +101,13 @@ class Opening:
     def _open_and_check(self) -> Tally:
         self._spool.make_private(self._spool.database)
         tally = self._writer.open()
-        schema.check(self._writer.db, self._files.size(self._spool.database) or 0)
+        octets = self._files.size(self._spool.database) or 0
+        try:
+            schema.check(self._writer.db, octets)
+        except schema.JournalBroken as broken:
+            self._tell("trouble", error=f"the journal is broken ({broken}), and begun anew; no mail was in it")
+            schema.begin_journal_anew(self._writer.db)
+            schema.check(self._writer.db, octets)
         return tally
 
     def _reclaim(self) -> None:

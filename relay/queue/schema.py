@@ -5,9 +5,10 @@
     tally       one row: the queue in numbers, changed in the same transaction as the queue, so that
                 nobody ever has to count; and the id below which all given ids lie.
     set_aside   broken rows, whole, with the reason, for an operator.
+    journal     what happened, in the order in which it was written (journal.py).
 
 ``due`` serves the scheduler and nothing else; every query of its way is answered from it alone.  No other
-index is written when an ordinary message comes or goes.
+index of the queue is written when an ordinary message comes or goes.  ``journey`` finds the entries of a message.
 
 The rule that must not be broken: one connection writes and checkpoints, and it syncs before it
 promises.  ``PRAGMA user_version`` is the version of the schema; a newer one than ours is not touched.
@@ -72,7 +73,22 @@ CREATE TABLE set_aside(
     recipients TEXT);
 """
 
-STEPS: Final[tuple[str, ...]] = (VERSION_1,)
+# Not WITHOUT ROWID by message: at the end of a table a row is appended, pages are filled to the brim, and an entry of
+# a thousand octets needs no page of its own.
+JOURNAL: Final = """
+CREATE TABLE journal(
+    n INTEGER PRIMARY KEY,
+    message INTEGER NOT NULL,
+    at REAL NOT NULL,
+    entry BLOB NOT NULL);
+CREATE INDEX journey ON journal(message);
+"""
+
+VERSION_2: Final = f"""{JOURNAL}
+ALTER TABLE tally ADD COLUMN journal INTEGER NOT NULL DEFAULT 0;
+"""
+
+STEPS: Final[tuple[str, ...]] = (VERSION_1, VERSION_2)
 """The n-th step makes version n of version n-1.  Steps are only ever added."""
 
 CHECKED_BELOW_OCTETS: Final = 64 * 1024 * 1024
@@ -87,6 +103,10 @@ class SchemaTooNew(Exception):
 
 class DatabaseBroken(Exception):
     """This file is no database of ours any more; ``str()`` says what is wrong with it."""
+
+
+class JournalBroken(Exception):
+    """The journal cannot be read, and the queue can; ``str()`` says why."""
 
 
 DatabaseError: Final = apsw.Error
@@ -137,18 +157,43 @@ def migrate(db: apsw.Connection, steps: Sequence[str] = STEPS) -> None:
         pragma(db, f"user_version = {len(steps)}")
 
 
+QUEUE: Final = ("messages", "recipients", "tally", "set_aside")
+
+
 def check(db: apsw.Connection, octets: int) -> None:
     """Looks whether the database is whole: all of it when it is small, else its roots only.
 
-    Raises DatabaseBroken, apsw.Error.  A database of many gigabytes would take minutes to
+    Raises DatabaseBroken, JournalBroken, apsw.Error.  A database of many gigabytes would take minutes to
     read; a page that turns out to be broken later makes single messages fail, and they are tried again.
     """
     if octets < CHECKED_BELOW_OCTETS:
         found = pragma(db, "quick_check(1)")
         if found != "ok":
-            raise DatabaseBroken(str(found))
-    for table in ("messages", "recipients", "tally", "set_aside"):
+            raise JournalBroken(str(found)) if _is_the_queue_whole(db) else DatabaseBroken(str(found))
+    for table in QUEUE:
         db.execute(f"SELECT * FROM {table} LIMIT 1").fetchall()
+    try:
+        db.execute("SELECT * FROM journal LIMIT 1").fetchall()
+    except (apsw.CorruptError, apsw.SQLError) as error:
+        raise JournalBroken(str(error)) from error
+
+
+def _is_the_queue_whole(db: apsw.Connection) -> bool:
+    return all(pragma(db, f"quick_check({table})") == "ok" for table in QUEUE)
+
+
+def begin_journal_anew(db: apsw.Connection) -> None:
+    """Drops a broken journal, its pages unread, and makes an empty one.  Raises apsw.Error.
+
+    Copies the queue: only for a start, and for a journal that is broken.
+    """
+    pragma(db, "writable_schema = ON")
+    db.execute("DELETE FROM sqlite_schema WHERE tbl_name = 'journal'").fetchall()
+    pragma(db, "writable_schema = RESET")
+    db.execute("VACUUM").fetchall()  # or its pages would belong to nobody
+    with db:
+        db.execute(JOURNAL).fetchall()
+        db.execute("UPDATE tally SET journal = 0").fetchall()
 
 
 def json_text(db: apsw.Connection, sql: str, bindings: Sequence[Any] = ()) -> str:

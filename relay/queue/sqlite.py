@@ -22,17 +22,20 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from relay.message.envelope import Envelope, Message, Origin
+from relay.message.journey import Entry, reported
 from relay.message.step import Tell, tell_nobody
 from relay.queue.aside import SetAside
 from relay.queue.batch import Change
 from relay.queue.bodies import Bodies, BodyDraft
+from relay.queue.breath import Breath
 from relay.queue.committer import Committer
+from relay.queue.entries import By
 from relay.queue.files import DiskFiles, Files
 from relay.queue.ids import IdSource, to_number, to_text
+from relay.queue.journal import Journal
 from relay.queue.leasing import GiveBack, Lease, NextDue, Taken, TakeOverdue
 from relay.queue.listing import FIRST_KEY, LAST_KEY, PORTION_ROWS, Broken, Found, Listing, row_of
 from relay.queue.opening import Opening
@@ -41,11 +44,11 @@ from relay.queue.rows import change_row, message_row, queued, recipient_row
 from relay.queue.spool import SET_ASIDE, Spool
 from relay.queue.store import (
     EVERYTHING,
+    FOR_EVER,
     INLINE_LIMIT_OCTETS,
     Content,
     Counts,
     Leased,
-    NewMessage,
     NewRecipient,
     QueuedRecipient,
     QueueRow,
@@ -63,8 +66,6 @@ RECLAIM_S: Final = 60.0
 LOOK_FOR_ROOM_EVERY_S: Final = 5.0
 UNREAD_AFTER_S: Final = 10.0  # until what was leased and could not be read is due again
 STEP_RECIPIENTS: Final = 500  # of an operator's change: some milliseconds
-BREATH: Final = 3.0  # so much longer than a step is the wait after it, when there is other work
-LONGEST_BREATH_S: Final = 0.2
 
 Reported = Sequence[tuple[Message, tuple[QueuedRecipient, ...]]]
 
@@ -81,6 +82,8 @@ class SqliteStore:
     reserve_octets  room kept for the day when the disk is full; 0 for none
     vfs             the name of an apsw VFS, for the database
     reclaim_s       what was in hand in a former life is due so long after the start, for each attempt it had
+
+    journals  see Store; may be changed at any time
 
     Raises SpoolInUse, SpoolNotOurs, SchemaTooNew, StoreUnavailable, OSError.
     """
@@ -102,6 +105,7 @@ class SqliteStore:
         self._clock = clock
         self._executors = executors
         self._tell = tell
+        self.journals = True
         self._is_closed = False
         self._closed: Deferred[None] | None = None
         self._looked_at = clock.seconds()
@@ -110,6 +114,7 @@ class SqliteStore:
         self._reserve = Reserve(self._spool.reserve, reserve_octets, files)
         self._writer = Writer(self._spool.database, self._reserve, files, clock, vfs)
         self._listing = Listing(self._spool.database, vfs)
+        self._journal = Journal(self._listing, self._read)
         self.bodies = Bodies(self._spool.bodies, files, executors.files)
         try:
             tally = Opening(self._spool, self._writer, self.bodies, files, clock, tell, reclaim_s).open()
@@ -222,7 +227,7 @@ class SqliteStore:
             self._set_aside(broken)
 
     def _set_aside(self, broken: Broken) -> None:
-        task = Task(SetAside(broken.message, broken.why, self._clock.seconds()))
+        task = Task(SetAside(broken.message, broken.why, self._clock.seconds(), self.journals))
         self.committer.add(task).addErrback(lambda _: None)  # told by the committer; met again after its lease
 
     def overdue(
@@ -240,6 +245,8 @@ class SqliteStore:
     def record(self, settlement: Settlement) -> Deferred[Reported]:
         number = to_number(settlement.message_id)
         change = Change(finished=[f"[{number},{place}]" for place in settlement.finished])
+        if self.journals:
+            change.entries = [(number, *entry) for entry in settlement.entries]
         try:
             if settlement.changed:
                 change.changed = [change_row(number, one) for one in settlement.changed]
@@ -247,25 +254,30 @@ class SqliteStore:
             if not settlement.reports:
                 change.result = ()
                 return self.committer.add(change)
-            return self._record_with_reports(change, settlement.reports)
+            return self._record_with_reports(change, number, settlement)
         except UnicodeEncodeError as error:
             return fail(StoreUnavailable(f"this cannot be written: {error}"))
 
-    def _record_with_reports(self, change: Change, reports: Sequence[NewMessage]) -> Deferred[Reported]:
+    def _record_with_reports(self, change: Change, about: int, settlement: Settlement) -> Deferred[Reported]:
         change.messages, change.recipients, change.lanes = [], [], list(change.lanes)
-        reported = []
+        made = []
         bodies = []
-        for new in reports:
+        for new in settlement.reports:
             number = self._ids.next()
             is_large = len(new.content) > INLINE_LIMIT_OCTETS
             size = len(new.head) + len(new.content)
             content = None if is_large else new.content
             message = Message(to_text(number), new.envelope, new.origin, new.accepted_at, new.head, content, size)
             add_mail(change, number, message, new.recipients)
-            reported.append((message, queued(new.recipients)))
+            made.append((message, queued(new.recipients)))
+            if self.journals:
+                readers = [str(one.recipient.address) for one in new.recipients]
+                that = reported(message.id, readers, settlement.reported)
+                those = [(number, *entry) for entry in new.entries]
+                change.entries = [*change.entries, (about, new.accepted_at, that), *those]
             if is_large:
                 bodies.append((self.bodies.draft(number), new.content))
-        change.result = reported
+        change.result = made
         if not bodies:
             return self.committer.add(change)
         return Deferred.fromCoroutine(self._record_with_bodies(change, bodies))
@@ -275,12 +287,12 @@ class SqliteStore:
             await self._mark(change.newest_id)
             for body, content in bodies:
                 await _written(body, content)
-            reported: Reported = await self.committer.add(change)
+            made: Reported = await self.committer.add(change)
         except BaseException:
             for body, _ in bodies:
                 body.abort()
             raise
-        return reported
+        return made
 
     def release_lease(self, message_id: str, numbers: Sequence[int], due_at: float) -> Deferred[None]:
         return self.committer.add(Task(GiveBack(to_number(message_id), numbers, due_at)))
@@ -312,17 +324,24 @@ class SqliteStore:
             raise StoreUnavailable(f"the message is broken and was set aside: {found.why}")
         return found
 
-    def hold(self, selection: Selection, why: str) -> Deferred[int]:
-        return self._in_steps(selection, (State.WAITING,), lambda keys: Hold(keys, why))
+    def hold(self, selection: Selection, why: str, by: str = "") -> Deferred[int]:
+        noted = self._by(by, why)
+        return self._in_steps(selection, (State.WAITING,), lambda keys: Hold(keys, why, noted))
 
-    def release(self, selection: Selection, now: float) -> Deferred[int]:
-        return self._in_steps(selection, (State.HELD,), lambda keys: Release(keys, now))
+    def release(self, selection: Selection, now: float, by: str = "") -> Deferred[int]:
+        noted = self._by(by)
+        return self._in_steps(selection, (State.HELD,), lambda keys: Release(keys, now, noted))
 
-    def retry(self, selection: Selection, now: float) -> Deferred[int]:
-        return self._in_steps(selection, (State.WAITING,), lambda keys: Retry(keys, now))
+    def retry(self, selection: Selection, now: float, by: str = "") -> Deferred[int]:
+        noted = self._by(by)
+        return self._in_steps(selection, (State.WAITING,), lambda keys: Retry(keys, now, noted))
 
-    def remove(self, selection: Selection) -> Deferred[int]:
-        return self._in_steps(selection, (), Remove)
+    def remove(self, selection: Selection, by: str = "") -> Deferred[int]:
+        noted = self._by(by)
+        return self._in_steps(selection, (), lambda keys: Remove(keys, noted))
+
+    def _by(self, who: str, why: str = "") -> By | None:
+        return By(who, self._clock.seconds(), why) if self.journals else None
 
     def _in_steps(
         self, selection: Selection, states: Sequence[State], make: Callable[[Keys], Callable[[Writer], int]]
@@ -330,23 +349,17 @@ class SqliteStore:
         async def steps() -> int:
             changed = 0
             key = FIRST_KEY
+            breath = Breath(self._clock, self.committer)
             while True:
-                begun, jobs = self._clock.seconds(), self.committer.added
                 keys = await self._read(partial(self._listing.keys, selection, states, key, STEP_RECIPIENTS))
                 if keys:
                     changed += await self.committer.add(Task(make(keys)))
                 if len(keys) < STEP_RECIPIENTS:
                     return changed
                 key = keys[-1]
-                if self.committer.added > jobs + 1:
-                    await self._breathe(self._clock.seconds() - begun)
+                await breath.take()
 
         return Deferred.fromCoroutine(steps())
-
-    async def _breathe(self, step_s: float) -> None:
-        """Mail comes and goes meanwhile: it gets most of the time."""
-        if step_s > 0:
-            await deferLater(self._clock, min(BREATH * step_s, LONGEST_BREATH_S), _nothing)
 
     def counts(self) -> Counts:
         tally = self.committer.tally
@@ -360,10 +373,35 @@ class SqliteStore:
             },
             oldest_at=tally.oldest_at,
             set_aside=tally.set_aside + self._files_aside,
+            journal=tally.journal,
         )
 
     def lanes(self, limit: int = 20) -> Deferred[Mapping[str, int]]:
         return self._read(lambda: self._listing.lanes(limit))
+
+    # -- the journal ----------------------------------------------------------------------------
+
+    def note(self, entries: Sequence[Entry]) -> Deferred[Sequence[str]]:
+        if not self.journals:
+            return succeed(())
+        numbers = [self._ids.next() for _ in entries]
+        change = Change(newest_id=max(numbers, default=0), result=[to_text(number) for number in numbers])
+        change.entries = [(number, *entry) for number, entry in zip(numbers, entries, strict=True)]
+        return self.committer.add(change)
+
+    def journey(self, message_id: str) -> AsyncIterator[Entry]:
+        return self._journal.journey(message_id)
+
+    def journeys(
+        self, since: float = 0.0, until: float = FOR_EVER, words: str = "", before: str = ""
+    ) -> AsyncIterator[tuple[str, Sequence[Entry]]]:
+        return self._journal.journeys(since, until, words, before)
+
+    def forget(self, before: float, octets: int) -> Deferred[int]:
+        breath = Breath(self._clock, self.committer)
+        return Deferred.fromCoroutine(self._journal.forget(before, octets, self.committer.add, breath))
+
+    # -- the end --------------------------------------------------------------------------------
 
     def close(self) -> Deferred[None]:
         if self._closed is None:
@@ -413,7 +451,13 @@ class SqliteDraft:
         return self._body.write(begun)
 
     def commit(
-        self, envelope: Envelope, origin: Origin, head: bytes, recipients: Sequence[NewRecipient], accepted_at: float
+        self,
+        envelope: Envelope,
+        origin: Origin,
+        head: bytes,
+        recipients: Sequence[NewRecipient],
+        accepted_at: float,
+        entries: Sequence[Entry] = (),
     ) -> Deferred[Message]:
         if self._is_over:
             return fail(StoreUnavailable("the draft was committed or aborted before"))
@@ -423,6 +467,8 @@ class SqliteDraft:
             content = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         message = Message(self.id, envelope, origin, accepted_at, head, content, len(head) + self._octets)
         change = Change([], [], lanes=[], result=message)
+        if entries and self._store.journals:
+            change.entries = [(self._number, *entry) for entry in entries]
         try:
             add_mail(change, self._number, message, recipients)
         except (UnicodeEncodeError, ValueError) as error:
@@ -457,7 +503,3 @@ async def _written(body: BodyDraft, content: bytes) -> None:
     if room is not None:
         await room
     await body.finish()
-
-
-def _nothing() -> None:
-    """What is done after a breath."""

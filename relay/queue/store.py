@@ -24,6 +24,10 @@ knew, RFC 1047), never zero times.
 A *lane* is the scheduler's name for a destination at the time a recipient was last looked at.  It is a
 hint for reading the queue in useful portions, not the route: that is looked up at every attempt.
 
+The *journal* tells what happened to messages, those that are gone too: entries (relay.message.journey) are written in
+the transaction of what they tell of.  What is journaled never keeps mail from going: when the disk is full, or the
+journal broken, entries are left out.
+
 Errors, named for what the caller should do: StoreFull (452, come back), StoreUnavailable (451, come
 back).  Both leave the queue as it was; both pass by themselves.
 """
@@ -36,6 +40,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from relay.message.envelope import Envelope, Message, Notify, Origin, Recipient
+from relay.message.journey import Entry
 from relay.message.outcome import Final
 
 if TYPE_CHECKING:  # so that the pure parts that use these words stay pure
@@ -43,6 +48,10 @@ if TYPE_CHECKING:  # so that the pure parts that use these words stay pure
 
 INLINE_LIMIT_OCTETS = 64 * 1024
 """Content up to this size lives in the message's row and is carried in memory."""
+
+
+FOR_EVER = 1e12
+"""A time that never comes, seconds since the epoch."""
 
 
 class StoreUnavailable(Exception):
@@ -111,7 +120,8 @@ class Leased:
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """A message made by us (a report), to be put in the queue within a ``record``."""
+    """A message made by us (a report), to be put in the queue within a ``record``; with its first entry in the
+    journal."""
 
     envelope: Envelope
     origin: Origin
@@ -119,6 +129,7 @@ class NewMessage:
     content: bytes
     recipients: tuple[NewRecipient, ...]
     accepted_at: float
+    entries: tuple[Entry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +138,18 @@ class Settlement:
 
     finished  numbers of recipients whose rows go
     changed   recipients as they are from now on (waiting with a new due_at, held, owing)
-    reports   messages of ours that enter the queue in the same transaction
+    reports   messages of ours that enter the queue in the same transaction; that they did is journaled by the store,
+              which alone knows their ids
+    reported  the recipients that the reports tell of
+    entries   for the journal of the message
     """
 
     message_id: str
     finished: tuple[int, ...] = ()
     changed: tuple[QueuedRecipient, ...] = ()
     reports: tuple[NewMessage, ...] = ()
+    reported: tuple[int, ...] = ()
+    entries: tuple[Entry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +202,7 @@ class Counts:
     recipients  by state
     oldest_at   acceptance of the oldest message, seconds since the epoch, or None
     set_aside   broken rows and files that were put out of the way and wait for an operator
+    journal     octets of the journal
     """
 
     messages: int
@@ -193,6 +210,7 @@ class Counts:
     recipients: Mapping[State, int]
     oldest_at: float | None = None
     set_aside: int = 0
+    journal: int = 0
 
 
 class Draft(Protocol):
@@ -209,9 +227,18 @@ class Draft(Protocol):
         ...
 
     def commit(
-        self, envelope: Envelope, origin: Origin, head: bytes, recipients: Sequence[NewRecipient], accepted_at: float
+        self,
+        envelope: Envelope,
+        origin: Origin,
+        head: bytes,
+        recipients: Sequence[NewRecipient],
+        accepted_at: float,
+        entries: Sequence[Entry] = (),
     ) -> Deferred[Message]:
-        """Fires when the message is synced to disk (state Q): the one commit point."""
+        """Fires when the message is synced to disk (state Q): the one commit point.
+
+        entries  the beginning of its journey
+        """
         ...
 
     def abort(self) -> None:
@@ -230,7 +257,12 @@ class Content(Protocol):
 
 
 class Store(Protocol):
-    """What survives a crash.  All methods may be called from the reactor's thread only."""
+    """What survives a crash.  All methods may be called from the reactor's thread only.
+
+    journals  whether entries are written; when not, those that are given are left out, and callers need not make any
+    """
+
+    journals: bool
 
     def begin(self) -> Draft:
         """A new draft with an id of its own.  Raises StoreUnavailable."""
@@ -306,21 +338,52 @@ class Store(Protocol):
 
     # These four change many rows in steps, so that mail goes on meanwhile, and fire with how many recipients
     # they changed.  When one fails half way, the steps before it stand, and doing it again does the rest.
+    # Each step journals what it changed, and by whom.
 
-    def hold(self, selection: Selection, why: str) -> Deferred[int]:
+    def hold(self, selection: Selection, why: str, by: str = "") -> Deferred[int]:
         """Holds waiting recipients, with the note ``why``.  What is owing is not held."""
         ...
 
-    def release(self, selection: Selection, now: float) -> Deferred[int]:
+    def release(self, selection: Selection, now: float, by: str = "") -> Deferred[int]:
         """Held recipients wait again, due now."""
         ...
 
-    def retry(self, selection: Selection, now: float) -> Deferred[int]:
+    def retry(self, selection: Selection, now: float, by: str = "") -> Deferred[int]:
         """Makes waiting recipients due now.  Held ones stay held, and those leased are being tried already."""
         ...
 
-    def remove(self, selection: Selection) -> Deferred[int]:
+    def remove(self, selection: Selection, by: str = "") -> Deferred[int]:
         """Takes recipients out of the queue in whatever state they are; nobody is told."""
+        ...
+
+    # -- the journal ----------------------------------------------------------------------------
+
+    def note(self, entries: Sequence[Entry]) -> Deferred[Sequence[str]]:
+        """Journals what came to no message: each entry is a journey by itself.  Fires with their ids."""
+        ...
+
+    def journey(self, message_id: str) -> AsyncIterator[Entry]:
+        """The entries of one message in their order; none when nothing is known of it.  Read in portions."""
+        ...
+
+    def journeys(
+        self, since: float = 0.0, until: float = FOR_EVER, words: str = "", before: str = ""
+    ) -> AsyncIterator[tuple[str, Sequence[Entry]]]:
+        """Journeys, by id, the newest first, each with its entries.  A long one comes in several pieces, one after the
+        other.  Read in portions, however much there is.
+
+        since, until  those whose ids were given from this time on and before that one, seconds since the epoch
+        words         only those in one of whose entries this stands, whatever its case: ASCII as it stands in JSON
+        before        a message id: begins with the one before it
+        """
+        ...
+
+    def forget(self, before: float, octets: int) -> Deferred[int]:
+        """Takes out of the journal each journey that ended before this, seconds since the epoch, and is of no message
+        that is in the queue; and as long as there are more octets than this, the oldest entries, whatever they are of.
+
+        In steps, so that mail goes on meanwhile.  Fires with how many entries went.
+        """
         ...
 
     def counts(self) -> Counts:

@@ -7,6 +7,9 @@ A failed transaction leaves nothing half done.  Why it failed decides what comes
                           so that it fails alone
     the disk's fault      all jobs fail, and the database is opened anew for the next batch
 
+Before either of the first two, the batch is tried once more without what it has for the journal: if that was in the
+way, the journal rests for a minute, and mail goes on.
+
 A commit that failed may yet be found after the machine has crashed, if its octets had reached the disk: then a message
 is delivered although its client was told 451 and sends it again.  Twice, never zero times.
 
@@ -31,6 +34,7 @@ from relay.queue.lanes import Lanes
 from relay.queue.store import StoreFull, StoreUnavailable
 
 REOPEN_AFTER_S: Final = 1.0
+JOURNAL_RESTS_S: Final = 60.0
 
 # These are the job's own fault or concern only the pages that it touched.
 _ALONE: Final = (
@@ -109,6 +113,7 @@ class Writer:
         self._db: apsw.Connection | None = None
         self._lanes: Lanes | None = None
         self._ids_below = 0
+        self._journal_rests_until = 0.0
         self._now_done: Performed | None = None
 
     # -- for tasks --------------------------------------------------------------------------------
@@ -134,7 +139,12 @@ class Writer:
 
     def write(self, change: Change) -> None:
         """Writes a change within a task."""
-        self._applied(batch.write(self.db, [change], self._ids_below))
+        self._applied(batch.write(self.db, [change], self._ids_below, self.is_journaling))
+
+    @property
+    def is_journaling(self) -> bool:
+        """Whether the journal can be written, as far as is known."""
+        return self._clock.seconds() >= self._journal_rests_until
 
     def tell(self, step: str, **fields: object) -> None:
         """To be told when the task is committed."""
@@ -199,7 +209,24 @@ class Writer:
             return self._transaction(jobs)
         except Exception as error:
             trouble, is_own_fault = _trouble(error)
+            if (is_own_fault or isinstance(trouble, StoreFull)) and self._may_be_the_journal(jobs):
+                return self._without_journal(jobs, trouble, is_own_fault)
             return self._perform_less(jobs, trouble, is_own_fault)
+
+    def _may_be_the_journal(self, jobs: Sequence[Job]) -> bool:
+        return self.is_journaling and any(isinstance(job, Task) or job.entries for job in jobs)
+
+    def _without_journal(self, jobs: Sequence[Job], trouble: StoreUnavailable, is_own_fault: bool) -> Performed:
+        """The journal must not keep mail from going: tries without it."""
+        self._journal_rests_until = self._clock.seconds() + JOURNAL_RESTS_S
+        try:
+            done = self._transaction(jobs)
+        except Exception as error:
+            if is_own_fault:  # not the journal's
+                self._journal_rests_until = 0.0
+            return self._perform_less(jobs, *_trouble(error))
+        done.tell("trouble", error=f"the journal cannot be written, and mail goes on without it: {trouble}")
+        return done
 
     def _perform_less(self, jobs: Sequence[Job], trouble: StoreUnavailable, is_own_fault: bool) -> Performed:
         failed = Performed([trouble] * len(jobs))
@@ -242,15 +269,16 @@ class Writer:
         for change in changes:
             self.lanes.note(change.lanes)  # early is harmless
         self._now_done = done = Performed([])
+        journaled = self.is_journaling
         if len(changes) == len(jobs) and not self.lanes.is_crowded:
-            self._applied(batch.write(self.db, changes, self._ids_below))
+            self._applied(batch.write(self.db, changes, self._ids_below, journaled))
             done.outcomes = [change.result for change in changes]
             self._ids_below = done.tally.ids_below if done.tally else self._ids_below
             return done
         self.db.execute("BEGIN IMMEDIATE").fetchall()
         try:
             if changes:
-                self._applied(batch.write(self.db, changes, self._ids_below))
+                self._applied(batch.write(self.db, changes, self._ids_below, journaled))
             done.outcomes = [job.result if isinstance(job, Change) else job.work(self) for job in jobs]
             if self.lanes.is_crowded:
                 self.lanes.flush()

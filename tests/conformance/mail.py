@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred
@@ -11,7 +12,8 @@ from twisted.python.failure import Failure
 
 from relay.message.address import parse_mailbox
 from relay.message.envelope import Body, Envelope, Message, Origin, Recipient, Ret
-from relay.queue.store import Leased, NewRecipient, QueuedRecipient, QueueRow, Store
+from relay.message.journey import Entry
+from relay.queue.store import Counts, Leased, NewRecipient, QueuedRecipient, Store
 
 T = TypeVar("T")
 
@@ -39,8 +41,8 @@ def now(fired: Deferred[T]) -> T:
     return results[0]
 
 
-def all_of(rows: AsyncIterator[QueueRow]) -> list[QueueRow]:
-    async def gather() -> list[QueueRow]:
+def all_of(rows: AsyncIterator[T]) -> list[T]:
+    async def gather() -> list[T]:
         return [row async for row in rows]
 
     return now(Deferred.fromCoroutine(gather()))
@@ -57,13 +59,18 @@ def queue(
     content: bytes = b"Subject: x\r\n\r\nhello\r\n",
     envelope: Envelope = FULL_ENVELOPE,
     accepted_at: float = NOW,
+    entries: Sequence[Entry] = (),
 ) -> Message:
     draft = store.begin()
     for at in range(0, len(content), 16384):
         draft.write(content[at : at + 16384])
-    return now(
-        draft.commit(envelope, ORIGIN, b"Received: by us\r\n", recipients or (to("bob@example.org"),), accepted_at)
-    )
+    wanted = recipients or (to("bob@example.org"),)
+    return now(draft.commit(envelope, ORIGIN, b"Received: by us\r\n", wanted, accepted_at, entries))
+
+
+def of_mail(store: Store) -> Counts:
+    """What is counted of the queue, without the journal."""
+    return replace(store.counts(), journal=0)
 
 
 def lease(store: Store, at: float = NOW, limit: int = 100, **kwargs: object) -> Sequence[Leased]:

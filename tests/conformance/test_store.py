@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
 
 from relay.message.address import Address, parse_mailbox
 from relay.message.envelope import Envelope, Message, Notify, Origin, Recipient
 from relay.message.outcome import Action, Final
-from relay.queue.sqlite import SqliteStore
 from relay.queue.store import (
     EVERYTHING,
     INLINE_LIMIT_OCTETS,
@@ -35,32 +32,14 @@ from tests.conformance.mail import (
     NOW,
     ORIGIN,
     all_of,
-    clock_at,
     content_of,
     lease,
     now,
+    of_mail,
     queue,
     to,
     whole,
 )
-from tests.fakes.executors import inline
-from tests.fakes.memory_store import MemoryStore
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return clock_at()
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, clock: Clock, tmp_path: Path) -> Iterator[Store]:
-    if request.param == "memory":
-        yield MemoryStore(clock)
-        return
-    store = SqliteStore(tmp_path / "spool", clock=clock, executors=inline(), reserve_octets=0)
-    yield store
-    now(store.close())
-
 
 # -- the way in -------------------------------------------------------------------------------------
 
@@ -350,7 +329,7 @@ def test_a_message_goes_with_its_last_recipient(store: Store) -> None:
     assert content_of(store, message.id) == b"x" * 100_000
     now(store.record(Settlement(message.id, finished=(1,))))
     assert now(store.read(message.id)) is None
-    assert store.counts() == Counts(0, 0, dict.fromkeys(State, 0))
+    assert of_mail(store) == Counts(0, 0, dict.fromkeys(State, 0))
     with pytest.raises(StoreUnavailable):
         now(store.open(message.id).read())
 
@@ -603,7 +582,7 @@ def test_removed_is_gone(store: Store) -> None:
     assert [one.number for one in whole(store, message.id)[1]] == [1]
     assert now(store.remove(EVERYTHING)) == 1
     assert now(store.read(message.id)) is None
-    assert store.counts() == Counts(0, 0, dict.fromkeys(State, 0))
+    assert of_mail(store) == Counts(0, 0, dict.fromkeys(State, 0))
 
 
 def test_operators_change_thousands(store: Store) -> None:
@@ -616,7 +595,7 @@ def test_operators_change_thousands(store: Store) -> None:
 
 
 def test_the_counts_follow_every_change(store: Store) -> None:
-    assert store.counts() == Counts(0, 0, dict.fromkeys(State, 0))
+    assert of_mail(store) == Counts(0, 0, dict.fromkeys(State, 0))
     first = queue(store, to("a@one.example"), to("b@two.example", state=State.HELD), accepted_at=NOW - 50)
     second = queue(store, to("c@three.example"), to("d@one.example", state=State.OWING))
 
@@ -624,20 +603,20 @@ def test_the_counts_follow_every_change(store: Store) -> None:
         states = {State.WAITING: waiting, State.HELD: held, State.OWING: owing}
         return Counts(messages, messages * first.size, states, oldest_at)
 
-    assert store.counts() == counted(2, 2, 1, 1, NOW - 50)
+    assert of_mail(store) == counted(2, 2, 1, 1, NOW - 50)
     lease(store, limit=1, lane="one.example")
-    assert store.counts() == counted(2, 2, 1, 1, NOW - 50)
+    assert of_mail(store) == counted(2, 2, 1, 1, NOW - 50)
     now(store.hold(Selection(lane="three.example"), "x"))
-    assert store.counts() == counted(2, 1, 2, 1, NOW - 50)
+    assert of_mail(store) == counted(2, 1, 2, 1, NOW - 50)
     now(store.release(EVERYTHING, NOW))
-    assert store.counts() == counted(2, 3, 0, 1, NOW - 50)
+    assert of_mail(store) == counted(2, 3, 0, 1, NOW - 50)
     one, _ = whole(store, first.id)[1]
     now(store.record(Settlement(first.id, finished=(1,), changed=(replace(one, state=State.OWING),))))
-    assert store.counts() == counted(2, 1, 0, 2, NOW - 50)
+    assert of_mail(store) == counted(2, 1, 0, 2, NOW - 50)
     now(store.record(Settlement(first.id, finished=(0,))))
-    assert store.counts() == counted(1, 1, 0, 1, NOW)
+    assert of_mail(store) == counted(1, 1, 0, 1, NOW)
     now(store.remove(Selection(ids=(second.id,))))
-    assert store.counts() == Counts(0, 0, dict.fromkeys(State, 0))
+    assert of_mail(store) == Counts(0, 0, dict.fromkeys(State, 0))
 
 
 def test_the_largest_lanes(store: Store) -> None:

@@ -19,10 +19,13 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from relay.message.envelope import Envelope, Message, Origin
+from relay.message.journey import Entry, changed, reported
 from relay.message.step import Tell, tell_nobody
+from relay.queue.batch import ENTRY_OCTETS
 from relay.queue.selection import address_key, below_or_same
 from relay.queue.store import (
     EVERYTHING,
+    FOR_EVER,
     INLINE_LIMIT_OCTETS,
     Counts,
     Leased,
@@ -67,14 +70,20 @@ class MemoryDraft:
         return self._store.slowly_written() if self._store.slow_writes else None
 
     def commit(
-        self, envelope: Envelope, origin: Origin, head: bytes, recipients: Sequence[NewRecipient], accepted_at: float
+        self,
+        envelope: Envelope,
+        origin: Origin,
+        head: bytes,
+        recipients: Sequence[NewRecipient],
+        accepted_at: float,
+        entries: Sequence[Entry] = (),
     ) -> Deferred[Message]:
         assert self._pieces is not None, "commit after commit or abort"
         content, self._pieces = b"".join(self._pieces), None
         self._store.drafts.discard(self.id)
         carried = content if len(content) <= INLINE_LIMIT_OCTETS else None
         message = Message(self.id, envelope, origin, accepted_at, head, carried, len(head) + len(content))
-        return self._store.commit(message, content, recipients)
+        return self._store.commit(message, content, recipients, entries)
 
     def abort(self) -> None:
         self._pieces = None
@@ -111,6 +120,7 @@ class MemoryStore:
     trouble       method name -> the exception with which it fails
     messages      what is in Q: id -> Stored, in the order of acceptance
     drafts        the ids in D
+    journal       entries by message id, in the order in which the first of each was written
     slow_commits  commits wait for ``commit_now``
     slow_writes   writes give a Deferred that waits for ``write_now``
     """
@@ -118,6 +128,8 @@ class MemoryStore:
     def __init__(self, clock: IReactorTime, tell: Tell = tell_nobody) -> None:
         self.messages: dict[str, Stored] = {}
         self.drafts: set[str] = set()
+        self.journal: dict[str, list[Entry]] = {}
+        self.journals = True
         self.trouble: dict[str, StoreUnavailable] = {}
         self.slow_commits = False
         self.slow_writes = False
@@ -162,9 +174,12 @@ class MemoryStore:
         self.drafts.add(draft.id)
         return draft
 
-    def commit(self, message: Message, content: bytes, recipients: Sequence[NewRecipient]) -> Deferred[Message]:
+    def commit(
+        self, message: Message, content: bytes, recipients: Sequence[NewRecipient], entries: Sequence[Entry]
+    ) -> Deferred[Message]:
         def put() -> Message:
             self._put(message, content, recipients)
+            self._note(message.id, entries)
             return message
 
         if self.slow_commits:
@@ -264,13 +279,18 @@ class MemoryStore:
         return self._answer("record", lambda: self._record(settlement))
 
     def _record(self, settlement: Settlement) -> Reported:
-        reported = []
+        self._note(settlement.message_id, settlement.entries)
+        made = []
         for new in settlement.reports:
             carried = new.content if len(new.content) <= INLINE_LIMIT_OCTETS else None
             size = len(new.head) + len(new.content)
             message = Message(self._new_id(), new.envelope, new.origin, new.accepted_at, new.head, carried, size)
             stored = self._put(message, new.content, new.recipients)
-            reported.append((message, tuple(stored.recipients.values())))
+            made.append((message, tuple(stored.recipients.values())))
+            readers = [str(one.recipient.address) for one in new.recipients]
+            that = reported(message.id, readers, settlement.reported)
+            self._note(settlement.message_id, [(new.accepted_at, that)])
+            self._note(message.id, new.entries)
         stored_now = self.messages.get(settlement.message_id)
         if stored_now is not None:
             for number in settlement.finished:
@@ -279,7 +299,7 @@ class MemoryStore:
                 self._change(stored_now, one)
             if not stored_now.recipients:
                 del self.messages[settlement.message_id]
-        return reported
+        return made
 
     @staticmethod
     def _change(stored: Stored, one: QueuedRecipient) -> None:
@@ -320,35 +340,45 @@ class MemoryStore:
 
         return self._answer("read", found)
 
-    def hold(self, selection: Selection, why: str) -> Deferred[int]:
-        return self._each(selection, State.WAITING, lambda one: replace(one, state=State.HELD, note=why))
+    def hold(self, selection: Selection, why: str, by: str = "") -> Deferred[int]:
+        return self._each(
+            "held", by, why, selection, State.WAITING, lambda one: replace(one, state=State.HELD, note=why)
+        )
 
-    def release(self, selection: Selection, now: float) -> Deferred[int]:
-        return self._each(selection, State.HELD, lambda one: replace(one, state=State.WAITING, due_at=now))
+    def release(self, selection: Selection, now: float, by: str = "") -> Deferred[int]:
+        return self._each(
+            "released", by, "", selection, State.HELD, lambda one: replace(one, state=State.WAITING, due_at=now)
+        )
 
-    def retry(self, selection: Selection, now: float) -> Deferred[int]:
-        return self._each(selection, State.WAITING, lambda one: replace(one, due_at=now), also_in_hand=False)
+    def retry(self, selection: Selection, now: float, by: str = "") -> Deferred[int]:
+        return self._each(
+            "retried", by, "", selection, State.WAITING, lambda one: replace(one, due_at=now), also_in_hand=False
+        )
 
-    def remove(self, selection: Selection) -> Deferred[int]:
-        return self._each(selection, None, lambda one: None)
+    def remove(self, selection: Selection, by: str = "") -> Deferred[int]:
+        return self._each("removed", by, "", selection, None, lambda one: None)
 
     def _each(
         self,
+        step: str,
+        by: str,
+        why: str,
         selection: Selection,
         state: State | None,
         change: Callable[[QueuedRecipient], QueuedRecipient | None],
         also_in_hand: bool = True,
     ) -> Deferred[int]:
         def change_all() -> int:
-            changed = 0
+            count = 0
             for message_id, stored in list(self.messages.items()):
+                numbers = []
                 for number, one in list(stored.recipients.items()):
                     if state not in (None, one.state) or not matches(selection, stored.message, one):
                         continue
                     if number in stored.in_hand and one.due_at > self._clock.seconds() and not also_in_hand:
                         continue
                     new = change(one)
-                    changed += 1
+                    numbers.append(number)
                     stored.in_hand.discard(number)
                     if new is None:
                         del stored.recipients[number]
@@ -356,7 +386,10 @@ class MemoryStore:
                         stored.recipients[number] = new
                 if not stored.recipients:
                     del self.messages[message_id]
-            return changed
+                if numbers:
+                    self._note(message_id, [(self._clock.seconds(), changed(step, by, why, numbers))])
+                count += len(numbers)
+            return count
 
         return self._answer("operate", change_all)
 
@@ -368,6 +401,7 @@ class MemoryStore:
             octets=sum(stored.message.size for stored in self.messages.values()),
             recipients={state: states.count(state) for state in State},
             oldest_at=min(accepted, default=None),
+            journal=sum(len(text) + ENTRY_OCTETS for entries in self.journal.values() for _, text in entries),
         )
 
     def lanes(self, limit: int = 20) -> Deferred[Mapping[str, int]]:
@@ -380,6 +414,55 @@ class MemoryStore:
             return dict(sorted(sizes.items(), key=lambda item: (-item[1], item[0]))[:limit])
 
         return self._answer("lanes", largest)
+
+    # -- the journal ----------------------------------------------------------------------------
+
+    def note(self, entries: Sequence[Entry]) -> Deferred[Sequence[str]]:
+        def note() -> Sequence[str]:
+            ids = [self._new_id() for _ in entries] if self.journals else []
+            for one, entry in zip(ids, entries, strict=bool(ids)):
+                self._note(one, [entry])
+            return ids
+
+        return self._answer("note", note)
+
+    def _note(self, message_id: str, entries: Sequence[Entry]) -> None:
+        if entries and self.journals:
+            self.journal.setdefault(message_id, []).extend(entries)
+
+    async def journey(self, message_id: str) -> AsyncIterator[Entry]:
+        self._check("journey")
+        for entry in list(self.journal.get(message_id, ())):
+            yield entry
+
+    async def journeys(
+        self, since: float = 0.0, until: float = FOR_EVER, words: str = "", before: str = ""
+    ) -> AsyncIterator[tuple[str, Sequence[Entry]]]:
+        """The ids of this store do not tell the time: the first entry does."""
+        self._check("journey")
+        for one in sorted(self.journal, reverse=True):
+            entries = list(self.journal[one])
+            is_wanted = since <= entries[0][0] < until and (not before or one < before)
+            if is_wanted and any(words.lower().encode() in text.lower() for _, text in entries):
+                yield one, entries
+
+    def forget(self, before: float, octets: int) -> Deferred[int]:
+        def forget() -> int:
+            gone = 0
+            for one, entries in list(self.journal.items()):
+                if one not in self.messages and entries[-1][0] < before:
+                    gone += len(self.journal.pop(one))
+            oldest = sorted((at, one) for one, entries in self.journal.items() for at, _ in entries)
+            for _, one in oldest:
+                if self.counts().journal <= octets:
+                    break
+                self.journal[one].pop(0)
+                gone += 1
+                if not self.journal[one]:
+                    del self.journal[one]
+            return gone
+
+        return self._answer("forget", forget)
 
     def close(self) -> Deferred[None]:
         self.commit_now()

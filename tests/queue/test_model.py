@@ -5,6 +5,7 @@ The memory store is simple enough to be seen to be right; the one on disk has ba
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -77,8 +78,9 @@ class TwoStores(RuleBasedStateMachine):
     def commit(self, recipients: list[tuple[str, int, State, bool]], is_large: bool) -> None:
         content = b"x" * (70_000 if is_large else 10)
         new = [self.new(*one) for one in recipients]
-        accepted_at = self.clock.seconds()
-        memory, disk = (queue(store, *new, content=content, accepted_at=accepted_at) for store in self.both)
+        at = self.clock.seconds()
+        came = ((at, b'["accepted"]'),)
+        memory, disk = (queue(store, *new, content=content, accepted_at=at, entries=came) for store in self.both)
         self.names[disk.id] = memory.id
 
     def new(self, lane: str, due_in: int, state: State, is_in_hand: bool) -> NewRecipient:
@@ -108,19 +110,22 @@ class TwoStores(RuleBasedStateMachine):
         assert memory.recipients == disk.recipients
         numbers = tuple(one.number for one in memory.recipients)
         at = self.clock.seconds()
-        report = NewMessage(Envelope(None), Origin(), b"", b"report", (to("ann@client.example", LANES[0]),), at)
+        readers = (to("ann@client.example", LANES[0]),)
+        report = NewMessage(Envelope(None), Origin(), b"", b"report", readers, at, ((at, b'["accepted"]'),))
+        tried = ((at, f'["attempted","{what}"]'.encode()),)
         for store, message_id in ((self.memory, memory.message.id), (self.disk, disk.message.id)):
             if what == "given back":
                 now(store.release_lease(message_id, numbers, self.clock.seconds() + 3))
             elif what == "finished":
-                reported = now(store.record(Settlement(message_id, numbers, reports=(report,) * (len(numbers) % 2))))
+                reports = (report,) * (len(numbers) % 2)
+                reported = now(store.record(Settlement(message_id, numbers, (), reports, numbers, tried)))
                 if reported and store is self.memory:
                     made = reported[0][0].id
                 elif reported:
                     self.names[reported[0][0].id] = made
             elif what != "lost":
                 changed = tuple(self.changed(one, what) for one in memory.recipients)
-                now(store.record(Settlement(message_id, changed=changed)))
+                now(store.record(Settlement(message_id, changed=changed, entries=tried)))
 
     def changed(self, one: QueuedRecipient, what: str) -> QueuedRecipient:
         final = FINAL if what == "owing" else None
@@ -141,6 +146,18 @@ class TwoStores(RuleBasedStateMachine):
             for store in self.both
         )
         assert memory == disk
+
+    @rule(words=st.sampled_from(["", "finished", "HELD"]), seconds=st.integers(0, 60))
+    def search(self, words: str, seconds: int) -> None:
+        at = self.clock.seconds()
+        memory, disk = (all_of(store.journeys(at - seconds, at, words)) for store in self.both)
+        assert [one for one, _ in memory] == [self.names[one] for one, _ in disk]
+
+    @rule(seconds=st.integers(0, 60))
+    def forget(self, seconds: int) -> None:
+        at = self.clock.seconds()
+        for store in self.both:
+            now(store.forget(at - seconds, 1 << 30))
 
     @rule(seconds=st.integers(1, 30))
     def wait(self, seconds: int) -> None:
@@ -178,6 +195,12 @@ class TwoStores(RuleBasedStateMachine):
         assert listed == all_of(self.memory.list())
         on_disk, in_memory = now(self.disk.lanes()), now(self.memory.lanes())
         assert on_disk == in_memory
+        for on_disk_id, in_memory_id in self.names.items():
+            told = [(at, json.loads(text)) for at, text in all_of(self.disk.journey(on_disk_id))]
+            for _, entry in told:
+                if entry[0] == "reported":
+                    entry[1] = self.names[entry[1]]
+            assert told == [(at, json.loads(text)) for at, text in all_of(self.memory.journey(in_memory_id))]
 
 
 def by_name(leased: Sequence[Leased], names: dict[str, str]) -> list[Leased]:

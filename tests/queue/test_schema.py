@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import apsw
 import pytest
 
-from relay.queue import batch, lanes, leasing, listing, schema
+from relay.queue import batch, entries, lanes, leasing, listing, schema
 from relay.queue.lanes import Lanes
 from relay.queue.sqlite import SqliteStore
-from relay.queue.store import EVERYTHING, StoreUnavailable
-from tests.conformance.mail import all_of, clock_at, now, queue, whole
+from relay.queue.store import EVERYTHING, Settlement, StoreUnavailable
+from tests.conformance.mail import NOW, all_of, clock_at, now, queue, whole
 from tests.fakes.executors import inline
 
 
@@ -41,6 +42,19 @@ def test_a_new_database_has_the_newest_version(db: apsw.Connection) -> None:
 
 
 PLANS = {
+    "journeys": (entries._IDS, 3, ["SEARCH journal USING COVERING INDEX journey (message>? AND message<?)"]),
+    "of one message": (entries._ENTRIES, 3, ["SEARCH journal USING INDEX journey (message=? AND rowid>?)"]),
+    "with words": (entries._WITH_WORDS, 2, []),
+    "old": (entries._OLD_UP_TO, 3, ["SEARCH journal USING INTEGER PRIMARY KEY (rowid>?)"]),
+    "ended": (
+        entries._ENDED,
+        2,
+        [
+            "SEARCH last USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+            "SEARCH later USING COVERING INDEX journey (message=? AND rowid>?)",
+            "SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)",
+        ],
+    ),
     "choose lanes": (lanes.CHOOSE, 3, ["SEARCH lanes USING COVERING INDEX claims (claim<?)"]),
     "first due": (lanes.FIRST, 3, ["SEARCH recipients USING COVERING INDEX due (lane=? AND due_at<?)"]),
     "due": (leasing.DUE, 1, ["SEARCH recipients USING COVERING INDEX due (lane=? AND due_at=? AND message=?)"]),
@@ -54,7 +68,7 @@ PLANS = {
     "give back": (leasing.GIVE_BACK, 3, ["SEARCH recipients USING PRIMARY KEY (message=? AND number=?)"]),
     "rebuild": (lanes.REBUILD, 0, ["SCAN recipients USING COVERING INDEX due"]),
     "list": (listing._ROWS.format(conditions=""), 3, ["SEARCH recipients USING PRIMARY KEY ((message,number)>(?,?))"]),
-    "write": (batch.WRITE, 7, []),
+    "write": (batch.WRITE, 9, []),
 }
 
 
@@ -66,7 +80,7 @@ def test_no_query_of_the_mails_way_reads_the_queue(db: apsw.Connection, name: st
     for line in wanted:
         assert line in plan, plan
     reads_one_row_or_is_the_start = name in ("earliest owing", "write", "rebuild")
-    scans = [line for line in plan if line.startswith(("SCAN recipients", "SCAN messages"))]
+    scans = [line for line in plan if line.startswith(("SCAN recipients", "SCAN messages", "SCAN journal"))]
     assert reads_one_row_or_is_the_start or not scans, plan
 
 
@@ -76,10 +90,12 @@ def test_the_statements_within_a_batch_find_rows_by_their_keys(db: apsw.Connecti
     for statement in body.split(";"):
         if statement.strip():
             sql = statement
-            for name in ("messages", "blobs", "octets", "recipients", "finished", "changed", "ids_below"):
-                sql = sql.replace(f"NEW.{name}", "?")
+            sql = re.sub(r"NEW\.\w+", "?", sql)
             plan = [str(row[3]) for row in db.execute(f"EXPLAIN QUERY PLAN {sql}", (None,) * sql.count("?")).fetchall()]
-            assert not [line for line in plan if line in ("SCAN recipients", "SCAN messages")], (statement, plan)
+            assert not [line for line in plan if line in ("SCAN recipients", "SCAN messages", "SCAN journal")], (
+                statement,
+                plan,
+            )
 
 
 # -- versions ---------------------------------------------------------------------------------------
@@ -94,11 +110,11 @@ def test_a_newer_database_is_not_touched(tmp_path: Path) -> None:
     newer = apsw.Connection(str(spool / "queue.db"))
     schema.pragma(newer, "user_version = 99")
     newer.close()
-    with pytest.raises(schema.SchemaTooNew, match=r"version 99.*up to 1"):
+    with pytest.raises(schema.SchemaTooNew, match=r"version 99.*up to 2"):
         SqliteStore(spool, clock=clock_at(), executors=inline(), reserve_octets=0)
     older = apsw.Connection(str(spool / "queue.db"))
     assert older.execute("SELECT count(*) FROM messages WHERE id > 0").fetchall() == [(1,)]
-    schema.pragma(older, "user_version = 1")
+    schema.pragma(older, f"user_version = {len(schema.STEPS)}")
     older.close()
     store = SqliteStore(spool, clock=clock_at(), executors=inline(), reserve_octets=0)
     assert whole(store, message.id)[0] == message
@@ -136,7 +152,9 @@ def test_the_queue_of_the_first_version_is_understood(tmp_path: Path) -> None:
     message, (bob,) = whole(store, row.message_id)
     assert (message.envelope.envid, message.content, message.size) == ("QQ314", b"...", 9)
     assert (str(bob.recipient.address), bob.attempts, bob.warned) == ("bob@example.org", 2, True)
-    assert (store.counts().messages, store.counts().octets) == (1, 9)
+    assert (store.counts().messages, store.counts().octets, store.counts().journal) == (1, 9, 0)
+    now(store.record(Settlement(row.message_id, finished=(0,), entries=((NOW, b'["attempted"]'),))))
+    assert all_of(store.journey(row.message_id)) == [(NOW, b'["attempted"]')]
     now(store.close())
 
 
@@ -150,7 +168,7 @@ def test_a_step_is_taken_once_and_keeps_the_mail(tmp_path: Path) -> None:
     for _ in range(2):
         db = schema.open_for_writing(str(path))
         schema.migrate(db, steps)
-        assert schema.pragma(db, "user_version") == 2
+        assert schema.pragma(db, "user_version") == len(steps)
         assert db.execute("SELECT priority FROM messages").fetchall() == [(0,)]
         db.close()
 
