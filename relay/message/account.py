@@ -16,13 +16,16 @@ from relay.message.reply import Reply, printable
 Notes = Sequence[tuple[float, "bytes | Reply | str"]]
 """What was said: (when, in seconds since the epoch; our octets, their Reply, or a remark)."""
 
+Part = tuple[str, str, Notes]
+"""Whom we talked to; within which TLS, empty where there was none; what was said."""
+
 
 class Account:
     """How it went.
 
     began_at  seconds since the epoch
     rule      what decided the way: ``routes[2], relay.yaml:31``
-    parts     (whom we talked to, within which TLS, what was said); the TLS is empty where there was none
+    parts     one for each session, and for each transaction in it
     """
 
     __slots__ = ("began_at", "parts", "rule")
@@ -30,7 +33,7 @@ class Account:
     def __init__(self, began_at: float, rule: str = "") -> None:
         self.began_at = began_at
         self.rule = rule
-        self.parts: list[tuple[str, str, Notes]] = []
+        self.parts: list[Part] = []
 
     def add(self, hop: str, tls: str, notes: Notes) -> None:
         self.parts.append((hop, tls, notes))
@@ -64,8 +67,11 @@ def words_of(said: bytes | Reply | str) -> str:
     if isinstance(said, bytes):
         return ">" + said.decode("utf-8", "replace").removesuffix("\r\n")
     if isinstance(said, Reply):
-        lead = f"{said.code} {said.enhanced} " if said.enhanced else f"{said.code} "
-        return "<" + "\n".join([lead + line for line in said.lines])
+        enhanced = f"{said.enhanced} " if said.enhanced else ""
+        if len(said.lines) == 1:
+            return f"<{said.code} {enhanced}{said.lines[0]}"
+        *lines, last = [enhanced + line for line in said.lines]
+        return "<" + "\n".join([f"{said.code}-{line}" for line in lines] + [f"{said.code} {last}"])
     return "*" + said
 
 

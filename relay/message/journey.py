@@ -19,6 +19,7 @@ The rule that must not be broken: no secret and no content is in an entry, and i
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from json.encoder import encode_basestring_ascii
 from typing import Any, Final
@@ -40,7 +41,9 @@ REPLY_LIMIT: Final = 1000  # characters; some peers preach
 USUAL_REPLY: Final = "250 2.1.5 OK"
 
 # (notes at either end of a part, characters of one note, parts from the end), from the usual to what always fits.
-_SHORTER: Final = ((200, 2000, 100), (10, 300, 10), (3, 200, 4))
+_SHORTER: Final = ((200, 8000, 100), (10, 300, 10), (3, 200, 4))
+CUT: Final = "…"
+"""At the end of what was longer."""
 
 _FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "accepted": (
@@ -95,6 +98,8 @@ _SESSION: Final = (
 _WISHES: Final = ("declared_size", "body", "smtputf8", "ret", "envid", "auth", "require_tls")
 _NAMED: Final = ("named", "reply", "rule", "place", "to", "notify", "orcpt")
 _BECAME: Final = ("number", "recipient", "step", "reply", "hop", "next_at", "in_doubt")
+
+_MESSAGE_ID: Final = re.compile(rb"^Message-ID: (<.{1,250}>)\r$", re.MULTILINE)
 
 _text: Final[Callable[[str], str]] = encode_basestring_ascii
 _dumps: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
@@ -183,14 +188,15 @@ def accepted(
     ).encode()
 
 
-def composed(sender: str, size: int, message_id: str, recipients: Sequence[str], report_of: str) -> bytes:
+def composed(sender: str, content: bytes, recipients: Sequence[str], report_of: str = "") -> bytes:
     """A message that we wrote ourselves.
 
     report_of  the message that it tells of; empty for what tells of none
     """
-    return _dumps(
-        ("accepted", None, sender, size, message_id, len(recipients), recipients, None, None, report_of)
-    ).encode()
+    found = _MESSAGE_ID.search(content)
+    message_id = found[1].decode("ascii", "replace") if found else ""
+    facts = (sender, len(content), message_id, len(recipients), recipients, None, None, report_of)
+    return _dumps(("accepted", None, *facts)).encode()
 
 
 def refused(
@@ -291,10 +297,14 @@ def _dialogue(account: Account) -> str:
 
 def _part(began_at: float, hop: str, tls: str, notes: Notes, ends: int, characters: int) -> str:
     if len(notes) > 2 * ends:
-        left_out = (notes[ends][0], f"{len(notes) - 2 * ends} more")
+        left_out = (notes[ends][0], f"{len(notes) - 2 * ends} more{CUT}")
         notes = [*notes[:ends], left_out, *notes[-ends:]]
-    said = ",".join([f"{round(1000 * (at - began_at))},{_text(words_of(one)[:characters])}" for at, one in notes])
+    said = ",".join([f"{round(1000 * (at - began_at))},{_text(_cut(words_of(one), characters))}" for at, one in notes])
     return f"[{_text(hop)},{_text(tls)},[{said}]]"
+
+
+def _cut(words: str, characters: int) -> str:
+    return words if len(words) <= characters else words[:characters] + CUT
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
