@@ -7,11 +7,16 @@ every line with credentials.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from relay.message.outcome import Outcome
 from relay.message.reply import Reply, printable
+
+_BETWEEN: Final = b"\x7f"
+_TIME: Final = re.compile(r"-?\d+")
+_REPLY: Final = re.compile(r"\d{3}[ -]")
 
 Notes = Sequence[tuple[float, "bytes | Reply | str"]]
 """What was said: (when, in seconds since the epoch; our octets, their Reply, or a remark)."""
@@ -45,9 +50,8 @@ class Account:
     def lines(self) -> Iterator[tuple[float, str, str]]:
         """(when, hop, text) of each line: ``> `` what we said, ``< `` what they said, ``* `` a remark."""
         for hop, _, notes in self.parts:
-            for at, said in notes:
-                for line in lines_of(words_of(said)):
-                    yield at, hop, line
+            for after_s, line in lines_in(transcript(notes, self.began_at).decode("utf-8", "replace")):
+                yield self.began_at + after_s, hop, line
 
 
 class Tried(NamedTuple):
@@ -62,22 +66,33 @@ class Tried(NamedTuple):
     accounts: Sequence[tuple[Account, Sequence[int]]] = ()
 
 
-def words_of(said: bytes | Reply | str) -> str:
-    """A note as one text: what it is, and the lines of it."""
-    if isinstance(said, bytes):
-        return ">" + said.decode("utf-8", "replace").removesuffix("\r\n")
-    if isinstance(said, Reply):
-        enhanced = f"{said.enhanced} " if said.enhanced else ""
-        if len(said.lines) == 1:
-            return f"<{said.code} {enhanced}{said.lines[0]}"
-        *lines, last = [enhanced + line for line in said.lines]
-        return "<" + "\n".join([f"{said.code}-{line}" for line in lines] + [f"{said.code} {last}"])
-    return "*" + said
+def transcript(notes: Notes, began_at: float) -> bytes:
+    """Notes as they are kept: what stood on the wire, each turn after the milliseconds since then, where these have
+    changed; between them an octet that is in no line of SMTP.  A remark begins with ``* ``."""
+    pieces = []
+    noted_at = None
+    for at, said in notes:
+        if at is not noted_at:  # the same object for all that came at once
+            pieces.append(b"%d" % ((at - began_at) * 1000))
+            noted_at = at
+        if type(said) is bytes:
+            pieces.append(said)
+        elif isinstance(said, Reply):
+            pieces.append(said.wire)
+        else:
+            pieces.append(f"* {printable(str(said))}".encode("utf-8", "replace"))
+    return _BETWEEN.join(pieces)
 
 
-def lines_of(words: str) -> Iterator[str]:
-    """The lines of such a text, each with what it is, fit to be shown."""
-    kind = words[:1]
-    for line in words[1:].replace("\r\n", "\n").split("\n"):
-        if line:
-            yield f"{kind} {printable(line.rstrip())}"
+def lines_in(transcript: str) -> Iterator[tuple[float, str]]:
+    """(seconds since the attempt began, text) of each line: ``> `` what we said, ``< `` what they said, ``* `` a
+    remark; fit to be shown."""
+    after_s = 0.0
+    for piece in transcript.split(_BETWEEN.decode()):
+        if _TIME.fullmatch(piece):
+            after_s = int(piece) / 1000
+            continue
+        kind = "< " if _REPLY.match(piece) else "" if piece.startswith("* ") else "> "
+        for line in piece.split("\r\n"):
+            if line:
+                yield after_s, kind + printable(line)

@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from relay import __version__
 from relay.bounce.notify import Reporter
 from relay.deliver.deliverer import Deliverer
+from relay.message import journey
 from relay.message.address import Address
 from relay.message.envelope import Composed, Origin
 from relay.operate import privileges, rules, systemd
@@ -37,6 +38,7 @@ from relay.operate.disk import Disk
 from relay.operate.explaining.premises import Premises
 from relay.operate.neighbours import Neighbours
 from relay.operate.outward import Outward, router_of
+from relay.operate.retention import Retention
 from relay.operate.settings.receiving import Listen
 from relay.operate.sockets import why_not
 from relay.operate.steps import StepLog
@@ -48,6 +50,7 @@ from relay.queue.store import Content, Counts, Selection, Store, StoreUnavailabl
 from relay.receive.attendance import Attendance
 from relay.receive.factory import SmtpServerFactory
 from relay.receive.recipients import RecipientFile
+from relay.receive.scribe import Scribe
 from relay.receive.tls import TlsFault
 from relay.route.reverse import ReverseNames
 from relay.schedule.runner import Runner
@@ -170,10 +173,12 @@ class RelayService(Service):
             self._orphans,
             clock,
             self.tell,
-            lambda folder: around.open_store(folder, self.tell),
+            lambda folder: self._retention.take(around.open_store(folder, self.tell)),
             self._runner_of,
             self._adopted_control,
         )
+        self._retention = Retention(clock, lambda: (self.store, *self._adoption.stores), config.journal)
+        self._scribe = Scribe(self.store, clock, self.tell)
         self._neighbours = Neighbours(clock, config.spool)
         self.policy = Policy(rules.policy_settings(config))
         self._reverse = ReverseNames(around.names, clock, around.hosts)
@@ -196,6 +201,7 @@ class RelayService(Service):
         self._outward.start()
         self.runner.start()
         self._adoption.start()
+        self._retention.start()
         self._watch_recipients()
         self._admission.start()
         for door, listen in self._doors:
@@ -226,6 +232,7 @@ class RelayService(Service):
             tls=admission.tls(listen),
             logins=admission.logins,
             trusted_certificates=admission.trusted,
+            scribe=self._scribe,
         )
         self._factories.append((factory, listen))
         return factory
@@ -289,7 +296,10 @@ class RelayService(Service):
             written = draft.write(composed.content)
             if written is not None:
                 await written
-            await self.runner.enqueue(draft, composed.envelope, Origin(protocol="local"), b"", composed.recipients)
+            readers = [str(one.address) for one in composed.recipients]
+            began = self._around.reactor.seconds(), journey.composed("<>", composed.content, readers)
+            origin = Origin(protocol="local")
+            await self.runner.enqueue(draft, composed.envelope, origin, b"", composed.recipients, entries=(began,))
         except BaseException:
             draft.abort()
             raise
@@ -371,6 +381,7 @@ class RelayService(Service):
         for factory, listen in self._factories:
             factory.admit_by(admission.tls(listen), admission.logins, admission.trusted)
             factory.reconfigure(settings, self.policy)
+        self._retention.use(self.config.journal)
         self.router.replace(rules.route_table(self.config), rules.ourselves(self.config))
         self.deliverer.reconfigure(rules.delivery_settings(self.config))
         self.reporter.reconfigure(rules.report_settings(self.config))
@@ -398,6 +409,8 @@ class RelayService(Service):
             self._recipients.stop()
         self._admission.stop()
         await gatherResults([factory.shut_down(within_s) for factory, _ in self._factories])
+        self._scribe.stop()
+        self._retention.stop()
         left_s = max(1.0, until - self._around.reactor.seconds())
         await gatherResults([Deferred.fromCoroutine(self._adoption.stop(left_s)), self.runner.stop(left_s)])
         # What is under way even now is tried again when its lease has run out.

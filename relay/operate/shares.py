@@ -20,10 +20,11 @@ def part_of(config: Config, worker: int) -> Config:
     def share(limit: int) -> int:
         return -(-limit // among)
 
-    limits, delivery = config.limits, config.delivery
+    limits, delivery, journal = config.limits, config.delivery, config.journal
     return config.model_copy(
         update={
             "spool": folder_of(config.spool, worker),
+            "journal": journal and journal.model_copy(update={"size_octets": share(journal.size_octets)}),
             "limits": limits.model_copy(
                 update={
                     "connections": share(limits.connections),

@@ -7,43 +7,36 @@ from collections.abc import Sequence
 from relay.message import journey
 from relay.message.account import Account, Tried
 from relay.message.journey import Entry
-from relay.message.outcome import Deferred, Discarded, Held, Outcome
-from relay.queue.store import QueuedRecipient, State
+from relay.message.outcome import Deferred
+from relay.queue.store import QueuedRecipient
 from relay.schedule.plan import Planned
+from relay.schedule.told import About
 
 
 def attempted(
-    rows: Sequence[QueuedRecipient], planned: Sequence[Planned], tried: Tried, now: float
+    rows: Sequence[QueuedRecipient], planned: Sequence[Planned], abouts: Sequence[About], tried: Tried, now: float
 ) -> tuple[Entry, ...]:
-    """What an attempt made of these: an entry for each way that it went."""
+    """What an attempt made of these: an entry for each way that it went.
+
+    abouts  what is told of each
+    """
+    became = [_became(row, one.step, about) for row, one, about in zip(rows, planned, abouts, strict=True)]
     accounts = tried.accounts
-    if sum(len(places) for _, places in accounts) < len(rows):  # trouble of our own: it did not get as far
-        told = {place for _, places in accounts for place in places}
+    if len(accounts) == 1 and len(accounts[0][1]) == len(rows):  # nearly all mail
+        return ((now, journey.attempted(accounts[0][0], now, rows[0].lane, became)),)
+    told = {place for _, places in accounts for place in places}
+    if len(told) < len(rows):  # trouble of our own: it did not get as far
         accounts = [*accounts, (Account(now), [place for place in range(len(rows)) if place not in told])]
-    return tuple([_of_one_way(rows, planned, tried.outcomes, account, places, now) for account, places in accounts])
+    return tuple(
+        (now, journey.attempted(account, now, rows[places[0]].lane, [became[place] for place in places]))
+        for account, places in accounts
+    )
 
 
-def _of_one_way(
-    rows: Sequence[QueuedRecipient],
-    planned: Sequence[Planned],
-    outcomes: Sequence[Outcome],
-    account: Account,
-    places: Sequence[int],
-    now: float,
-) -> Entry:
-    became = [_became(rows[place], planned[place], outcomes[place]) for place in places]
-    return now, journey.attempted(account, now, rows[places[0]].lane, became)
-
-
-def _became(row: QueuedRecipient, planned: Planned, outcome: Outcome) -> str:
-    address = str(row.recipient.address)
-    if isinstance(outcome, Held):
-        return journey.became(row.number, address, planned.step, outcome.why, "")
-    if isinstance(outcome, Discarded):
-        return journey.became(row.number, address, planned.step, f"discarded by {outcome.rule}", "")
-    later = planned.row.due_at if planned.row is not None and planned.row.state is State.WAITING else None
-    in_doubt = isinstance(outcome, Deferred) and outcome.in_doubt
-    return journey.became(row.number, address, planned.step, str(outcome.reply), outcome.hop, later, in_doubt)
+def _became(row: QueuedRecipient, step: str, about: About) -> str:
+    said = about.get("reply") or about.get("error") or f"discarded by {about.get('place')}"
+    hop, next_at = about.get("hop", ""), about.get("next_at")
+    return journey.became(row.number, about["recipient"], step, said, hop, next_at, "in_doubt" in about)  # type: ignore[arg-type]
 
 
 def expired(

@@ -36,7 +36,7 @@ from relay.schedule.plan import plan, plan_expanded, plan_untried
 from relay.schedule.pulse import Pulse
 from relay.schedule.reports import Reporter, Reports, Settled
 from relay.schedule.settings import ScheduleSettings
-from relay.schedule.told import tell_of
+from relay.schedule.told import about
 
 __all__ = ["Deliverer", "DestinationStatus", "LaneOf", "Reporter", "Runner"]
 
@@ -304,7 +304,8 @@ class Runner:
         for row in rows:
             why = trouble or Deferred(reply(451, "4.4.7", row.note or "It has not been its turn yet"))
             one = plan_untried(carried.message, row, why, now, self._settings.retry, not_before)
-            tell_of(self._tell, carried.message, row, one, why, now)
+            if one.step:
+                self._tell(one.step, **about(carried.message, row, one, why, now))
             planned.append(one)
         self._reports.settle(carried, Settled.of(rows, planned, journaled.expired(rows, planned, why, now)))
 
@@ -374,15 +375,17 @@ class Runner:
         now = self._clock.seconds()
         jitter = self._random.random()
         not_before = self._pulse.not_before(now)
-        planned = []
+        planned, abouts = [], []
         for row, outcome in zip(attempt.rows, tried.outcomes, strict=True):
             one = plan(message, row, outcome, now, self._settings.retry, jitter, not_before)
-            tell_of(self._tell, message, row, one, outcome, now)
+            fields = about(message, row, one, outcome, now)
+            self._tell(one.step, **fields)
             planned.append(one)
+            abouts.append(fields)
         entries: Sequence[Journaled] = ()
         if self._store.journals or any(one.is_to_be_told for one in planned):
             try:
-                entries = journaled.attempted(attempt.rows, planned, tried, now)
+                entries = journaled.attempted(attempt.rows, planned, abouts, tried, now)
             except Exception as error:  # a defect; what became of mail is recorded all the same
                 self._tell("trouble", id=message.id, error=f"cannot be journaled: {error!r}")
         self._reports.settle(carried, Settled.of(attempt.rows, planned, entries))

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from relay.operate import kinds
 from relay.operate.settings.delivering import Bounce, Delivery, Dns, Retry, Route, TlsReports
-from relay.operate.settings.operating import Log, Timeouts
+from relay.operate.settings.operating import Journal, Log, Timeouts
 from relay.operate.settings.receiving import (
     Accept,
     Certificate,
@@ -30,7 +30,6 @@ from relay.operate.settings.section import Section
 
 LATER: Mapping[str, str] = {
     "admin": "the admin page comes in a later version; remove this line",
-    "journal": "the journal comes in a later version; remove this line",
 }
 """Keys with a meaning already fixed and no code behind it yet; ``[]`` stands for any item."""
 
@@ -96,4 +95,9 @@ class Settings(Section):
     limits: Limits = Field(default_factory=Limits, description="How much is served at once.")
     timeouts: Timeouts = Field(default_factory=Timeouts, description="How long is waited for a peer.")
     dns: Dns = Field(default_factory=Dns, description="How names are looked up.")
+    journal: Annotated[Journal | None, BeforeValidator(kinds.journal)] = Field(
+        default_factory=Journal,
+        description="What happened to each message: a duration, a mapping, or `none`.",
+        examples=["7 days"],
+    )
     log: Log = Field(default_factory=Log, description="One line for each step of a message's way.")
