@@ -32,6 +32,7 @@ from relay.operate.answers.explain import ExplainAnswers, standing_here
 from relay.operate.answers.forecast import ForecastAnswers
 from relay.operate.answers.queue import QueueAnswers
 from relay.operate.answers.status import StatusAnswers
+from relay.operate.answers.trace import TraceAnswers
 from relay.operate.config import Config, ConfigFaults
 from relay.operate.control import listen_for_control
 from relay.operate.disk import Disk
@@ -244,6 +245,7 @@ class RelayService(Service):
             ExplainAnswers(self._premises, store, runner),
             QueueAnswers(store, runner, clock, self.tell),
             StatusAnswers(store, runner, clock, self.config.hostname, steps, clock.seconds()),
+            TraceAnswers(store),
             ForecastAnswers(store, runner, clock, lambda: rules.schedule_settings(self.config)),
         )
         commands = {name: command for one in answers for name, command in one.by_name().items()}

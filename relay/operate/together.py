@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from relay.message.outline import FOUND_LIMIT
 from relay.operate.asking import CannotAsk, Control, NotRunning, Refusal
 from relay.operate.shards import folder_of, number_of, shards_in
 from relay.schedule.forecast import BOUNCES_SHOWN
 
 Row = dict[str, Any]
 
-OF_ONE_MESSAGE = ("queue.show", "queue.content", "explain.message")
+OF_ONE_MESSAGE = ("queue.show", "queue.content", "explain.message", "trace.show")
 OF_ONE_WORKER = ("explain",)
 """Asked of the first that answers: it asks the others itself for what they have part in."""
 
@@ -58,6 +59,9 @@ class Together:
         """The rows of the answer, as they come.  Raises Refusal, CannotAsk."""
         if do == "queue.list":
             return in_order(control.ask(do, **fields) for _, control in self._controls)
+        if do == "trace.find":
+            found = newest_first(control.ask(do, **fields) for _, control in self._controls)
+            return first_of(found, fields.get("limit"))
         if do in OF_ONE_MESSAGE:
             return self._of_one_message(do, fields)
         if do in OF_ONE_WORKER:
@@ -77,24 +81,41 @@ class Together:
         return {"changed": sum(control.ask_one(do, **fields)["changed"] for _, control in self._controls)}
 
     def _of_one_message(self, do: str, fields: Mapping[str, object]) -> Iterator[Row]:
-        refusal: Refusal | None = None
-        for _, control in self._controls:
-            rows = control.ask(do, **fields)
-            try:
-                first = next(rows)
-            except Refusal as no:  # another shard may have it
-                refusal = no if refusal is None or no.kind != "request" else refusal
-                continue
-            yield first
-            yield from rows
-            return
-        if refusal is not None:
-            raise refusal
+        return the_one_that_knows(control.ask(do, **fields) for _, control in self._controls)
 
 
 def in_order(lists: Iterable[Iterable[Row]]) -> Iterator[Row]:
     """Rows of several shards in the order of acceptance, none of them gathered."""
     return heapq.merge(*lists, key=lambda row: str(row["id"]))
+
+
+def newest_first(lists: Iterable[Iterable[Row]]) -> Iterator[Row]:
+    """Rows of several shards that have the newest first, in that order, none of them gathered."""
+    return heapq.merge(*lists, key=lambda row: str(row["id"]), reverse=True)
+
+
+def first_of(rows: Iterator[Row], limit: object = None) -> Iterator[Row]:
+    """So many of them; the others are heard all the same, so that the next question gets its own answer."""
+    most = limit if isinstance(limit, int) else FOUND_LIMIT
+    for number, row in enumerate(rows):
+        if number < most:
+            yield row
+
+
+def the_one_that_knows(answers: Iterable[Iterator[Row]]) -> Iterator[Row]:
+    """The rows of the first answer that is no refusal.  Raises Refusal when all are."""
+    refusal: Refusal | None = None
+    for rows in answers:
+        try:
+            first = next(rows)
+        except Refusal as no:  # another shard may have it
+            refusal = no if refusal is None or no.kind != "request" else refusal
+            continue
+        yield first
+        yield from rows
+        return
+    if refusal is not None:
+        raise refusal
 
 
 def status_of(answers: Sequence[tuple[int, Row]]) -> Row:

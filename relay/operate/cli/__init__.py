@@ -20,6 +20,7 @@ from relay.operate.cli.queue import queue
 from relay.operate.cli.run import run
 from relay.operate.cli.speech import EX_USAGE, Stop, printable_lines
 from relay.operate.cli.status import status
+from relay.operate.cli.trace import trace
 from relay.operate.cli.user import user
 
 READER_GONE = 128 + 13  # as a shell reports a program ended by SIGPIPE
@@ -56,12 +57,13 @@ def relay() -> None:
     relay check /etc/relay/relay.yaml
     relay explain --to ann@example.org   what would happen to it, and why
     relay queue list               where is my mail, and why
+    relay trace ann@example.org    what happened to a message, and what was said on the way
     relay status                   the queue in numbers, and each destination
     relay user add ann@example.org
     """
 
 
-for _command in (run, check, explain, queue, status, user, oauth):
+for _command in (run, check, explain, queue, trace, status, user, oauth):
     relay.add_command(_command)
 
 
