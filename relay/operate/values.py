@@ -26,8 +26,7 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 OCTETS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 
-_UNIT = r"(?:seconds?|minutes?|hours?|days?|weeks?|[smhdw])"
-_DURATION = re.compile(rf"(?:\d+(?:\.\d+)?\s*{_UNIT}\s*)+")
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:[smhdw]|\s*(?:second|minute|hour|day|week)s?)\s*)+")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
 _PORT_KINDS = ("tcp", "tcp6", "ssl")
