@@ -10,7 +10,6 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 
 from twisted.internet import defer, task
 from twisted.internet.interfaces import IReactorTime
@@ -19,9 +18,10 @@ from bench.peers import find, free_port, wait_for
 from relay.deliver.deliverer import Deliverer
 from relay.deliver.opening import dial_by
 from relay.deliver.settings import DeliverySettings
+from relay.message.account import Tried
 from relay.message.address import Address
 from relay.message.envelope import Envelope, Message, Origin, Recipient
-from relay.message.outcome import Delivered, Outcome
+from relay.message.outcome import Delivered
 from relay.route.router import Addresses, Hops
 from relay.route.table import Route
 from relay.route.via import Hop, HopList
@@ -70,9 +70,9 @@ class Run:
         for _ in range(at_once):
             self._next()
 
-    def _next(self, outcomes: Sequence[Outcome] = ()) -> None:
-        if outcomes and not isinstance(outcomes[0], Delivered):
-            self.done.errback(SystemExit(str(outcomes[0])))
+    def _next(self, tried: Tried | None = None) -> None:
+        if tried is not None and not isinstance(tried.outcomes[0], Delivered):
+            self.done.errback(SystemExit(str(tried.outcomes[0])))
             return
         if not self._left:
             self._under_way -= 1

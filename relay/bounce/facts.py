@@ -8,6 +8,7 @@ from relay.bounce.original import Original
 from relay.message.envelope import Message, Recipient
 from relay.message.outcome import Action, Final
 from relay.message.reply import printable
+from relay.message.tail import Said
 
 _REPLY_LIMIT = 1000  # characters of a reply; some peers preach
 _REPLIES_LIMIT = 1 << 20  # characters of all replies together
@@ -24,6 +25,7 @@ class Facts:
     original     as much of the message as there is to give back
     now          seconds since the epoch
     retry_until  until when those delayed are tried, seconds since the epoch, or None when that is not known
+    said         what was said when those were tried the last time that failed or are delayed, as far as that is known
     """
 
     hostname: str
@@ -33,6 +35,7 @@ class Facts:
     original: Original
     now: float
     retry_until: float | None = None
+    said: tuple[Said, ...] = ()
 
     @property
     def action(self) -> Action:

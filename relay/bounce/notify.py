@@ -21,6 +21,7 @@ from relay.message.address import Address
 from relay.message.envelope import Composed, Message, Notify, Recipient, Ret
 from relay.message.notify import is_undeliverable_report, wants
 from relay.message.outcome import Action, Final
+from relay.message.tail import Said
 
 _HOUR_S = 3600.0
 
@@ -63,7 +64,13 @@ class Reporter:
         return max(HEADER_LIMIT_OCTETS, self._whole_limit(message, finals))
 
     def compose(
-        self, message: Message, finals: Finals, content: bytes | None, now: float, retry_until: float | None = None
+        self,
+        message: Message,
+        finals: Finals,
+        content: bytes | None,
+        now: float,
+        retry_until: float | None = None,
+        said: Sequence[Said] = (),
     ) -> Composed | None:
         """One report of all these outcomes, or None when the sender is to be told of none of them.
 
@@ -71,15 +78,16 @@ class Reporter:
         content      the message's content or its beginning (``content_wanted``); None: what the message carries
         now          seconds since the epoch
         retry_until  until when delayed recipients are tried, seconds since the epoch
+        said         what was said when they were tried the last time
         """
         sender = message.envelope.reverse_path
         told = tuple(one for one in finals if wants(one[0], message.envelope, one[1].action))
         if sender is None or not told:
             return None
-        return self._composed(sender, message, told, content, now, retry_until)
+        return self._composed(sender, message, told, content, now, retry_until, said)
 
     def undeliverable(
-        self, message: Message, finals: Finals, content: bytes | None, now: float
+        self, message: Message, finals: Finals, content: bytes | None, now: float, said: Sequence[Said] = ()
     ) -> Composed | Literal["hold", "discard"]:
         """What is to be done with a message from the null sender that failed for these recipients.
 
@@ -95,7 +103,7 @@ class Reporter:
             return "hold"
         if self._is_of_a_notice(message, failed, content, postmaster) or not self._may_notice(now):
             return "hold"
-        return self._composed(postmaster, message, failed, content, now, None)
+        return self._composed(postmaster, message, failed, content, now, None, said)
 
     def _composed(
         self,
@@ -105,9 +113,10 @@ class Reporter:
         content: bytes | None,
         now: float,
         retry_until: float | None,
+        said: Sequence[Said],
     ) -> Composed:
         original = original_of(message, content, self._whole_limit(message, told))
-        facts = Facts(self._settings.hostname, str(reader), message, told, original, now, retry_until)
+        facts = Facts(self._settings.hostname, str(reader), message, told, original, now, retry_until, tuple(said))
         return compose(facts, Recipient(reader, Notify.NEVER))
 
     def _whole_limit(self, message: Message, finals: Finals) -> int:

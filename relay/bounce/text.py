@@ -1,10 +1,11 @@
 """The part of a report that people read (RFC 6522 §3).
 
 It answers, in this order: which message, which recipients, what happened, whose words those are and what they
-were, and what to do now.  Recipients with the same story stand together, so that it is told once.
+were, and what to do now.  Recipients with the same story stand together, so that it is told once.  At the end, for who
+is asked for help, stands what the servers said to each other.
 
-The rule that must not be broken: a peer's words stand indented and in one paragraph, under a line that says whose
-they are; they can look neither like ours nor like a command to a terminal.
+The rule that must not be broken: a peer's words stand indented, under a line that says whose they are, and none of
+their lines begins but with ours; they can look neither like ours nor like a command to a terminal.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from relay.message.trace import date
 _WIDTH = 72
 _STORIES_LIMIT = 50
 _ADDRESSES_LIMIT = 100  # in one story; all of them stand in the part for programs
+_SAID_LINES_LIMIT = 30
+_SAID_LIMIT = 2048  # characters
 
 Story = tuple[Final, list[str]]
 
@@ -37,7 +40,7 @@ def text(facts: Facts) -> str:
                 lines += ["", *_told(facts, *story)]
             if len(stories) > _STORIES_LIMIT:
                 lines += ["", f"... and {sum(len(a) for _, a in stories[_STORIES_LIMIT:])} more recipients."]
-    lines += ["", *_closing(facts)]
+    lines += ["", *_closing(facts), *_said(facts)]
     return "\r\n".join(lines) + "\r\n"
 
 
@@ -133,6 +136,25 @@ def _closing(facts: Facts) -> list[str]:
         break_long_words=False,
         break_on_hyphens=False,
     )
+
+
+def _said(facts: Facts) -> list[str]:
+    """What the servers said to each other the last time; of much, the end, for there stands why."""
+    lines: list[str] = []
+    for one in reversed(facts.said):  # the latest attempt stands first
+        head = f"with {printable(one.hop)}, at {date(one.at)}:" if one.hop else f"at {date(one.at)}:"
+        lines += [head, *(f"    {_cut(printable(line), _WIDTH - 4)}" for line in one.lines)]
+    if not lines:
+        return []
+    kept: list[str] = []
+    room = _SAID_LIMIT
+    for line in reversed(lines):
+        room -= len(line) + 2
+        if room < 0 or len(kept) == _SAID_LINES_LIMIT:
+            kept.append("...")
+            break
+        kept.append(line)
+    return ["", "What the servers said to each other the last time:", "", *(f"    {line}" for line in reversed(kept))]
 
 
 def _indented(said: str, depth: int) -> list[str]:

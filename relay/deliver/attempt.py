@@ -20,9 +20,9 @@ from twisted.python.failure import Failure
 
 from relay.deliver.classify import milder, our_trouble, outcome_of, says_too_many, untrusted
 from relay.deliver.connection import Connection, Errand
-from relay.deliver.dialogue import Dialogue
 from relay.deliver.form import NEEDS_REQUIRETLS, NEEDS_SMTPUTF8, Form, needs_utf8
 from relay.deliver.letter import Letter
+from relay.message.account import Account, Part, Tried
 from relay.message.envelope import Message, Recipient
 from relay.message.outcome import Deferred, Failed, Outcome
 from relay.route.router import Addresses, Hops
@@ -61,7 +61,7 @@ def _guarded(step: Callable[Concatenate[Attempt, _P], None]) -> Callable[Concate
 
 
 class Attempt:
-    """See the module.  Fires ``done`` with one outcome a recipient, in their order.
+    """See the module.  Fires ``done`` with one outcome a recipient, in their order, and the account of it.
 
     The Holder of a connection at a time.
     """
@@ -78,7 +78,7 @@ class Attempt:
         "_outcomes",
         "_tried_hops",
         "_was_stale",
-        "dialogue",
+        "account",
         "done",
         "message",
         "recipients",
@@ -86,8 +86,8 @@ class Attempt:
 
     def __init__(self, deliverer: Deliverer, message: Message, recipients: Sequence[Recipient]) -> None:
         self.message = message
-        self.dialogue = Dialogue()
-        self.done: defer.Deferred[list[Outcome]] | None = defer.Deferred()
+        self.account = Account(deliverer.pool.clock.seconds())
+        self.done: defer.Deferred[Tried] | None = defer.Deferred()
         self._deliverer = deliverer
         self.recipients = recipients
         self._outcomes: list[Outcome | None] = [None] * len(recipients)
@@ -103,6 +103,7 @@ class Attempt:
 
     @_guarded
     def start(self, route: Route) -> None:
+        self.account.rule = route.rule
         hops = self._deliverer.router.hops_now(route)
         if hops is not None:
             self._routed(hops)
@@ -175,8 +176,11 @@ class Attempt:
             self._deliverer.router.addresses(hop).addCallback(self._found).addErrback(self.broke)
 
     @_guarded
-    def unreachable(self, why: Deferred) -> None:
-        self.dialogue.remark(self._deliverer.pool.clock.seconds(), why.hop, str(why.reply))
+    def unreachable(self, why: Deferred, said: Sequence[Part] = ()) -> None:
+        if said:
+            self.account.parts += said
+        else:
+            self.account.remark(self._deliverer.pool.clock.seconds(), why.hop, str(why.reply))
         for place in self._left:
             self._decide(place, why)
         self._leave_hop()
@@ -234,9 +238,11 @@ class Attempt:
             chunked=form.chunked,
             require_tls=self.message.envelope.require_tls and offer.requiretls,
         )
+        tls = connection.guard.tls if connection.guard is not None else ""
         if connection.served == 0:
-            self.dialogue.add(connection.label, connection.session.record)
-        self.dialogue.add(connection.label, transaction.record)
+            self.account.parts += connection.before
+            self.account.add(connection.label, tls, connection.session.record)
+        self.account.add(connection.label, tls, transaction.record)
         connection.run(Errand(self, transaction, *letter.source(form)))
 
     def wants_more(self, transaction: Transaction) -> bool:
@@ -333,8 +339,8 @@ class Attempt:
         if done is None:
             return
         outcomes = [each or our_trouble("no outcome") for each in self._outcomes]
-        self._deliverer.ended(self, self._letter, outcomes)
-        done.callback(outcomes)
+        self._deliverer.ended(self._letter)
+        done.callback(Tried(outcomes, ((self.account, range(len(outcomes))),)))
 
     def broke(self, failure: Failure) -> None:
         """A defect of ours."""

@@ -6,7 +6,7 @@ a second holder may have been given it too, so that its commands leave in the sa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 from twisted.internet import protocol
@@ -16,6 +16,7 @@ from zope.interface import implementer
 
 from relay.deliver.guard import Guard
 from relay.deliver.pump import Content, Pump
+from relay.message.account import Part
 from relay.message.outcome import Deferred
 from relay.smtp.client import ClientSession
 from relay.smtp.client_events import (
@@ -44,8 +45,11 @@ class Holder(Protocol):
         """It is yours until you release it."""
         ...
 
-    def unreachable(self, why: Deferred) -> None:
-        """There is none to be had."""
+    def unreachable(self, why: Deferred, said: Sequence[Part] = ()) -> None:
+        """There is none to be had.
+
+        said  what was said in the sessions that did not come to be
+        """
         ...
 
     def wants_more(self, transaction: Transaction) -> bool:
@@ -111,6 +115,7 @@ class Connection(protocol.Protocol):
     label   whom it goes to, as ``name [address]``
     guard   sees to TLS and to the login, where there is any
     served  transactions begun
+    before  what was said in sessions with this hop that did not come to be, just before this one
     """
 
     def __init__(
@@ -121,6 +126,7 @@ class Connection(protocol.Protocol):
         self.label = label
         self.guard = guard
         self.served = 0
+        self.before: Sequence[Part] = ()
         self.opened_at = clock.seconds()
         self._seconds = clock.seconds
         self._progress_at = self.opened_at

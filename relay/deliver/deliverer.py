@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from twisted.internet import defer
@@ -11,7 +11,6 @@ from twisted.internet.interfaces import IReactorTime
 
 from relay.deliver.attempt import Attempt
 from relay.deliver.classify import SHUTTING_DOWN
-from relay.deliver.dialogue import Dialogue
 from relay.deliver.guard import Guards, Witness, nobody
 from relay.deliver.keyring import Keyring
 from relay.deliver.letter import Letter, Open
@@ -19,6 +18,7 @@ from relay.deliver.opening import Dial
 from relay.deliver.pool import Pool
 from relay.deliver.probe import Prober
 from relay.deliver.settings import DeliverySettings
+from relay.message.account import Tried
 from relay.message.address import Address
 from relay.message.envelope import Message, Recipient
 from relay.message.outcome import Deferred, Outcome
@@ -29,9 +29,6 @@ from relay.route.via import Hop
 
 LOADED_AT_ONCE = 2
 """Large messages that are read whole, to be converted for a hop, at once: a bound on memory."""
-
-Attempted = Callable[[Message, Sequence[Recipient], Sequence[Outcome], Dialogue], None]
-"""Is told of each attempt: the outcomes, and what was said."""
 
 
 class Routes(Protocol):
@@ -48,12 +45,6 @@ class Routes(Protocol):
     def addresses(self, hop: Hop) -> defer.Deferred[Addresses]: ...
 
 
-def _nobody_asked(
-    message: Message, recipients: Sequence[Recipient], outcomes: Sequence[Outcome], dialogue: Dialogue
-) -> None:
-    """For those who keep no record."""
-
-
 class Deliverer:
     """Delivers.
 
@@ -61,7 +52,6 @@ class Deliverer:
     router        where to
     open_content  opens the content of a message too large to be carried, by its id
     hostname      our name, in A-labels, for EHLO
-    attempted     is told of each attempt
     keyring       what we log in with; without one, passwords from files
     witness       is told of TLS sessions that somebody wants reports about
     """
@@ -76,7 +66,6 @@ class Deliverer:
         hostname: str,
         settings: DeliverySettings | None = None,
         tell: Tell = tell_nobody,
-        attempted: Attempted = _nobody_asked,
         keyring: Keyring | None = None,
         witness: Witness = nobody,
     ) -> None:
@@ -88,19 +77,18 @@ class Deliverer:
         self.guards = guards = Guards(clock, self._keyring, tell, witness)
         self.pool = Pool(clock=clock, dial=dial, hostname=hostname, settings=self.settings, guards=guards)
         self._open_content = open_content
-        self._attempted = attempted
         self._loading = defer.DeferredSemaphore(LOADED_AT_ONCE)
         self._loaded: set[Letter | None] = set()
 
-    def deliver(self, message: Message, recipients: Sequence[Recipient], lane: str) -> defer.Deferred[list[Outcome]]:
+    def deliver(self, message: Message, recipients: Sequence[Recipient], lane: str) -> defer.Deferred[Tried]:
         """Tries to deliver a message to these recipients, once.
 
         lane  the scheduler's name for their way; what counts is the routing table as it is now
 
-        Fires with one outcome for each recipient, in their order; never fails.
+        Fires with one outcome for each recipient, in their order, and how it went; never fails.
         """
         if self.pool.is_stopping:
-            return defer.succeed([Deferred(SHUTTING_DOWN) for _ in recipients])
+            return defer.succeed(Tried([Deferred(SHUTTING_DOWN) for _ in recipients]))
         if len(recipients) == 1:
             route = self.router.route(message.envelope.reverse_path, recipients[0].address)
             return self._attempt(message, recipients, route)
@@ -144,12 +132,11 @@ class Deliverer:
             self._loaded.add(letter)
         await letter.load()
 
-    def ended(self, attempt: Attempt, letter: Letter | None, outcomes: Sequence[Outcome]) -> None:
+    def ended(self, letter: Letter | None) -> None:
         """An attempt is over."""
         if letter in self._loaded:
             self._loaded.discard(letter)
             self._loading.release()
-        self._attempted(attempt.message, attempt.recipients, outcomes, attempt.dialogue)
 
     # -- recipients whose ways have parted since they got their lane ---------------------------
 
@@ -162,9 +149,7 @@ class Deliverer:
             ways.setdefault(route.lane, (route, []))[1].append(place)
         return ways
 
-    def _attempt(
-        self, message: Message, recipients: Sequence[Recipient], route: Route
-    ) -> defer.Deferred[list[Outcome]]:
+    def _attempt(self, message: Message, recipients: Sequence[Recipient], route: Route) -> defer.Deferred[Tried]:
         attempt = Attempt(self, message, recipients)
         done = attempt.done
         assert done is not None
@@ -173,12 +158,15 @@ class Deliverer:
 
     async def _each_way(
         self, message: Message, recipients: Sequence[Recipient], ways: dict[str, tuple[Route, list[int]]]
-    ) -> list[Outcome]:
+    ) -> Tried:
         under_way = [
             (places, self._attempt(message, [recipients[place] for place in places], route))
             for route, places in ways.values()
         ]
         outcomes: dict[int, Outcome] = {}
+        accounts = []
         for places, attempt in under_way:
-            outcomes.update(zip(places, await attempt, strict=True))
-        return [outcomes[place] for place in range(len(recipients))]
+            tried = await attempt
+            outcomes.update(zip(places, tried.outcomes, strict=True))
+            accounts += [(account, places) for account, _ in tried.accounts]
+        return Tried([outcomes[place] for place in range(len(recipients))], accounts)

@@ -98,6 +98,11 @@ class Guard:
         self._handshake: Handshake | None = None
 
     @property
+    def tls(self) -> str:
+        """Version and cipher; empty when there is no TLS, or none yet."""
+        return self.evidence.how if self.evidence is not None else ""
+
+    @property
     def begins_at_once(self) -> bool:
         """TLS comes before the first octet."""
         return self.hop.implicit_tls

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from relay.deliver.classify import SHUTTING_DOWN
 from relay.deliver.connection import Connection, Holder
 from relay.deliver.opening import Opening
+from relay.message.account import Part
 from relay.message.outcome import Deferred
 from relay.route.via import Hop
 from relay.smtp.client_events import SessionEnded
@@ -125,7 +126,7 @@ class Line:
             self._narrow_until = self._pool.clock.seconds() + NARROW_S
             self._settle_for_kept()
         elif not self._openings:
-            self._turn_away(why)
+            self._turn_away(why, opening.said)
         self._pool.changed(self)
 
     def _settle_for_kept(self) -> None:
@@ -134,12 +135,12 @@ class Line:
             self._waiting.extendleft(reversed(self._want_fresh))
             self._want_fresh.clear()
 
-    def _turn_away(self, why: Deferred) -> None:
+    def _turn_away(self, why: Deferred, said: Sequence[Part] = ()) -> None:
         turned_away = [*self._want_fresh, *self._waiting]
         self._want_fresh.clear()
         self._waiting.clear()
         for holder in turned_away:
-            holder.unreachable(why)
+            holder.unreachable(why, said)
 
     # -- the keeper of its connections -------------------------------------------------------
 

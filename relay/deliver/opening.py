@@ -27,6 +27,7 @@ from twisted.python.failure import Failure
 from relay.deliver.classify import session_refused, unreachable
 from relay.deliver.connection import Connection
 from relay.deliver.settings import DeliverySettings
+from relay.message.account import Part
 from relay.message.outcome import Deferred
 from relay.route.via import Hop
 from relay.smtp.client_events import SessionEnded
@@ -80,6 +81,8 @@ class Opening:
     succeeded  is given the open connection
     failed     is told why there is none
     closed     is told of each connection whose socket is gone
+
+    said  what was said in the sessions that did not come to be, or why there was none
     """
 
     def __init__(
@@ -111,6 +114,7 @@ class Opening:
         self._stagger: IDelayedCall | None = None
         self._why = unreachable("no address to connect to", hop.host)
         self._is_over = False
+        self.said: list[Part] = []
 
     def start(self) -> None:
         self._next()
@@ -159,6 +163,7 @@ class Opening:
             return
         port = f":{self._hop.port}" if self._hop.path is None else ""
         self._why = unreachable(f"connect to {label}{port}: {failure.getErrorMessage().rstrip('.')}", label)
+        self.said.append((label, "", [(self._clock.seconds(), str(self._why.reply))]))
         if self._talking is None:
             self._next()
 
@@ -176,6 +181,7 @@ class Opening:
 
     def opened(self, connection: Connection) -> None:
         self._is_over = True
+        connection.before = self.said
         self._succeeded(self, connection)
 
     def ended(self, connection: Connection, how: SessionEnded) -> None:
@@ -183,6 +189,9 @@ class Opening:
             return
         self._talking = None
         self._why = session_refused(how, connection.label)
+        remark = [] if how.reply is not None else [(self._clock.seconds(), how.why)]
+        tls = connection.guard.tls if connection.guard is not None else ""
+        self.said.append((connection.label, tls, [*connection.session.record, *remark]))
         if connection.guard is not None and connection.guard.ended(how):
             self._plain.add(self._talking_to)
             self._untried.insert(0, self._talking_to)

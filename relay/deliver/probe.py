@@ -18,7 +18,6 @@ from twisted.python.failure import Failure
 
 from relay.deliver.classify import outcome_of, unreachable, untrusted
 from relay.deliver.connection import Connection, Errand, Keeper
-from relay.deliver.dialogue import Dialogue
 from relay.deliver.form import NEEDS_REQUIRETLS, NEEDS_SMTPUTF8, needs_utf8
 from relay.deliver.guard import Guards
 from relay.deliver.keyring import Keyring
@@ -28,6 +27,7 @@ from relay.deliver.pool import Pool
 from relay.deliver.pump import Content
 from relay.deliver.settings import DeliverySettings
 from relay.deliver.tls import Evidence, Judgement
+from relay.message.account import Account, Part
 from relay.message.envelope import Message, Recipient
 from relay.message.outcome import Deferred, Failed, Outcome
 from relay.message.step import tell_nobody
@@ -46,13 +46,13 @@ class Probed:
     """What one host made of it.
 
     outcomes   one for each recipient asked about; Delivered: it would have been asked for the content
-    dialogue   what was said, secrets masked
+    account    what was said, secrets masked
     evidence   what the TLS of the last connection has shown; None without
     judgement  whether that was enough
     """
 
     outcomes: tuple[Outcome, ...]
-    dialogue: Dialogue
+    account: Account
     evidence: Evidence | None = None
     judgement: Judgement | None = None
 
@@ -88,10 +88,11 @@ class Prober:
         """
         asked = tuple(recipients[:ASKED_AT_ONCE])
         if hop.security.trouble:
-            return Probed((untrusted(hop, hop.security),) * len(asked), Dialogue())
+            return Probed((untrusted(hop, hop.security),) * len(asked), Account(self._clock.seconds()))
         settings = replace(self._settings, messages_per_connection=1)
         guards = Guards(self._clock, self._keyring, tell_nobody)
         pool = _ProbePool(clock=self._clock, dial=self._dial, hostname=self._hostname, settings=settings, guards=guards)
+        began_at = self._clock.seconds()
         visitor = _Visitor(hop, Letter(message, _unopened, self._settings.convert_limit_octets), asked)
         pool.lease(hop, addresses, visitor)
         try:
@@ -104,7 +105,7 @@ class Prober:
         await pool.stop().addTimeout(LAST_WORDS_S, self._clock).addErrback(_trap_timeout)
         guard = pool.made[-1].guard if pool.made else None
         shown = (guard.evidence, guard.judgement) if guard is not None else (None, None)
-        return Probed(tuple(outcomes), visitor.dialogue(pool.made), *shown)
+        return Probed(tuple(outcomes), visitor.account(began_at, pool.made), *shown)
 
 
 class _ProbePool(Pool):
@@ -169,7 +170,7 @@ class _Visitor:
         form = self._letter.form(offer)  # None when only the content would tell
         return Failed(form.reply, connection.label) if isinstance(form, Failed) else None
 
-    def unreachable(self, why: Deferred) -> None:
+    def unreachable(self, why: Deferred, said: Sequence[Part] = ()) -> None:
         self._tell([why] * len(self._recipients))
 
     def wants_more(self, transaction: Transaction) -> bool:
@@ -185,18 +186,18 @@ class _Visitor:
         if not self.done.called:
             self.done.callback(outcomes)
 
-    def dialogue(self, connections: Sequence[Connection]) -> Dialogue:
+    def account(self, began_at: float, connections: Sequence[Connection]) -> Account:
         """What was said over these."""
-        dialogue = Dialogue()
+        account = Account(began_at)
         for connection in connections:
             record = connection.session.record
             if self._said is not None and connection is self._said[0]:
                 _, transaction, before = self._said
                 for part in (record[:before], transaction.record, record[before:]):
-                    dialogue.add(connection.label, part)
+                    account.add(connection.label, "", part)
             else:
-                dialogue.add(connection.label, record)
-        return dialogue
+                account.add(connection.label, "", record)
+        return account
 
 
 def _unopened(message_id: str) -> Content:

@@ -7,14 +7,22 @@ every line with credentials.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from relay.message.outcome import Outcome
 from relay.message.reply import Reply, printable
 
+_BETWEEN: Final = b"\x7f"
+_TIME: Final = re.compile(r"-?\d+")
+_REPLY: Final = re.compile(r"\d{3}[ -]")
+
 Notes = Sequence[tuple[float, "bytes | Reply | str"]]
 """What was said: (when, in seconds since the epoch; our octets, their Reply, or a remark)."""
+
+Part = tuple[str, str, Notes]
+"""Whom we talked to; within which TLS, empty where there was none; what was said."""
 
 
 class Account:
@@ -22,7 +30,7 @@ class Account:
 
     began_at  seconds since the epoch
     rule      what decided the way: ``routes[2], relay.yaml:31``
-    parts     (whom we talked to, within which TLS, what was said); the TLS is empty where there was none
+    parts     one for each session, and for each transaction in it
     """
 
     __slots__ = ("began_at", "parts", "rule")
@@ -30,7 +38,7 @@ class Account:
     def __init__(self, began_at: float, rule: str = "") -> None:
         self.began_at = began_at
         self.rule = rule
-        self.parts: list[tuple[str, str, Notes]] = []
+        self.parts: list[Part] = []
 
     def add(self, hop: str, tls: str, notes: Notes) -> None:
         self.parts.append((hop, tls, notes))
@@ -42,9 +50,8 @@ class Account:
     def lines(self) -> Iterator[tuple[float, str, str]]:
         """(when, hop, text) of each line: ``> `` what we said, ``< `` what they said, ``* `` a remark."""
         for hop, _, notes in self.parts:
-            for at, said in notes:
-                for line in lines_of(words_of(said)):
-                    yield at, hop, line
+            for after_s, line in lines_in(transcript(notes, self.began_at).decode("utf-8", "replace")):
+                yield self.began_at + after_s, hop, line
 
 
 class Tried(NamedTuple):
@@ -59,19 +66,33 @@ class Tried(NamedTuple):
     accounts: Sequence[tuple[Account, Sequence[int]]] = ()
 
 
-def words_of(said: bytes | Reply | str) -> str:
-    """A note as one text: what it is, and the lines of it."""
-    if isinstance(said, bytes):
-        return ">" + said.decode("utf-8", "replace").removesuffix("\r\n")
-    if isinstance(said, Reply):
-        lead = f"{said.code} {said.enhanced} " if said.enhanced else f"{said.code} "
-        return "<" + "\n".join([lead + line for line in said.lines])
-    return "*" + said
+def transcript(notes: Notes, began_at: float) -> bytes:
+    """Notes as they are kept: what stood on the wire, each turn after the milliseconds since then, where these have
+    changed; between them an octet that is in no line of SMTP.  A remark begins with ``* ``."""
+    pieces = []
+    noted_at = None
+    for at, said in notes:
+        if at is not noted_at:  # the same object for all that came at once
+            pieces.append(b"%d" % ((at - began_at) * 1000))
+            noted_at = at
+        if type(said) is bytes:
+            pieces.append(said)
+        elif isinstance(said, Reply):
+            pieces.append(said.wire)
+        else:
+            pieces.append(f"* {printable(str(said))}".encode("utf-8", "replace"))
+    return _BETWEEN.join(pieces)
 
 
-def lines_of(words: str) -> Iterator[str]:
-    """The lines of such a text, each with what it is, fit to be shown."""
-    kind = words[:1]
-    for line in words[1:].replace("\r\n", "\n").split("\n"):
-        if line:
-            yield f"{kind} {printable(line.rstrip())}"
+def lines_in(transcript: str) -> Iterator[tuple[float, str]]:
+    """(seconds since the attempt began, text) of each line: ``> `` what we said, ``< `` what they said, ``* `` a
+    remark; fit to be shown."""
+    after_s = 0.0
+    for piece in transcript.split(_BETWEEN.decode()):
+        if _TIME.fullmatch(piece):
+            after_s = int(piece) / 1000
+            continue
+        kind = "< " if _REPLY.match(piece) else "" if piece.startswith("* ") else "> "
+        for line in piece.split("\r\n"):
+            if line:
+                yield after_s, kind + printable(line)

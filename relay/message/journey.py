@@ -19,11 +19,14 @@ The rule that must not be broken: no secret and no content is in an entry, and i
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from typing import Any, Final
 
-from relay.message.account import Account, Notes, lines_of, words_of
+from relay.message.account import Account, Notes, Part, lines_in, transcript
+from relay.message.reply import Reply
 
 Entry = tuple[float, bytes]
 """When, in seconds since the epoch, and what."""
@@ -39,8 +42,10 @@ REPLY_LIMIT: Final = 1000  # characters; some peers preach
 
 USUAL_REPLY: Final = "250 2.1.5 OK"
 
-# (notes at either end of a part, characters of one note, parts from the end), from the usual to what always fits.
-_SHORTER: Final = ((200, 2000, 100), (10, 300, 10), (3, 200, 4))
+# (notes at either end of a part, octets of a part, parts from the end): the first that fits.
+_SHORTER: Final = ((100, 8192, 8), (10, 4096, 6), (3, 1024, 2))
+CUT: Final = "...(cut)"
+"""At the end of what was longer."""
 
 _FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "accepted": (
@@ -68,7 +73,7 @@ _FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
         "wishes",
     ),
     "refused_more": ("count", "since"),
-    "attempted": ("took_s", "destination", "rule", "recipients", "dialogue"),
+    "attempted": ("took_ms", "destination", "rule", "recipients", "dialogue"),
     "expired": ("destination", "recipients"),
     "warned": ("recipients",),
     "reported": ("report", "to", "numbers"),
@@ -92,11 +97,14 @@ _SESSION: Final = (
     "rule",
     "place",
 )
-_WISHES: Final = ("declared_size", "body", "smtputf8", "ret", "envid", "auth", "require_tls")
+_WISHES: Final = ("body", "smtputf8", "ret", "envid", "auth", "require_tls")
 _NAMED: Final = ("named", "reply", "rule", "place", "to", "notify", "orcpt")
 _BECAME: Final = ("number", "recipient", "step", "reply", "hop", "next_at", "in_doubt")
 
+_MESSAGE_ID: Final = re.compile(rb"^Message-ID: (<.{1,250}>)\r$", re.MULTILINE)
+
 _text: Final[Callable[[str], str]] = encode_basestring_ascii
+_known: Final = lru_cache(1024)(encode_basestring_ascii)  # what is said again and again
 _dumps: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
@@ -126,7 +134,6 @@ def session(
 
 
 def wishes(
-    declared_size: int | None,
     body: str,
     smtputf8: bool,
     ret: str | None,
@@ -135,7 +142,7 @@ def wishes(
     require_tls: bool,
 ) -> str:
     """What MAIL said beside the reverse-path."""
-    return _dumps((declared_size, body, smtputf8, ret, envid, auth, require_tls))
+    return _dumps((body, smtputf8, ret, envid, auth, require_tls))
 
 
 def check(rule: str, place: str) -> str:
@@ -188,14 +195,15 @@ def accepted(
     ).encode()
 
 
-def composed(sender: str, size: int, message_id: str, recipients: Sequence[str], report_of: str) -> bytes:
+def composed(sender: str, content: bytes, recipients: Sequence[str], report_of: str = "") -> bytes:
     """A message that we wrote ourselves.
 
     report_of  the message that it tells of; empty for what tells of none
     """
-    return _dumps(
-        ("accepted", None, sender, size, message_id, len(recipients), recipients, None, None, report_of)
-    ).encode()
+    found = _MESSAGE_ID.search(content)
+    message_id = found[1].decode("ascii", "replace") if found else ""
+    facts = (sender, len(content), message_id, len(recipients), recipients, None, None, report_of)
+    return _dumps(("accepted", None, *facts)).encode()
 
 
 def refused(
@@ -237,7 +245,7 @@ def became(
     later = ""
     if in_doubt or next_at is not None:
         later = "," + _dumps((next_at, in_doubt))[1:-1]
-    return f'[{number},{_text(recipient)},"{step}",{_text(reply[:REPLY_LIMIT])},{_text(hop)}{later}]'
+    return f'[{number},{_text(recipient)},"{step}",{_text(reply[:REPLY_LIMIT])},{_known(hop)}{later}]'
 
 
 def attempted(account: Account, at: float, destination: str, recipients: Sequence[str]) -> bytes:
@@ -248,8 +256,8 @@ def attempted(account: Account, at: float, destination: str, recipients: Sequenc
     recipients   as made by ``became``
     """
     return (
-        f'["attempted",{round(at - account.began_at, 3)},{_text(destination)},{_text(account.rule)},'
-        f"[{','.join(recipients[:RECIPIENTS_LIMIT])}],[{_dialogue(account)}]]"
+        f'["attempted",{int((at - account.began_at) * 1000)},{_known(destination)},{_known(account.rule)},'
+        f"[{','.join(recipients)}],[{_dialogue(account)}]]"
     ).encode()
 
 
@@ -285,21 +293,33 @@ def set_aside(why: str) -> bytes:
 
 def _dialogue(account: Account) -> str:
     """The parts as JSON, without their brackets; cut in the middle until they fit."""
-    text = ""
-    for ends, characters, last in _SHORTER:
-        parts = account.parts[-last:]
-        text = ",".join([_part(account.began_at, *part, ends, characters) for part in parts])
+    text = ",".join([_part(account.began_at, *part) for part in account.parts])
+    for ends, octets, last in _SHORTER:
         if len(text) <= LIMIT_OCTETS:
             break
+        text = ",".join([_short_part(account.began_at, part, ends, octets) for part in account.parts[-last:]])
     return text
 
 
-def _part(began_at: float, hop: str, tls: str, notes: Notes, ends: int, characters: int) -> str:
+def _part(began_at: float, hop: str, tls: str, notes: Notes) -> str:
+    said = transcript(notes, began_at).decode("utf-8", "replace")
+    return f"[{_known(hop)},{_known(tls)},{_text(said)}]"
+
+
+def _short_part(began_at: float, part: Part, ends: int, octets: int) -> str:
+    hop, tls, notes = part
     if len(notes) > 2 * ends:
-        left_out = (notes[ends][0], f"{len(notes) - 2 * ends} more")
-        notes = [*notes[:ends], left_out, *notes[-ends:]]
-    said = ",".join([f"{round(1000 * (at - began_at))},{_text(words_of(one)[:characters])}" for at, one in notes])
-    return f"[{_text(hop)},{_text(tls)},[{said}]]"
+        notes = [*notes[:ends], (notes[ends][0], f"{len(notes) - 2 * ends} more{CUT}"), *notes[-ends:]]
+    most = octets // len(notes)
+    return _part(began_at, hop[:REPLY_LIMIT], tls[:REPLY_LIMIT], [(at, _cut(said, most)) for at, said in notes])
+
+
+def _cut(said: bytes | Reply | str, octets: int) -> bytes | Reply | str:
+    if len(said.wire if isinstance(said, Reply) else said) <= octets:
+        return said
+    if isinstance(said, Reply):
+        return Reply(said.code, said.enhanced, (said.lines[0][:octets] + CUT,))
+    return said[:octets] + CUT if isinstance(said, str) else said[:octets] + CUT.encode()
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
@@ -355,7 +375,7 @@ def _more(at: float, step: str, fields: Row) -> Row:
 
 
 def _attempted(at: float, step: str, fields: Row) -> Row:
-    took_s = float(fields.pop("took_s"))
+    took_s = int(fields.pop("took_ms")) / 1000
     dialogue = [_spoken(*part) for part in fields.pop("dialogue")]
     return {
         "step": step,
@@ -376,10 +396,8 @@ def _became(recipients: Iterable[Sequence[Any]]) -> list[Row]:
     return [dict(zip(_BECAME, one, strict=False)) for one in recipients]
 
 
-def _spoken(hop: str, tls: str, said: list[Any]) -> Row:
-    pairs = zip(said[::2], said[1::2], strict=True)
-    lines = [(ms / 1000, line) for ms, words in pairs for line in lines_of(words)]
-    return {"hop": hop, "tls": tls, "lines": lines}
+def _spoken(hop: str, tls: str, said: str) -> Row:
+    return {"hop": hop, "tls": tls, "lines": [[after_s, line] for after_s, line in lines_in(said)]}
 
 
 _READ: Final[Mapping[str, Callable[[float, str, Row], Row]]] = {

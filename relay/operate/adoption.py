@@ -1,6 +1,7 @@
 """Shards that have no worker of their own, since there are fewer workers than there were: their mail goes on from here.
 
-Such a shard gets no new mail but reports.  When it is empty it is closed, and its folder removed.
+Such a shard gets no new mail but reports.  When it is empty, and its journal forgotten, it is closed and its folder
+removed.
 
 The rule that must not be broken: a folder goes only when its queue is empty and nothing in it was set aside.
 """
@@ -65,6 +66,10 @@ class Adoption:
         self._call: IDelayedCall | None = None
 
     @property
+    def stores(self) -> Sequence[Store]:
+        return [one.store for one in self._adopted.values()]
+
+    @property
     def runners(self) -> Sequence[Runner]:
         return [one.runner for one in self._adopted.values()]
 
@@ -96,7 +101,7 @@ class Adoption:
         self._call = None
         for shard, one in list(self._adopted.items()):
             counts = one.store.counts()
-            if not counts.messages and not counts.set_aside:
+            if not counts.messages and not counts.set_aside and not counts.journal:
                 del self._adopted[shard]
                 Deferred.fromCoroutine(self._remove(one)).addErrback(self._not_removed, one)
         self.start()

@@ -16,6 +16,9 @@ EXPLAIN_LIMIT_S = 300.0
 CHANGES = ("queue.flush", "queue.hold", "queue.release", "queue.retry", "queue.remove")
 CHANGE_LIMIT_S = 3600.0
 """A change of a million rows is answered when it is done, and mail goes first meanwhile."""
+SEARCHES = ("trace.find",)
+SEARCH_LIMIT_S = 600.0
+"""A search may look through much before it finds something."""
 
 
 class NotRunning(Exception):
@@ -78,6 +81,8 @@ class Control:
             self._socket.settimeout(CHANGE_LIMIT_S)
         elif do.startswith("explain"):
             self._socket.settimeout(EXPLAIN_LIMIT_S)
+        elif do in SEARCHES:
+            self._socket.settimeout(SEARCH_LIMIT_S)
         try:
             self._socket.sendall(json.dumps({"do": do, **request}).encode() + b"\n")
             for line in self._answers:

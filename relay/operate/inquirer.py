@@ -179,7 +179,7 @@ class Inquirer:
                 return self._rows(talks, None)
             case Manner.IN_ORDER:
                 rows = merged([self._rows([talk], patience_s) for talk in talks], rule)
-                return _bounded(rows, bound_of(rule.limit, fields), bound_of(rule.lines, fields))
+                return _bounded(rows, bound_of(rule.limit, fields, rule.most), bound_of(rule.lines, fields))
             case Manner.OF_ONE:
                 return self._of_one(talks, patience_s)
             case Manner.OF_ANY:

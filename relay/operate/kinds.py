@@ -94,6 +94,13 @@ def unless_none(value: object) -> object:
     return None if value == "none" else value
 
 
+def journal(value: object) -> object:
+    """``7 days`` is how long it is kept; ``none``: there is none."""
+    if value == "none":
+        return None
+    return {"keep": value} if isinstance(value, (str, int, float)) and not isinstance(value, bool) else value
+
+
 def _via(value: object) -> Way:
     texts = [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
     if isinstance(value, list) and len(texts) == len(value):

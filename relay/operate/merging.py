@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from relay.message.outline import FOUND_LIMIT
 from relay.operate.asking import Refusal
 from relay.schedule.forecast import BOUNCES_SHOWN
 
@@ -47,6 +48,7 @@ class Rule:
     key           of IN_ORDER: the field by which the rows are ordered
     newest_first  of IN_ORDER: whether the largest comes first
     limit         the field of the question that says how many rows are wanted, of all shards together
+    most          how many there are when it does not say
     lines         the same, and the last ones are meant
     combine       of COMBINED
     """
@@ -55,6 +57,7 @@ class Rule:
     key: str = ""
     newest_first: bool = False
     limit: str = ""
+    most: int | None = None
     lines: str = ""
     combine: Callable[[Answers], Row] | None = None
 
@@ -72,10 +75,10 @@ def order_of(rule: Rule) -> Callable[[Row], Any]:
     return lambda row: row[rule.key]
 
 
-def bound_of(name: str, fields: Mapping[str, object]) -> int | None:
+def bound_of(name: str, fields: Mapping[str, object], most: int | None = None) -> int | None:
     """How many rows a question wants, by the field of this name; None: all."""
     found = fields.get(name) if name else None
-    return found if isinstance(found, int) else None
+    return found if isinstance(found, int) else most
 
 
 def status_of(answers: Answers) -> Row:
@@ -258,7 +261,7 @@ RULES: Mapping[str, Rule] = {
     "queue.remove": _CHANGED,
     "destination.rest": _CHANGED,
     "destination.wake": _CHANGED,
-    "trace.find": Rule(Manner.IN_ORDER, "at", newest_first=True, limit="limit"),
+    "trace.find": Rule(Manner.IN_ORDER, "id", newest_first=True, limit="limit", most=FOUND_LIMIT),
     "trace.show": _OF_ONE,
     "explain": _OF_ANY,
     "explain.destinations": Rule(Manner.IN_ORDER, "destination"),

@@ -40,9 +40,9 @@ faulty file changes nothing: the log says what is wrong, and the relay goes on a
 probably not meant, such as an open relay, is a warning.
 
 **Values** are read as YAML 1.2 has them: `no`, `on` and `22:30` are text. A *duration* is a number and a unit: `90s`,
-`5m`, `4h`, `1h30m`, `5d`. A *size* is a number of octets, or one with a unit: `64 KiB`, `50 MiB`, `10 MB`. A relative
-*path* starts at the folder of the file. A value that begins with `*`, `[`, `@` or a quote, or that holds `: `, is
-put in quotes.
+`5m`, `1h30m`, `5d`, `7 days`. A *size* is a number of octets, or one with a unit: `64 KiB`, `50 MiB`, `10 MB`. A
+relative *path* starts at the folder of the file. A value that begins with `*`, `[`, `@` or a quote, or that holds `: `,
+is put in quotes.
 
 **On the command line** these win over the file: `--listen ENDPOINT` (may be given several times; replaces `listen`),
 `--spool DIR`, `--admin ENDPOINT` (or `--admin none`), and `--smarthost HOST:PORT`, which takes the place of the route
@@ -63,8 +63,8 @@ is a fault: {}.
 
 def reference() -> str:
     """The whole page."""
-    later = LATER_INTRODUCTION.format(", ".join(f"`{key}`" for key in LATER))
-    return "\n".join([INTRODUCTION, *_chapter("", Settings), later])
+    later = [LATER_INTRODUCTION.format(", ".join(f"`{key}`" for key in LATER))] if LATER else []
+    return "\n".join([INTRODUCTION, *_chapter("", Settings), *later])
 
 
 def _chapter(name: str, section: type[Section]) -> Iterator[str]:

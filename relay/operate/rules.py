@@ -68,6 +68,7 @@ def entrance(listen: Listen) -> Entrance:
         must_encrypt=listen.tls == "required" or listen.service == "submissions",
         login=Login(listen.login or usual),
         login_in_clear=listen.login_without_tls,
+        listener=listen.endpoint,
     )
 
 

@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from relay import __version__
 from relay.bounce.notify import Reporter
 from relay.deliver.deliverer import Deliverer
+from relay.message import journey
 from relay.message.address import Address
 from relay.message.envelope import Composed, Origin
 from relay.operate import privileges, rules, systemd
@@ -31,6 +32,7 @@ from relay.operate.answers.explain import ExplainAnswers, standing_here
 from relay.operate.answers.forecast import ForecastAnswers
 from relay.operate.answers.queue import QueueAnswers
 from relay.operate.answers.status import StatusAnswers
+from relay.operate.answers.trace import TraceAnswers
 from relay.operate.config import Config, ConfigFaults
 from relay.operate.control import listen_for_control
 from relay.operate.disk import Disk
@@ -41,6 +43,7 @@ from relay.operate.mail_by_http import MailByHttp
 from relay.operate.merging import destinations_of
 from relay.operate.neighbours import Neighbours
 from relay.operate.outward import Outward, router_of
+from relay.operate.retention import Retention
 from relay.operate.settings.operating import Admin
 from relay.operate.settings.receiving import Listen
 from relay.operate.sockets import why_not
@@ -53,6 +56,7 @@ from relay.queue.store import Content, Counts, Selection, Store, StoreUnavailabl
 from relay.receive.attendance import Attendance
 from relay.receive.factory import SmtpServerFactory
 from relay.receive.recipients import RecipientFile
+from relay.receive.scribe import Scribe
 from relay.receive.tls import ServerTls, TlsFault
 from relay.route.reverse import ReverseNames
 from relay.schedule.runner import Runner
@@ -205,11 +209,13 @@ class RelayService(Service):
             self._orphans,
             clock,
             self.tell,
-            lambda folder: around.open_store(folder, self.tell),
+            lambda folder: self._retention.take(around.open_store(folder, self.tell)),
             self._runner_of,
             self._adopted_control,
             self._lookout.leave,
         )
+        self._retention = Retention(clock, lambda: (self.store, *self._adoption.stores), config.journal)
+        self._scribe = Scribe(self.store, clock, self.tell)
         self._neighbours = Neighbours(clock, config.spool)
         self.policy = Policy(rules.policy_settings(config))
         self._reverse = ReverseNames(around.names, clock, around.hosts)
@@ -234,6 +240,7 @@ class RelayService(Service):
         self._adoption.start()
         self._lookout.start(self._vitals(), self.config)
         self._lookout.follow(self.config.spool, self.store)
+        self._retention.start()
         self._watch_recipients()
         self._admission.start()
         for door, listen in self._doors:
@@ -266,6 +273,7 @@ class RelayService(Service):
             tls=admission.tls(listen),
             logins=admission.logins,
             trusted_certificates=admission.trusted,
+            scribe=self._scribe,
         )
         self._factories.append((factory, listen))
         return factory
@@ -282,6 +290,7 @@ class RelayService(Service):
             ExplainAnswers(self._premises, store, runner),
             QueueAnswers(store, runner, clock, self.tell),
             StatusAnswers(store, runner, clock, self.config.hostname, steps, clock.seconds()),
+            TraceAnswers(store),
             ForecastAnswers(store, runner, clock, lambda: rules.schedule_settings(self.config)),
             *self._lookout.answers(store, runner, is_own=steps is self.tell.counts),
         )
@@ -355,7 +364,10 @@ class RelayService(Service):
             written = draft.write(composed.content)
             if written is not None:
                 await written
-            await self.runner.enqueue(draft, composed.envelope, Origin(protocol="local"), b"", composed.recipients)
+            readers = [str(one.address) for one in composed.recipients]
+            began = self._around.reactor.seconds(), journey.composed("<>", composed.content, readers)
+            origin = Origin(protocol="local")
+            await self.runner.enqueue(draft, composed.envelope, origin, b"", composed.recipients, entries=(began,))
         except BaseException:
             draft.abort()
             raise
@@ -442,6 +454,7 @@ class RelayService(Service):
         for factory, listen in self._factories:
             factory.admit_by(admission.tls(listen), admission.logins, admission.trusted)
             factory.reconfigure(settings, self.policy)
+        self._retention.use(self.config.journal)
         self.router.replace(rules.route_table(self.config), rules.ourselves(self.config))
         self.deliverer.reconfigure(rules.delivery_settings(self.config))
         self.reporter.reconfigure(rules.report_settings(self.config))
@@ -472,6 +485,8 @@ class RelayService(Service):
         self._admission.stop()
         self._lookout.stop()
         await gatherResults([factory.shut_down(within_s) for factory, _ in self._factories])
+        self._scribe.stop()
+        self._retention.stop()
         left_s = max(1.0, until - self._around.reactor.seconds())
         await gatherResults([Deferred.fromCoroutine(self._adoption.stop(left_s)), self.runner.stop(left_s)])
         # What is under way even now is tried again when its lease has run out.

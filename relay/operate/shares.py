@@ -21,11 +21,12 @@ def part_of(config: Config, worker: int) -> Config:
     def share(limit: int) -> int:
         return -(-limit // among)
 
-    limits, delivery = config.limits, config.delivery
+    limits, delivery, journal = config.limits, config.delivery, config.journal
     part = config.model_copy(
         update={
             "spool": folder_of(config.spool, worker),
             "admin": config.admin if worker == 0 else None,
+            "journal": journal and journal.model_copy(update={"size_octets": share(journal.size_octets)}),
             "limits": limits.model_copy(
                 update={
                     "connections": share(limits.connections),

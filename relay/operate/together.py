@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
 from relay.operate.asking import CannotAsk, Control, NotRunning, Refusal
-from relay.operate.merging import RULES, Manner, Row, Rule, bound_of, order_of, rule_of
+from relay.operate.merging import Manner, Row, Rule, bound_of, order_of, rule_of
 from relay.operate.shards import folder_of, number_of, shards_in
 
 
@@ -53,12 +53,8 @@ class Together:
         """The rows of the answer, as they come.  Raises Refusal, CannotAsk."""
         rule = rule_of(do, fields)
         match rule.manner:
-            case Manner.IN_ORDER:
-                rows = in_order([control.ask(do, **fields) for _, control in self._controls], rule)
-                last = bound_of(rule.lines, fields)
-                return islice(rows if last is None else deque(rows, last), bound_of(rule.limit, fields))
-            case Manner.OF_ONE:
-                return self._of_one(do, fields)
+            case Manner.IN_ORDER | Manner.OF_ONE:
+                return of_shards(do, [control.ask(do, **fields) for _, control in self._controls], fields)
             case Manner.OF_ANY:
                 return self._controls[0][1].ask(do, **fields)
             case Manner.AS_THEY_COME:
@@ -82,26 +78,32 @@ class Together:
             raise silence(folder)
         return {"changed": sum(control.ask_one(do, **fields)["changed"] for _, control in self._controls)}
 
-    def _of_one(self, do: str, fields: Mapping[str, object]) -> Iterator[Row]:
-        refusal: Refusal | None = None
-        for _, control in self._controls:
-            rows = control.ask(do, **fields)
-            try:
-                first = next(rows, None)
-            except Refusal as no:  # another shard may have it
-                refusal = no if refusal is None or no.kind != "request" else refusal
-                continue
-            if first is not None:
-                yield first
-                yield from rows
-                return
-        if refusal is not None:
-            raise refusal
+
+def of_shards(do: str, lists: Sequence[Iterator[Row]], fields: Mapping[str, object]) -> Iterator[Row]:
+    """What is made of the answers of several shards to a question that is answered with rows."""
+    rule = rule_of(do, fields)
+    if rule.manner is Manner.OF_ONE:
+        return _the_one_that_knows(lists)
+    rows = heapq.merge(*lists, key=order_of(rule), reverse=rule.newest_first)
+    last = bound_of(rule.lines, fields)
+    return islice(rows if last is None else deque(rows, last), bound_of(rule.limit, fields, rule.most))
 
 
-def in_order(lists: Iterable[Iterable[Row]], rule: Rule = RULES["queue.list"]) -> Iterator[Row]:
-    """Rows of several shards in the order of the rule, none of them gathered."""
-    return heapq.merge(*lists, key=order_of(rule), reverse=rule.newest_first)
+def _the_one_that_knows(answers: Iterable[Iterator[Row]]) -> Iterator[Row]:
+    """The rows of the first answer that is no refusal.  Raises Refusal when all are."""
+    refusal: Refusal | None = None
+    for rows in answers:
+        try:
+            first = next(rows, None)
+        except Refusal as no:  # another shard may have it
+            refusal = no if refusal is None or no.kind != "request" else refusal
+            continue
+        if first is not None:
+            yield first
+            yield from rows
+            return
+    if refusal is not None:
+        raise refusal
 
 
 def silence(folder: Path) -> CannotAsk:

@@ -26,8 +26,8 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 OCTETS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhdw]\s*)+")
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:[smhdw]|\s*(?:second|minute|hour|day|week)s?)\s*)+")
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
 _PORT_KINDS = ("tcp", "tcp6", "ssl")
 
@@ -35,7 +35,7 @@ _parse_endpoint: Callable[[object, str], object] = serverFromString
 
 
 def parse_duration(value: object) -> float:
-    """``90s``, ``1m``, ``1h30m``, ``5d`` in seconds."""
+    """``90s``, ``1m``, ``1h30m``, ``5d``, ``7 days`` in seconds."""
     text = str(value).strip() if isinstance(value, (str, int, float)) and not isinstance(value, bool) else ""
     if not _DURATION.fullmatch(text):
         raise ValueError(f"{shown(value)} is not a duration; write a number and a unit: 300s, 5m, 4h, 5d")

@@ -188,7 +188,7 @@ def write(db: apsw.Connection, changes: Sequence[Change], ids_below: int, journa
         if journaled:
             for message, when, text in change.entries:
                 length = len(text)
-                entries.append(f"[{message},{when},{at},{length}]")
+                entries.append(f"[{message},{int(when * 1_000_000)},{at},{length}]")
                 blobs.append(text)
                 at += length
                 journal_octets += length + ENTRY_OCTETS

@@ -121,7 +121,7 @@ def ids(db: apsw.Connection, below: int, not_below: int, words: str) -> tuple[Se
 def entries(db: apsw.Connection, message: int, after: int = 0) -> Portion:
     """A portion of a message's entries, those after one."""
     rows: list[tuple[Any, ...]] = db.execute(_ENTRIES, (message, after, ENTRIES)).fetchall()
-    return [(at, text) for _, at, text in rows], rows[-1][0] if len(rows) == ENTRIES else None
+    return [(at / 1_000_000, text) for _, at, text in rows], rows[-1][0] if len(rows) == ENTRIES else None
 
 
 def beginnings(db: apsw.Connection, messages: Iterable[int]) -> Mapping[int, Portion]:
@@ -171,7 +171,7 @@ class Forget:
         return Forgotten(max(self.after, up_to), _delete(writer, "n <= ?1", up_to), False)
 
     def _ended(self, writer: Writer) -> Forgotten:
-        up_to = writer.value(_OLD_UP_TO, self.after, FORGOTTEN, self.before)
+        up_to = writer.value(_OLD_UP_TO, self.after, FORGOTTEN, int(self.before * 1_000_000))
         if up_to is None:
             return Forgotten(self.after, 0, True)
         ended = json_text(writer.db, _ENDED, (self.after, up_to))

@@ -44,7 +44,7 @@ FROM (
 def last(db: apsw.Connection) -> Place:
     """The place behind all that is there now."""
     rows: list[Any] = db.execute(_LAST).fetchall()
-    return Place(*rows[0]) if rows else BEGINNING
+    return _place(*rows[0]) if rows else BEGINNING
 
 
 def follow(db: apsw.Connection, after: Place, limit: int) -> Followed:
@@ -53,7 +53,7 @@ def follow(db: apsw.Connection, after: Place, limit: int) -> Followed:
     rows: list[tuple[Any, ...]] = db.execute(_AFTER, (known.n, limit)).fetchall()
     if not rows:
         return Followed((), known, 0)
-    place = Place(rows[-1][0], rows[-1][2])
+    place = _place(rows[-1][0], rows[-1][2])
     behind = last(db).n - place.n if len(rows) == limit else 0
     return Followed([_noted(row) for row in rows], place, place.n - known.n - len(rows), behind)
 
@@ -61,13 +61,18 @@ def follow(db: apsw.Connection, after: Place, limit: int) -> Followed:
 def _known(db: apsw.Connection, place: Place) -> Place:
     """The same place, by the numbers of now."""
     found: list[Any] = db.execute(_AT, (place.n,)).fetchall()
-    if found[0][0] == place.at if found else last(db).n > place.n:
+    at = round(place.at * 1_000_000)
+    if found[0][0] == at if found else last(db).n > place.n:
         return place
-    again: Sequence[Any] = db.execute(_KNOWN_AGAIN, (place.n, place.at)).fetchall()
-    return Place(*again[0]) if again else BEGINNING
+    again: Sequence[Any] = db.execute(_KNOWN_AGAIN, (place.n, at)).fetchall()
+    return _place(*again[0]) if again else BEGINNING
+
+
+def _place(n: int, at: int) -> Place:
+    return Place(n, at / 1_000_000)
 
 
 def _noted(row: tuple[Any, ...]) -> Noted:
     n, message, at, entry, sender, message_id = row
     named = [one if isinstance(one, str) else "" for one in (sender, message_id)]
-    return Noted(n, to_text(message), (at, str(entry).encode()), *named)
+    return Noted(n, to_text(message), (at / 1_000_000, str(entry).encode()), *named)

@@ -20,6 +20,7 @@ from relay.receive.intake import Intake
 from relay.receive.logins import Logins
 from relay.receive.protocol import SmtpProtocol
 from relay.receive.reception import Reception
+from relay.receive.scribe import Scribe
 from relay.receive.settings import (
     Enqueue,
     Entrance,
@@ -65,11 +66,13 @@ class SmtpServerFactory(Factory):
         tls: ServerTls | None = None,
         logins: Logins | None = None,
         trusted_certificates: TrustedCertificates | None = None,
+        scribe: Scribe | None = None,
     ) -> None:
         """counts      the queue in numbers; by default the store's own
         attendance  shared by listeners whose limits of connections hold for all of them together
         tls         how STARTTLS is answered; None when there is no certificate
         logins      shared likewise; None when nobody can log in
+        scribe      shared likewise; writes the journal
         """
         self.house = Reception(
             clock,
@@ -87,6 +90,7 @@ class SmtpServerFactory(Factory):
             tls,
             logins,
             trusted_certificates or TrustedCertificates(),
+            scribe,
         )
         self.now = clock.seconds()
         self._clock = clock

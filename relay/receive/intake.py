@@ -22,6 +22,7 @@ from relay.policy.users import User
 from relay.policy.verdict import Refused
 from relay.receive import questions
 from relay.receive.reception import Reception
+from relay.receive.scribe import Visitor, session_of
 from relay.receive.tls import Encryption
 from relay.receive.transaction import Answer, Transaction
 from relay.smtp.events import (
@@ -60,6 +61,7 @@ class Intake:
         "_helo",
         "_house",
         "_origin",
+        "_session",
         "_transaction",
         "_user",
         "client",
@@ -75,6 +77,7 @@ class Intake:
         self._extended = False
         self._origin: Origin | None = None
         self._transaction: Transaction | None = None
+        self._session: tuple[Client, Origin, str] | None = None
         self._encryption: Encryption | None = None
         self._user: User | None = None
         self.client = client
@@ -165,10 +168,12 @@ class Intake:
         if isinstance(verdict, Refused):
             told = {"reply": str(verdict.reply), "rule": verdict.rule, "place": verdict.place}
             house.tell("refused", client=self.client.ip, sender=str(event.reverse_path or "<>"), **told)
+            if house.scribe is not None:
+                house.scribe.refused("sender", Visitor(self.client, event, None, self._told), verdict)
             return verdict.reply
         if event.declared_size is not None and not house.has_room(event.declared_size):
             return reply.NO_SPACE
-        self._transaction = Transaction(house, self.client, event)
+        self._transaction = Transaction(house, self.client, event, verdict, self._told)
         return verdict.reply
 
     def _recipient(self, event: RecipientReceived) -> Reply:
@@ -203,6 +208,16 @@ class Intake:
             name = self._house.reverse_name(ip) if ip else "localhost"
             origin = self._origin = Origin(ip, name or "unknown", self._helo, protocol, login)
         return origin
+
+    def _told(self, client: Client, smtputf8: bool) -> str:
+        """Who is there, for the journal; the same for all messages of this session, as far as it is the same."""
+        origin, session = self._origin_of(smtputf8), self._session
+        if session is None or session[0] is not client or session[1] is not origin:
+            house = self._house
+            tls = self._encryption.version if self._encryption is not None else ""
+            text = session_of(client, origin, house.entrance.listener, house.service.value, tls)
+            session = self._session = (client, origin, text)
+        return session[2]
 
     # -- other questions -------------------------------------------------------------------
 

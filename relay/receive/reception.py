@@ -14,6 +14,7 @@ from relay.policy.access import Client
 from relay.policy.policy import Policy, Service
 from relay.queue.store import Store, StoreFull, StoreUnavailable
 from relay.receive.logins import Logins
+from relay.receive.scribe import Scribe
 from relay.receive.settings import (
     Enqueue,
     Entrance,
@@ -44,6 +45,7 @@ class Reception:
         "logins",
         "policy",
         "reverse_name",
+        "scribe",
         "service",
         "settings",
         "store",
@@ -69,9 +71,11 @@ class Reception:
         tls: ServerTls | None,
         logins: Logins | None,
         trusted_certificates: TrustedCertificates,
+        scribe: Scribe | None = None,
     ) -> None:
         """tls     None when there is no certificate
         logins  None when nobody can log in
+        scribe  None when nothing is journaled
         """
         self.clock = clock
         self.service = service
@@ -79,6 +83,7 @@ class Reception:
         self.tls = tls
         self.logins = logins
         self.trusted_certificates = trusted_certificates
+        self.scribe = scribe
         self._offers: dict[object, ServerOffer] = {}
         self.reconfigure(settings, policy)
         self.store = store

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from relay.message.envelope import Envelope, Message, Origin, Recipient
+from relay.message.journey import Entry
 from relay.queue.store import Counts, Draft
 from relay.smtp.data import BareLineEnds
 
@@ -67,12 +68,14 @@ class Entrance:
     must_encrypt     nothing goes before TLS
     login            whether clients may log in, or must; a trusted certificate counts as a login
     login_in_clear   they may without TLS
+    listener         what it is called in the journal: its endpoint
     """
 
     starttls: bool = True
     must_encrypt: bool = False
     login: Login = Login.OFFERED
     login_in_clear: bool = False
+    listener: str = ""
 
 
 class Enqueue(Protocol):
@@ -82,6 +85,7 @@ class Enqueue(Protocol):
     recipients  after forwarding, none twice
     expanded    recipients that became several and whose senders asked to hear of success: an "expanded" report is
                 owed for each (RFC 3461 §5.2.7.3 c)
+    entries     the beginning of its journey
 
     Fails with StoreFull or StoreUnavailable; the draft is gone then.
     """
@@ -94,6 +98,7 @@ class Enqueue(Protocol):
         head: bytes,
         recipients: Sequence[Recipient],
         expanded: Sequence[Recipient] = (),
+        entries: Sequence[Entry] = (),
     ) -> Deferred[Message]: ...
 
 

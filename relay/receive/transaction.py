@@ -6,7 +6,7 @@ trouble of ours is answered 4yz, and whatever becomes of the transaction, its dr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -14,13 +14,15 @@ from twisted.python.failure import Failure
 from relay.message import reply, trace
 from relay.message.address import AddressFault, parse_mailbox
 from relay.message.envelope import Envelope, Message, Origin, Recipient
+from relay.message.journey import Entry
 from relay.message.reply import Reply
 from relay.policy.access import Client
 from relay.policy.content import HeaderWatch
 from relay.policy.policy import Service
-from relay.policy.verdict import Refused
+from relay.policy.verdict import Accepted, Refused
 from relay.queue.store import Draft
 from relay.receive.reception import Reception
+from relay.receive.scribe import Named, Told, Visitor
 from relay.smtp.events import MailReceived, RecipientReceived
 from relay.smtp.scram import ScramSecret
 
@@ -30,15 +32,36 @@ login by SCRAM, what is kept of a password, and a nonce."""
 
 
 class Transaction:
-    """What a client said since MAIL, and the draft of its content."""
+    """What a client said since MAIL, and the draft of its content.
 
-    __slots__ = ("_client", "_draft", "_expanded", "_house", "_mail", "_named", "_recipients", "_trouble", "_watch")
+    told  what the journal is to know of who is there
+    """
 
-    def __init__(self, house: Reception, client: Client, mail: MailReceived) -> None:
+    __slots__ = (
+        "_client",
+        "_draft",
+        "_expanded",
+        "_house",
+        "_mail",
+        "_message_id",
+        "_named",
+        "_octets",
+        "_recipients",
+        "_refused",
+        "_trouble",
+        "_visit",
+        "_watch",
+    )
+
+    def __init__(self, house: Reception, client: Client, mail: MailReceived, verdict: Accepted, told: Told) -> None:
         self._house = house
         self._client = client
         self._mail = mail
-        self._named: list[RecipientReceived] = []
+        self._visit = Visitor(client, mail, verdict, told)
+        self._octets = 0
+        self._message_id = ""
+        self._named: list[Named] = []
+        self._refused: list[Named] = []
         self._recipients: list[Recipient] = []
         self._expanded: list[Recipient] = []
         self._draft: Draft | None = None
@@ -61,11 +84,13 @@ class Transaction:
                 rule=verdict.rule,
                 place=verdict.place,
             )
+            self._refused.append((event, verdict))
+            self._journal_refusal("recipient", verdict, self._refused[-1:])
             return verdict.reply
         if self._recipients and len(self._recipients) + len(verdict.recipients) > house.settings.recipients_limit:
             # RFC 5321 §4.5.3.1.10: the client sends to the others in a transaction of their own.
             return reply.TOO_MANY_RECIPIENTS
-        self._named.append(event)
+        self._named.append((event, verdict))
         self._recipients += verdict.recipients
         if verdict.expanded is not None:
             self._expanded.append(verdict.expanded)
@@ -99,6 +124,7 @@ class Transaction:
             return None  # refused already; the rest is read only to find the end
         try:
             watch.feed(data)
+            self._octets += len(data)
             written = draft.write(data)
         except Exception as error:
             self._fail(error)
@@ -148,14 +174,17 @@ class Transaction:
             self.forget()
             told = {"reply": str(verdict.reply), "rule": verdict.rule, "place": verdict.place}
             house.tell("refused", client=self._client.ip, sender=self.sender, message_id=watch.message_id, **told)
+            self._journal_refusal("content", verdict, self._named)
             return verdict.reply
         assert draft is not None
+        self._message_id = watch.message_id
         recipients = self._recipients if len(self._recipients) == 1 else _none_twice(self._recipients)
         head = self._head(watch, draft.id, origin)
         mail = self._mail
         auth = mail.auth if self._client.trusted else None  # RFC 4954 §5: from others it counts as <>
         envelope = Envelope(mail.reverse_path, mail.body, mail.smtputf8, mail.ret, mail.envid, auth, mail.require_tls)
-        queued = house.enqueue(draft, envelope, origin, head, recipients, self._expanded)
+        entries = self._entries(len(recipients), len(head))
+        queued = house.enqueue(draft, envelope, origin, head, recipients, self._expanded, entries)
         self._draft = None
         return queued.addCallbacks(self._queued, self._not_queued, (len(recipients),), {}, (draft,))
 
@@ -163,9 +192,10 @@ class Transaction:
         house = self._house
         hostname, now = house.settings.hostname, house.clock.seconds()
         # With several, "for" would tell each of the others (RFC 5321 §4.4, §7.2).
-        only = self._named[0].address if len(self._named) == 1 else None
+        only = self._named[0][0].address if len(self._named) == 1 else None
         head = trace.received(origin, hostname, message_id, now, only)
         if house.service is Service.SUBMISSION:
+            self._message_id = self._message_id or f"<{message_id}@{hostname}>"
             head += watch.missing(
                 message_id, hostname, trace.date(now), self._mail.reverse_path, self._submitter(origin)
             )
@@ -180,8 +210,28 @@ class Transaction:
         except AddressFault:
             return str(self._mail.reverse_path) if self._mail.reverse_path is not None else None
 
+    # -- the journal -----------------------------------------------------------------------
+
+    def _entries(self, recipients: int, head_octets: int) -> Sequence[Entry]:
+        """The beginning of the message's journey."""
+        scribe, watch = self._house.scribe, self._watch
+        if scribe is None or watch is None or not scribe.is_writing:
+            return ()
+        octets = head_octets + self._octets
+        named = [*self._named, *self._refused] if self._refused else self._named
+        return scribe.accepted(self._visit, named, recipients, octets, self._message_id)
+
+    def _journal_refusal(self, stage: str, refusal: Refused, named: Sequence[Named]) -> None:
+        scribe, watch = self._house.scribe, self._watch
+        if scribe is not None and watch is not None:
+            scribe.refused(stage, self._visit, refusal, named, self._octets, watch.message_id)
+        elif scribe is not None:
+            scribe.refused(stage, self._visit, refusal, named)
+
+    # -- the answer ------------------------------------------------------------------------
+
     def _queued(self, message: Message, recipients: int) -> Reply:
-        origin, watch = message.origin, self._watch
+        origin = message.origin
         self._house.tell(
             "accepted",
             id=message.id,
@@ -191,7 +241,7 @@ class Transaction:
             sender=self.sender,
             recipients=recipients,
             size=message.size,
-            message_id=watch.message_id if watch is not None else "",
+            message_id=self._message_id,
         )
         return Reply(250, "2.0.0", (f"OK {message.id}",))
 

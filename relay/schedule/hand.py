@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from relay.message.envelope import Message
+from relay.message.journey import Entry
 from relay.message.outcome import Final
 from relay.queue.store import INLINE_LIMIT_OCTETS, QueuedRecipient
 from relay.schedule.destination import Destination
@@ -22,11 +23,12 @@ class Carried:
     attempts   attempts of it that are under way or wait their turn
     owing      recipients that failed, or succeeded and it is to be reported: the report is not made yet
     delayed    recipients of whose delay the sender is to be warned, as they are to be recorded then
+    said       entries of the journal about the last attempts of those
     gathering  a report waits for attempts that are under way
     reporting  a report is being made
     """
 
-    __slots__ = ("attempts", "delayed", "gathering", "message", "numbers", "octets", "owing", "reporting")
+    __slots__ = ("attempts", "delayed", "gathering", "message", "numbers", "octets", "owing", "reporting", "said")
 
     def __init__(self, message: Message) -> None:
         self.message = message
@@ -35,6 +37,7 @@ class Carried:
         self.attempts = 0
         self.owing: list[QueuedRecipient] = []
         self.delayed: list[tuple[QueuedRecipient, Final]] = []
+        self.said: list[Entry] = []
         self.gathering = False
         self.reporting = False
 

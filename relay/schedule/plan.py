@@ -33,6 +33,11 @@ class Planned:
     row: QueuedRecipient | None = None
     warning: Final | None = None
 
+    @property
+    def is_to_be_told(self) -> bool:
+        """Whether the sender is to hear of it."""
+        return self.warning is not None or (self.row is not None and self.row.state is State.OWING)
+
 
 _DELIVERED = Planned("delivered")  # nearly all mail
 

@@ -19,11 +19,14 @@ from twisted.internet.defer import fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
+from relay.message.account import Tried
 from relay.message.envelope import Envelope, Message, Origin, Recipient
-from relay.message.outcome import Deferred, Outcome
+from relay.message.journey import Entry as Journaled
+from relay.message.outcome import Deferred
 from relay.message.reply import LOCAL_ERROR, reply
 from relay.message.step import Tell, tell_nobody
 from relay.queue.store import Draft, Leased, QueuedRecipient, Settlement, State, Store
+from relay.schedule import journaled
 from relay.schedule.active import Active, Admission, LaneOf
 from relay.schedule.destination import WISHED, Destination, Destinations, DestinationStatus
 from relay.schedule.fetch import Fetch
@@ -33,7 +36,7 @@ from relay.schedule.plan import plan, plan_expanded, plan_untried
 from relay.schedule.pulse import Pulse
 from relay.schedule.reports import Reporter, Reports, Settled
 from relay.schedule.settings import ScheduleSettings
-from relay.schedule.told import tell_of
+from relay.schedule.told import about
 
 __all__ = ["Deliverer", "DestinationStatus", "LaneOf", "Reporter", "Runner"]
 
@@ -41,11 +44,11 @@ __all__ = ["Deliverer", "DestinationStatus", "LaneOf", "Reporter", "Runner"]
 class Deliverer(Protocol):
     """Makes attempts."""
 
-    def deliver(self, message: Message, recipients: Sequence[Recipient], lane: str) -> Later[list[Outcome]]:
+    def deliver(self, message: Message, recipients: Sequence[Recipient], lane: str) -> Later[Tried]:
         """Tries these recipients together.
 
-        Fires with an outcome for each, in their order.  It does not fail but for a defect, which is taken
-        for a temporary trouble of our own.
+        Fires with an outcome for each, in their order, and how it went.  It does not fail but for a defect, which is
+        taken for a temporary trouble of our own.
         """
         ...
 
@@ -202,9 +205,11 @@ class Runner:
         head: bytes,
         recipients: Sequence[Recipient],
         expanded: Sequence[Recipient] = (),
+        entries: Sequence[Journaled] = (),
     ) -> Later[Message]:
         """Puts a message in the queue, and what there is room for in hand.
 
+        entries   the beginning of its journey
         expanded  recipients that became several of ``recipients``: that they did is reported, once, to a sender
                   who asked to hear of success (RFC 3461 §5.2.7.3 c)
 
@@ -218,7 +223,7 @@ class Runner:
         if expanded:
             admission.owing = plan_expanded(envelope, expanded, now, now + 2 * self._settings.gather_s)
             admission.rows += admission.owing
-        committed = draft.commit(envelope, origin, head, admission.rows, now)
+        committed = draft.commit(envelope, origin, head, admission.rows, now, entries)
         return committed.addCallbacks(self._committed, self._not_committed, (admission,), {}, (admission,))
 
     def _committed(self, message: Message, admission: Admission) -> Message:
@@ -299,9 +304,10 @@ class Runner:
         for row in rows:
             why = trouble or Deferred(reply(451, "4.4.7", row.note or "It has not been its turn yet"))
             one = plan_untried(carried.message, row, why, now, self._settings.retry, not_before)
-            tell_of(self._tell, carried.message, row, one, why, now)
+            if one.step:
+                self._tell(one.step, **about(carried.message, row, one, why, now))
             planned.append(one)
-        self._reports.settle(carried, Settled.of(rows, planned))
+        self._reports.settle(carried, Settled.of(rows, planned, journaled.expired(rows, planned, why, now)))
 
     # -- attempts -------------------------------------------------------------------------------
 
@@ -335,23 +341,23 @@ class Runner:
     def _broke(self, failure: Failure, attempt: Attempt) -> None:
         """The deliverer failed, by a defect: as any trouble of our own this is temporary."""
         self._tell("trouble", id=attempt.carried.message.id, error=f"delivery broke: {failure.getErrorMessage()}")
-        self._ended([Deferred(LOCAL_ERROR)] * len(attempt.rows), attempt)
+        self._ended(Tried([Deferred(LOCAL_ERROR)] * len(attempt.rows)), attempt)
 
-    def _ended(self, outcomes: Sequence[Outcome], attempt: Attempt) -> None:
-        if len(outcomes) != len(attempt.rows):
+    def _ended(self, tried: Tried, attempt: Attempt) -> None:
+        if len(tried.outcomes) != len(attempt.rows):
             self._tell("trouble", id=attempt.carried.message.id, error="delivery gave too few or too many outcomes")
-            outcomes = [Deferred(LOCAL_ERROR)] * len(attempt.rows)
+            tried = Tried([Deferred(LOCAL_ERROR)] * len(attempt.rows))
         destination = attempt.destination
         in_flight = destination.in_flight
         destination.in_flight -= 1
         destination.in_hand -= len(attempt.rows)
         self._in_flight -= 1
         try:
-            self._settle(attempt, outcomes)
+            self._settle(attempt, tried)
         except Exception as error:  # a defect; the lease runs out, and nothing else is kept from going
             self._tell("trouble", id=attempt.carried.message.id, error=f"cannot be settled: {error!r}")
             self._hand.let_go(attempt.carried, [row.number for row in attempt.rows])
-        if self._destinations.learn(destination, outcomes, in_flight):
+        if self._destinations.learn(destination, tried.outcomes, in_flight):
             self._give_back(destination)
         self._active.mark(destination)
         if destination.left_behind:
@@ -361,7 +367,7 @@ class Runner:
         if self._stopped is not None:
             self._finish_if_idle()
 
-    def _settle(self, attempt: Attempt, outcomes: Sequence[Outcome]) -> None:
+    def _settle(self, attempt: Attempt, tried: Tried) -> None:
         """Records what became of the recipients of an attempt."""
         carried = attempt.carried
         carried.attempts -= 1
@@ -369,12 +375,20 @@ class Runner:
         now = self._clock.seconds()
         jitter = self._random.random()
         not_before = self._pulse.not_before(now)
-        planned = []
-        for row, outcome in zip(attempt.rows, outcomes, strict=True):
+        planned, abouts = [], []
+        for row, outcome in zip(attempt.rows, tried.outcomes, strict=True):
             one = plan(message, row, outcome, now, self._settings.retry, jitter, not_before)
-            tell_of(self._tell, message, row, one, outcome, now)
+            fields = about(message, row, one, outcome, now)
+            self._tell(one.step, **fields)
             planned.append(one)
-        self._reports.settle(carried, Settled.of(attempt.rows, planned))
+            abouts.append(fields)
+        entries: Sequence[Journaled] = ()
+        if self._store.journals or any(one.is_to_be_told for one in planned):
+            try:
+                entries = journaled.attempted(attempt.rows, planned, abouts, tried, now)
+            except Exception as error:  # a defect; what became of mail is recorded all the same
+                self._tell("trouble", id=message.id, error=f"cannot be journaled: {error!r}")
+        self._reports.settle(carried, Settled.of(attempt.rows, planned, entries))
 
     def _catch_up(self, destination: Destination) -> None:
         """Mail of this destination was passed over in the store; when it may have more again, look."""

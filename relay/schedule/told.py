@@ -1,22 +1,21 @@
-"""How the runner tells what became of a recipient: one step, with the same fields everywhere."""
+"""What is told of what became of a recipient: one step, with the same fields everywhere."""
 
 from __future__ import annotations
 
 from relay.message.envelope import Message
 from relay.message.outcome import Deferred, Discarded, Held, Outcome
-from relay.message.step import Tell
 from relay.queue.store import QueuedRecipient
 from relay.schedule.plan import Planned
 
+About = dict[str, object]
 
-def tell_of(tell: Tell, message: Message, row: QueuedRecipient, planned: Planned, outcome: Outcome, now: float) -> None:
-    """Tells the step, if there was one (fields: relay/message/step.py).
+
+def about(message: Message, row: QueuedRecipient, planned: Planned, outcome: Outcome, now: float) -> About:
+    """The fields of the step (relay/message/step.py).
 
     Beside those: ``attempts``; ``in_doubt`` when the content was sent and no reply came (RFC 1047).
     """
-    if not planned.step:
-        return
-    about: dict[str, object] = {
+    fields: About = {
         "id": message.id,
         "recipient": str(row.recipient.address),
         "destination": row.lane,
@@ -24,16 +23,16 @@ def tell_of(tell: Tell, message: Message, row: QueuedRecipient, planned: Planned
         "delay_s": now - message.accepted_at,
     }
     if planned.step == "delivered":
-        about["size"] = message.size
+        fields["size"] = message.size
     if isinstance(outcome, Held):
-        about["error"] = outcome.why
+        fields["error"] = outcome.why
     elif isinstance(outcome, Discarded):
-        about["place"] = outcome.rule
+        fields["place"] = outcome.rule
     else:
-        about["hop"] = outcome.hop
-        about["reply"] = str(outcome.reply)
+        fields["hop"] = outcome.hop
+        fields["reply"] = str(outcome.reply)
         if isinstance(outcome, Deferred) and outcome.in_doubt:
-            about["in_doubt"] = True
+            fields["in_doubt"] = True
     if planned.step == "deferred" and planned.row is not None:
-        about["next_at"] = planned.row.due_at
-    tell(planned.step, **about)
+        fields["next_at"] = planned.row.due_at
+    return fields

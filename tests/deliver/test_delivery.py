@@ -308,7 +308,7 @@ def test_the_dialogue_of_an_attempt_can_be_shown() -> None:
         error.ConnectionRefusedError(), NextHop(recipients={"bob@example.net": "550-5.1.1 no\n550 5.1.1 b"})
     )
     way_out.send(message())
-    lines = [text for _, _, text in way_out.dialogues[0].lines()]
+    lines = [text for _, _, text in way_out.accounts[0].lines()]
     assert lines[:3] == [
         "* 451 4.4.1 connect to mx0.example [10.0.0.1]:25: Connection was refused by other side",
         "< 220 hop.example ESMTP",
@@ -318,7 +318,7 @@ def test_the_dialogue_of_an_attempt_can_be_shown() -> None:
         "> RCPT TO:<bob@example.net>",
         "> DATA",
         "< 250 2.1.0 ok",
-        "< 550 5.1.1 no",
+        "< 550-5.1.1 no",
         "< 550 5.1.1 b",
         "< 554 5.5.1 no valid recipients",
     ]

@@ -54,7 +54,7 @@ def probed(
 
 
 def said(found: Probed) -> list[str]:
-    return [text for _, _, text in found.dialogue.lines()]
+    return [text for _, _, text in found.account.lines()]
 
 
 @pytest.mark.parametrize("cut", [0, 1, 5])
@@ -92,7 +92,7 @@ def test_the_next_address_is_asked_when_one_turns_us_away() -> None:
     found = probed(NextHop(replies={"GREETING": "554 5.7.1 not you"}), NextHop(), within_s=10)
     assert shown(found.outcomes) == ["Delivered 250 2.1.5"]
     assert said(found)[0] == "< 554 5.7.1 not you"
-    assert next(hop for _, hop, _ in found.dialogue.lines()) == "mx.example.net [10.0.0.0]"
+    assert next(hop for _, hop, _ in found.account.lines()) == "mx.example.net [10.0.0.0]"
 
 
 def test_a_host_that_cannot_be_reached() -> None:

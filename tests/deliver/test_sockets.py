@@ -61,7 +61,7 @@ class OverSockets(TestCase):
         under_way = [self.deliverer.deliver(each, wanted, "example.net") for each in messages]
         outcomes: list[Outcome] = []
         for each in under_way:
-            outcomes += await each
+            outcomes += (await each).outcomes
         return shown(outcomes)
 
     def route_to(self, *hops: Hop, addresses: tuple[str, ...] = ("127.0.0.1",)) -> None:

@@ -63,9 +63,6 @@ class Secured(TestCase):
             hostname="relay.example",
             settings=DeliverySettings(idle_s=0.5, connections_per_hop=2),
             tell=lambda step, /, **fields: self.told.append((step, fields)),
-            attempted=lambda message, recipients, outcomes, dialogue: self.dialogues.extend(
-                text for _, _, text in dialogue.lines()
-            ),
             witness=lambda hop, label, failure, why: self.witnessed.append((failure, why)),
         )
         self.addCleanup(self.deliverer.stop)
@@ -80,7 +77,10 @@ class Secured(TestCase):
         self.routes.known_addresses = {hop.host: ("127.0.0.1",) for hop in hops}
         made = message(content, size=len(HEAD) + len(self.large) if content is None else None)
         made = replace(made, envelope=replace(made.envelope, require_tls=require_tls))
-        outcomes = await self.deliverer.deliver(made, [Recipient(parse_mailbox("bob@example.net"))], "example.net")
+        tried = await self.deliverer.deliver(made, [Recipient(parse_mailbox("bob@example.net"))], "example.net")
+        outcomes = tried.outcomes
+        self.accounts = [account for account, _ in tried.accounts]
+        self.dialogues += [text for account in self.accounts for _, _, text in account.lines()]
         self.replies = [str(getattr(outcome, "reply", "")) for outcome in outcomes]
         return shown(outcomes)
 

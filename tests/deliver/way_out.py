@@ -8,8 +8,8 @@ from twisted.internet import defer
 from twisted.internet.task import Clock
 
 from relay.deliver.deliverer import Deliverer
-from relay.deliver.dialogue import Dialogue
 from relay.deliver.settings import DeliverySettings
+from relay.message.account import Account, Tried
 from relay.message.address import Address, parse_mailbox
 from relay.message.envelope import Body, Envelope, Message, Origin, Recipient
 from relay.message.outcome import Deferred, Delivered, Failed, Outcome
@@ -131,7 +131,7 @@ class WayOut:
         self.contents: dict[str, Callable[[], Pieces]] = {}
         self.opened: list[Pieces] = []
         self.told: list[tuple[str, dict[str, object]]] = []
-        self.dialogues: list[Dialogue] = []
+        self.accounts: list[Account] = []
         self.deliverer = Deliverer(
             clock=self.clock,
             dial=self.network,
@@ -140,7 +140,6 @@ class WayOut:
             hostname="relay.example",
             settings=settings,
             tell=lambda step, /, **fields: self.told.append((step, fields)),
-            attempted=lambda message, recipients, outcomes, dialogue: self.dialogues.append(dialogue),
         )
 
     def _open(self, message_id: str) -> Pieces:
@@ -150,7 +149,11 @@ class WayOut:
 
     def start(self, message: Message, *addresses: str) -> Sending:
         wanted = [Recipient(parse_mailbox(address)) for address in addresses or ("bob@example.net",)]
-        return Sending(self.deliverer.deliver(message, wanted, "example.net"))
+        return Sending(self.deliverer.deliver(message, wanted, "example.net").addCallback(self._account_for))
+
+    def _account_for(self, tried: Tried) -> list[Outcome]:
+        self.accounts += [account for account, _ in tried.accounts]
+        return list(tried.outcomes)
 
     def send(self, message: Message, *addresses: str, within_s: float = 0.0) -> list[Outcome]:
         """The outcomes, when they are there within this time."""

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from relay.deliver.classify import unreachable
+from relay.message.account import Tried
 from relay.message.address import parse_mailbox
 from relay.message.envelope import Envelope, Message, Origin, Recipient
 from relay.message.outcome import Deferred, Discarded, Failed, Outcome
@@ -89,10 +90,10 @@ def delivered(asked: Asked, to: str) -> tuple[list[tuple[Hop, tuple[str, ...]]],
     message = Message("id", Envelope(parse_mailbox("ann@ours.example")), Origin(), 0.0, b"", b"x\r\n", 3)
     address = parse_mailbox(to)
     lane = premises.router.route(message.envelope.reverse_path, address).lane
-    outcomes: list[list[Outcome]] = []
-    premises.deliverer.deliver(message, [Recipient(address)], lane).addCallback(outcomes.append)
+    ended: list[Tried] = []
+    premises.deliverer.deliver(message, [Recipient(address)], lane).addCallback(ended.append)
     asked.clock.advance(0)
-    return wanted, outcomes[0]
+    return wanted, list(ended[0].outcomes)
 
 
 def hosts_of(findings: list[Finding]) -> list[tuple[str, list[str], str]]:

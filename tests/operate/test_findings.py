@@ -115,7 +115,7 @@ def test_a_probe_is_a_dialogue(tmp_path: Path, capsys: pytest.CaptureFixture[str
                         with mx.elsewhere.example [192.0.2.1]
                           0.000 < 220 hop.example ESMTP
                           0.000 > EHLO relay.example
-                          0.000 < 250 hop.example
+                          0.000 < 250-hop.example
                           0.000 < 250 8BITMIME
                           0.000 > MAIL FROM:<>
                           0.000 < 250 2.1.0 ok

@@ -90,10 +90,10 @@ def test_the_lists_of_all_come_in_order(shards: Shards) -> None:
 
 
 def test_the_newest_journeys_of_all_come_first_and_no_more_than_wanted(shards: Shards) -> None:
-    shards.serve(0, trace_find=rows({"at": 9}, {"at": 4}))
-    shards.serve(1, trace_find=rows({"at": 7}, {"at": 5}))
+    shards.serve(0, trace_find=rows({"id": "9"}, {"id": "4"}))
+    shards.serve(1, trace_find=rows({"id": "7"}, {"id": "5"}))
     found = shards.run(lambda inquirer: inquirer.ask("trace.find", limit=3))
-    assert [row["at"] for row in found] == [9, 7, 5]
+    assert [row["id"] for row in found] == ["9", "7", "5"]
 
 
 def test_the_last_lines_of_all_are_the_last_of_them_together(shards: Shards) -> None:

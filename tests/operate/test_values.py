@@ -11,7 +11,18 @@ from relay.operate import values
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("300s", 300), ("1m", 60), ("4h", 14400), ("5d", 432000), ("1h30m", 5400), ("0.5s", 0.5), ("1 h", None)],
+    [
+        ("300s", 300),
+        ("1m", 60),
+        ("4h", 14400),
+        ("5d", 432000),
+        ("1h30m", 5400),
+        ("0.5s", 0.5),
+        ("1 h", None),
+        ("7 days", 604800),
+        ("1 hour 30 minutes", 5400),
+        ("2 fortnights", None),
+    ],
 )
 def test_a_duration_is_numbers_with_units(text: str, seconds: float | None) -> None:
     if seconds is None:

@@ -10,11 +10,13 @@ from twisted.internet.task import Clock
 
 from relay.message.address import Address
 from relay.message.envelope import Envelope, Message, Origin, Recipient
+from relay.message.journey import Entry
 from relay.policy.attempts import AttemptLimits
 from relay.policy.policy import Policy, PolicySettings, Service
 from relay.queue.store import Draft, NewRecipient
 from relay.receive.factory import SmtpServerFactory
 from relay.receive.logins import Logins, Source
+from relay.receive.scribe import Scribe
 from relay.receive.settings import Entrance, ReceiveSettings
 from relay.receive.tls import ServerTls
 from tests.fakes.memory_store import MemoryStore, Stored
@@ -71,6 +73,7 @@ class House:
             has_room=lambda octets: octets <= self.room,
             entrance=entrance,
             tls=tls,
+            scribe=Scribe(self.store, self.clock, self.tell),
             logins=Logins([source], self.clock, self.tell, lambda: "nonce", LIMITS, allowed) if source else None,
         )
 
@@ -88,10 +91,11 @@ class House:
         head: bytes,
         recipients: Sequence[Recipient],
         expanded: Sequence[Recipient] = (),
+        entries: Sequence[Entry] = (),
     ) -> Deferred[Message]:
         self.expanded += expanded
         new = [NewRecipient(recipient, "lane", self.clock.seconds()) for recipient in recipients]
-        return draft.commit(envelope, origin, head, new, self.clock.seconds())
+        return draft.commit(envelope, origin, head, new, self.clock.seconds(), entries)
 
     def flush(self, domain: str, subdomains: bool) -> Deferred[int | None]:
         self.flushed.append((domain, subdomains))

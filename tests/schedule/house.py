@@ -18,11 +18,13 @@ from twisted.internet.defer import Deferred as Later
 from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
 
+from relay.message.account import Account, Tried
 from relay.message.address import Address, parse_mailbox
 from relay.message.envelope import Composed, Envelope, Message, Notify, Origin, Recipient, Ret
 from relay.message.notify import is_undeliverable_report, wants
 from relay.message.outcome import Action, Deferred, Delivered, Failed, Final, Outcome
 from relay.message.reply import reply
+from relay.message.tail import Said
 from relay.queue.store import QueuedRecipient, State, StoreUnavailable
 from relay.schedule.runner import Runner
 from relay.schedule.settings import ScheduleSettings
@@ -52,14 +54,14 @@ HANG = Hang()
 
 
 @dataclass
-class Tried:
+class Seen:
     """One attempt, as the deliverer saw it."""
 
     at: float
     message: Message
     lane: str
     to: list[str]
-    ending: Later[list[Outcome]]
+    ending: Later[Tried]
     recipients: Sequence[Recipient]
 
 
@@ -67,13 +69,13 @@ class FakeDeliverer:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.answers: dict[str, Answer | Hang | Exception] = {}
-        self.tried: list[Tried] = []
-        self.hanging: list[Tried] = []
+        self.tried: list[Seen] = []
+        self.hanging: list[Seen] = []
         self.most_at_once: dict[str, int] = {}
 
-    def deliver(self, message: Message, recipients: Sequence[Recipient], lane: str) -> Later[list[Outcome]]:
+    def deliver(self, message: Message, recipients: Sequence[Recipient], lane: str) -> Later[Tried]:
         to = [str(one.address) for one in recipients]
-        tried = Tried(self._clock.seconds(), message, lane, to, Later(), recipients)
+        tried = Seen(self._clock.seconds(), message, lane, to, Later(), recipients)
         self.tried.append(tried)
         answers = [self.answers.get(str(one.address), self.answers.get(lane, DELIVERED)) for one in recipients]
         outcomes: list[Outcome] = []
@@ -86,7 +88,14 @@ class FakeDeliverer:
                 self.most_at_once[lane] = max(at_once, self.most_at_once.get(lane, 0))
                 return tried.ending
             outcomes.append(answer(message, recipient) if callable(answer) else answer)
-        return succeed(outcomes)
+        return succeed(Tried(outcomes, self.accounts_of(outcomes)))
+
+    def accounts_of(self, outcomes: Sequence[Outcome]) -> Sequence[tuple[Account, Sequence[int]]]:
+        """One for all, in which the last reply was said."""
+        account = Account(self._clock.seconds(), "the rule")
+        said = getattr(outcomes[-1], "reply", "no answer")
+        account.add(HOP, "", [(self._clock.seconds(), b"RCPT TO:<x>\r\n"), (self._clock.seconds(), said)])
+        return ((account, range(len(outcomes))),)
 
 
 @dataclass
@@ -94,6 +103,7 @@ class FakeReporter:
     """Remembers what it was asked to tell.  ``broken`` makes it raise."""
 
     told: list[tuple[Message, Finals, bytes | None]] = field(default_factory=list)
+    said: list[list[str]] = field(default_factory=list)
     double_bounce: Literal["hold", "discard"] = "hold"
     broken: bool = False
 
@@ -101,7 +111,13 @@ class FakeReporter:
         return 100_000
 
     def compose(
-        self, message: Message, finals: Finals, content: bytes | None, now: float, retry_until: float | None = None
+        self,
+        message: Message,
+        finals: Finals,
+        content: bytes | None,
+        now: float,
+        retry_until: float | None = None,
+        said: Sequence[Said] = (),
     ) -> Composed | None:
         if self.broken:
             raise RuntimeError("a defect")
@@ -110,10 +126,11 @@ class FakeReporter:
         if sender is None or not told:
             return None
         self.told.append((message, told, content))
+        self.said.append([line for one in said for line in one.lines])
         return Composed(Envelope(None), (Recipient(sender, Notify.NEVER),), b"Subject: report\r\n\r\n")
 
     def undeliverable(
-        self, message: Message, finals: Finals, content: bytes | None, now: float
+        self, message: Message, finals: Finals, content: bytes | None, now: float, said: Sequence[Said] = ()
     ) -> Composed | Literal["hold", "discard"]:
         assert all(is_undeliverable_report(message.envelope, final.action) for _, final in finals)
         return self.double_bounce
@@ -208,11 +225,12 @@ class House:
         ending = [one for one in self.deliverer.hanging if lane in (None, one.lane)][:how_many]
         for one in ending:
             self.deliverer.hanging.remove(one)
-            one.ending.callback([outcome] * len(one.recipients))
+            outcomes = [outcome] * len(one.recipients)
+            one.ending.callback(Tried(outcomes, self.deliverer.accounts_of(outcomes)))
         self.clock.advance(0)
 
     @property
-    def tried(self) -> list[Tried]:
+    def tried(self) -> list[Seen]:
         return self.deliverer.tried
 
     def tries_of(self, address: str) -> list[float]:

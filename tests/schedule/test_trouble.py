@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from twisted.internet.defer import Deferred as Later
 
+from relay.message.account import Tried
 from relay.message.address import parse_mailbox
 from relay.message.envelope import Notify, Recipient
 from relay.message.outcome import Action
@@ -162,7 +163,7 @@ def test_too_few_outcomes_are_taken_for_none() -> None:
     house = House()
     house.answers["example.org"] = HANG
     house.send("a@example.org", "b@example.org")
-    house.deliverer.hanging.pop().ending.callback([DELIVERED])
+    house.deliverer.hanging.pop().ending.callback(Tried([DELIVERED]))
     assert [row.note[:9] for row in house.rows()] == ["451 4.3.0"] * 2
 
 

@@ -128,11 +128,11 @@ def reset_the_retry_count() -> Sequence[Any]:
     def forgetful(plan: Around, message: Any, row: Any, *args: Any) -> Any:
         return plan(message, replace(row, attempts=1), *args)
 
-    return [around(runners, "plan", forgetful), around(runners, "tell_of", _as_first)]
+    return [around(runners, "plan", forgetful), around(runners, "about", _as_first)]
 
 
-def _as_first(tell_of: Around, tell: Any, message: Any, row: Any, *args: Any) -> None:
-    tell_of(tell, message, replace(row, attempts=1), *args)
+def _as_first(about: Around, message: Any, row: Any, *args: Any) -> Any:
+    return about(message, replace(row, attempts=1), *args)
 
 
 @breakage

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred
 
+from relay.message.account import Tried
 from relay.message.envelope import Message, Recipient
-from relay.message.outcome import Outcome
 from relay.message.step import Tell
 from relay.operate import rules
 from relay.operate.config import Config
@@ -168,14 +168,14 @@ class Life:
 
     # -- what is seen of it ---------------------------------------------------------------------
 
-    def _observed(self, message: Message, recipients: Sequence[Recipient], lane: str) -> Deferred[list[Outcome]]:
+    def _observed(self, message: Message, recipients: Sequence[Recipient], lane: str) -> Deferred[Tried]:
         world = self.world
         world.attempt_begins(message, recipients, lane)
 
-        def ended(outcomes: Any) -> Any:
+        def ended(tried: Any) -> Any:
             if not self.clock.is_over:
-                world.attempt_ended(lane, outcomes)
-            return outcomes
+                world.attempt_ended(lane, tried.outcomes)
+            return tried
 
         return self._deliver(message, recipients, lane).addBoth(ended)
 

@@ -21,6 +21,7 @@ from relay.operate.cli.queue import queue
 from relay.operate.cli.run import run
 from relay.operate.cli.speech import EX_USAGE, Stop, printable_lines
 from relay.operate.cli.status import status
+from relay.operate.cli.trace import trace
 from relay.operate.cli.user import user
 from relay.operate.cli.webhooks import webhooks
 
@@ -58,13 +59,14 @@ def relay() -> None:
     relay check /etc/relay/relay.yaml
     relay explain --to ann@example.org   what would happen to it, and why
     relay queue list               where is my mail, and why
+    relay trace ann@example.org    what happened to a message, and what was said on the way
     relay status                   the queue in numbers, and each destination
     relay destination rest NAME    leave a host in peace that is being repaired
     relay user add ann@example.org
     """
 
 
-for _command in (run, check, explain, queue, destination, status, user, oauth, webhooks):
+for _command in (run, check, explain, queue, trace, destination, status, user, oauth, webhooks):
     relay.add_command(_command)
 
 

@@ -1,8 +1,8 @@
-"""The queue of a relay that is not running: its rows, read from the disk, without changing anything."""
+"""The queue and the journal of a relay that is not running: read from the disk, without changing anything."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,3 +39,40 @@ def rows_of(spool: Path, fields: Mapping[str, object]) -> Iterator[dict[str, Any
         raise Refusal(str(error), "unavailable") from None
     finally:
         queue.close()
+
+
+def journal_of(spool: Path, do: str, fields: Mapping[str, object]) -> Iterator[dict[str, Any]]:
+    """What ``trace.find`` or ``trace.show`` would answer.  Raises Refusal."""
+    from twisted.internet.defer import execute
+
+    from relay.operate.answers.trace import TraceAnswers
+    from relay.operate.control import BadRequest, Request
+    from relay.queue.journal import Journal
+    from relay.queue.listing import Listing
+    from relay.queue.spool import DATABASE
+    from relay.queue.store import StoreUnavailable
+
+    listing = Listing(spool / DATABASE)
+    try:
+        answer = TraceAnswers(Journal(listing, execute)).by_name()[do]
+        given = {name: value for name, value in fields.items() if value is not None}
+        yield from map(dict, _at_once(answer(Request(given))))
+    except StoreUnavailable as error:
+        raise Refusal(str(error), "unavailable") from None
+    except BadRequest as error:
+        raise Refusal(str(error), "request") from None
+    finally:
+        listing.close()
+
+
+def _at_once(rows: AsyncIterator[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Rows that nobody has to wait for: each read has been done when its Deferred is there."""
+    while True:
+        try:
+            rows.__anext__().__await__().__next__()
+        except StopIteration as come:
+            yield come.value
+        except StopAsyncIteration:
+            return
+        else:
+            raise AssertionError("something waits, and there is no reactor")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from relay.operate.cli import asleep
 from relay.operate.cli.speech import EX_CONFIG, EX_DATAERR, EX_NOPERM, EX_SOFTWARE, EX_TEMPFAIL, EX_UNAVAILABLE, Stop
 from relay.operate.places import path_in, read_yaml
 from relay.operate.shards import folder_of, shards_in
-from relay.operate.together import Together, in_order
+from relay.operate.together import Together, of_shards
 
 SYSTEM_CONFIG = Path("/etc/relay/relay.yaml")
 
@@ -96,11 +97,42 @@ def listed(config: Path | None, spool: Path | None, selection: Mapping[str, obje
             if not asleep_ones:
                 raise
             click.echo(f"relay: no relay is running; this lies in {folder}", err=True)
-            yield in_order([asleep.rows_of(one, selection) for one in asleep_ones])
+            yield of_shards("queue.list", [asleep.rows_of(one, selection) for one in asleep_ones], {})
             return
         with control:
             silent = [asleep.rows_of(one, selection) for one in control.silent if asleep.has_queue(one)]
-            yield in_order([control.ask("queue.list", **selection), *silent])
+            yield of_shards("queue.list", [control.ask("queue.list", **selection), *silent], {})
+
+
+Ask = Callable[..., Iterator[dict[str, Any]]]
+
+
+@contextmanager
+def journals(config: Path | None, spool: Path | None) -> Iterator[Ask]:
+    """Asks the journal (``trace.find``, ``trace.show``): the relay's, or, when none is running, what lies in the
+    spool."""
+    folder = spool_of(config, spool)
+    with _understandable(config, folder):
+        try:
+            control = Together(folder)
+        except NotRunning:
+            asleep_ones = [one for one in map(partial(folder_of, folder), shards_in(folder)) if asleep.has_queue(one)]
+            if not asleep_ones:
+                raise
+            click.echo(f"relay: no relay is running; this lies in {folder}", err=True)
+            yield lambda do, **fields: _of_journals([], asleep_ones, do, fields)
+            return
+        with control:
+            silent = [one for one in control.silent if asleep.has_queue(one)]
+            yield lambda do, **fields: _of_journals([control.ask], silent, do, fields)
+
+
+def _of_journals(
+    awake: Sequence[Ask], asleep_ones: Sequence[Path], do: str, fields: Mapping[str, object]
+) -> Iterator[dict[str, Any]]:
+    answers: list[Iterator[dict[str, Any]]] = [ask(do, **fields) for ask in awake]
+    answers += [asleep.journal_of(one, do, fields) for one in asleep_ones]
+    return of_shards(do, answers, fields)
 
 
 @contextmanager

@@ -50,7 +50,7 @@ async def probe(
 
 
 def _of_host(hop: Hop, probed: Probed, recipients: Sequence[Recipient]) -> Finding:
-    lines = [{"at": at, "hop": hop_label, "line": line} for at, hop_label, line in probed.dialogue.lines()]
+    lines = [{"at": at, "hop": hop_label, "line": line} for at, hop_label, line in probed.account.lines()]
     details = {
         "dialogue": lines,
         "recipients": [

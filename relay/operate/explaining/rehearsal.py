@@ -15,6 +15,7 @@ from twisted.internet.task import Clock
 
 from relay.message.address import Address
 from relay.message.envelope import Envelope, Message, Notify, Origin, Recipient
+from relay.message.journey import Entry
 from relay.message.step import tell_nobody
 from relay.policy.access import Client
 from relay.policy.content import HeaderWatch
@@ -88,6 +89,7 @@ def enqueue_nothing(
     head: bytes,
     recipients: Sequence[Recipient],
     expanded: Sequence[Recipient] = (),
+    entries: Sequence[Entry] = (),
 ) -> Deferred[Message]:
     """Fits relay.receive.settings.Enqueue."""
     return succeed(Message(draft.id, envelope, origin, 0.0, head, b"", len(head)))

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from relay.operate import kinds
 from relay.operate.settings.delivering import Bounce, Delivery, Dns, Retry, Route, TlsReports
-from relay.operate.settings.operating import Admin, Log, Timeouts
+from relay.operate.settings.operating import Admin, Journal, Log, Timeouts
 from relay.operate.settings.receiving import (
     Accept,
     Certificate,
@@ -29,9 +29,7 @@ from relay.operate.settings.receiving import (
 from relay.operate.settings.section import Section
 from relay.operate.settings.webhooks import Webhook
 
-LATER: Mapping[str, str] = {
-    "journal": "the journal comes in a later version; remove this line",
-}
+LATER: Mapping[str, str] = {}
 """Keys with a meaning already fixed and no code behind it yet; ``[]`` stands for any item."""
 
 
@@ -96,6 +94,11 @@ class Settings(Section):
     limits: Limits = Field(default_factory=Limits, description="How much is served at once.")
     timeouts: Timeouts = Field(default_factory=Timeouts, description="How long is waited for a peer.")
     dns: Dns = Field(default_factory=Dns, description="How names are looked up.")
+    journal: Annotated[Journal | None, BeforeValidator(kinds.journal)] = Field(
+        default_factory=Journal,
+        description="What happened to each message: a duration, a mapping, or `none`.",
+        examples=["7 days"],
+    )
     webhooks: tuple[Webhook, ...] = Field(default=(), description="Who is told by HTTP what becomes of mail.")
     log: Log = Field(default_factory=Log, description="One line for each step of a message's way.")
     admin: Annotated[Admin | None, BeforeValidator(kinds.unless_none)] = Field(

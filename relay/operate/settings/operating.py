@@ -34,6 +34,24 @@ class Timeouts(Section):
     )
 
 
+class Journal(Section):
+    """What happened to each message, for `relay trace` and `relay explain`; there when the message is gone.
+
+    ``journal: 7 days`` is short for ``journal: {keep: 7 days}``; ``journal: none`` switches it off and forgets it.
+    """
+
+    keep_s: kinds.Duration = Field(
+        default=7 * 86400.0,
+        alias="keep",
+        description="How long a message's journey is kept after its last entry; while it is in the queue, always.",
+    )
+    size_octets: kinds.Size = Field(
+        default=1 << 30,
+        alias="size",
+        description="About so much of the disk it takes at most, all workers together; what is oldest goes first.",
+    )
+
+
 class Log(Section):
     """One line for each step of a message's way."""
 
