@@ -31,6 +31,8 @@ from relay.operate.shards import folder_of, root_of, shards_in
 from relay.operate.together import silence
 
 CONNECT_LIMIT_S = 5.0
+QUICK_S = 5.0
+"""Less than Prometheus and the like wait for their own answer."""
 ROWS_AHEAD = 200
 ROW_LIMIT_OCTETS = 1 << 26
 """A message to 100,000 recipients is one row; it comes from ourselves."""
@@ -174,6 +176,8 @@ class Inquirer:
         self, rule: Rule, do: str, fields: Mapping[str, object], talks: list[Conversation], silent: list[int]
     ) -> AsyncIterator[Row]:
         patience_s = CHANGE_LIMIT_S if do in CHANGES else self._patience_s
+        if rule.is_quick:
+            patience_s = min(patience_s, QUICK_S)
         match rule.manner:
             case Manner.AS_THEY_COME:
                 return self._rows(talks, None)
@@ -238,13 +242,17 @@ class Inquirer:
         if refusal is not None:
             raise refusal
 
+    async def _all_rows(self, talk: Conversation, patience_s: float) -> list[Row]:
+        return [row async for row in self._rows([talk], patience_s)]
+
     async def _one_row(
         self, rule: Rule, talks: Sequence[Conversation], silent: list[int], patience_s: float
     ) -> AsyncGenerator[Row, None]:
+        asked = [Deferred.fromCoroutine(self._all_rows(talk, patience_s)) for talk in talks]
         answers: list[tuple[int, Row]] = []
-        for talk in talks:
+        for talk, answering in zip(talks, asked, strict=True):
             try:
-                answers += [(talk.shard, row) async for row in self._rows([talk], patience_s)]
+                answers += [(talk.shard, row) for row in await answering]
             except CannotAsk:
                 if rule.combine is None:
                     raise

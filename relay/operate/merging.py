@@ -51,6 +51,7 @@ class Rule:
     most          how many there are when it does not say
     lines         the same, and the last ones are meant
     combine       of COMBINED
+    is_quick      who does not answer it within seconds does not answer at all
     """
 
     manner: Manner
@@ -60,6 +61,7 @@ class Rule:
     most: int | None = None
     lines: str = ""
     combine: Callable[[Answers], Row] | None = None
+    is_quick: bool = False
 
 
 def rule_of(do: str, fields: Mapping[str, object]) -> Rule:
@@ -242,12 +244,12 @@ _OF_ONE = Rule(Manner.OF_ONE)
 _OF_ANY = Rule(Manner.OF_ANY)
 
 RULES: Mapping[str, Rule] = {
-    "status": Rule(Manner.COMBINED, combine=status_of),
+    "status": Rule(Manner.COMBINED, combine=status_of, is_quick=True),
     "forecast": Rule(Manner.COMBINED, combine=forecast_of),
-    "webhooks": Rule(Manner.COMBINED, combine=webhooks_of),
-    "metrics": Rule(Manner.COMBINED, combine=numbers_of),
-    "health": Rule(Manner.COMBINED, combine=health_of),
-    "history": Rule(Manner.COMBINED, combine=history_of),
+    "webhooks": Rule(Manner.COMBINED, combine=webhooks_of, is_quick=True),
+    "metrics": Rule(Manner.COMBINED, combine=numbers_of, is_quick=True),
+    "health": Rule(Manner.COMBINED, combine=health_of, is_quick=True),
+    "history": Rule(Manner.COMBINED, combine=history_of, is_quick=True),
     "config": _OF_ANY,
     "log.tail": Rule(Manner.IN_ORDER, "at", lines="lines"),
     "queue.ages": Rule(Manner.COMBINED, combine=ages_of),

@@ -20,6 +20,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.ssl import Certificate, optionsForClientTLS, platformTrust, trustRootFromCertificates
 from twisted.python.failure import Failure
 from twisted.web.client import URI, Agent, FileBodyProducer, ResponseDone, ResponseFailed
+from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory, IResponse
 from zope.interface import implementer
@@ -133,7 +134,7 @@ class Https:
         agent = self._to_ours if ours else self._to_strangers
         response = await agent.request(method.encode(), _with_port(url, self._port), headers, sent)
         said = response.headers.getRawHeaders("Content-Type", [""])[0]
-        reading = _Body(response, limit_octets)
+        reading = _Body(response, limit_octets, ends_anyhow=ours)
         return Fetched(response.code, said.partition(";")[0].strip().lower(), await reading.done)
 
 
@@ -198,10 +199,14 @@ class _AtOnce:
 class _Body(Protocol):
     """Reads a body up to a limit."""
 
-    def __init__(self, response: IResponse, limit_octets: int) -> None:
+    def __init__(self, response: IResponse, limit_octets: int, ends_anyhow: bool = False) -> None:
+        """ends_anyhow  one that does not tell its length is taken for whole when the connection ends, as HTTP/1.0 has
+        it; a stranger's could be cut off by somebody on the way
+        """
         self.done: defer.Deferred[bytes] = defer.Deferred(self._cancelled)
         self._pieces: list[bytes] = []
         self._left = limit_octets
+        self._whole = (ResponseDone, PotentialDataLoss) if ends_anyhow else (ResponseDone,)
         response.deliverBody(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -214,7 +219,7 @@ class _Body(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self.done.called:
             return
-        if reason.check(ResponseDone):
+        if reason.check(*self._whole):
             self.done.callback(b"".join(self._pieces))
         else:
             self.done.errback(reason)

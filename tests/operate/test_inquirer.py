@@ -146,6 +146,15 @@ def test_who_is_silent_is_named_and_keeps_nobody_waiting(shards: Shards) -> None
     assert found == {**minutes, "silent": [1, 2]}
 
 
+def test_several_who_are_silent_are_waited_for_together(shards: Shards) -> None:
+    answered = {"complaints": []}
+    shards.serve(0, health=rows(answered))
+    for shard in range(1, 20):
+        shards.serve(shard, health=hanging)
+    found = shards.run(lambda inquirer: inquirer.ask_one("health"), patience_s=2)  # and not 38
+    assert found == {**answered, "silent": list(range(1, 20))}
+
+
 def test_minutes_that_were_asked_for_on_both_sides_of_a_minute_are_laid_side_by_side(shards: Shards) -> None:
     early = {"every_s": 60, "from_at": 60.0, "now_at": 179.9, "steps": {"accepted": [1, 2, 3]}}
     late = {"every_s": 60, "from_at": 120.0, "now_at": 180.1, "steps": {"accepted": [20, 30, 0], "failed": [0, 1, 0]}}

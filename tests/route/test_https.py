@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from twisted.internet import reactor
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
@@ -103,6 +104,21 @@ class OverTls(TestCase):
                 await asked.request("GET", url, limit_octets=10, timeout_s=5, ours=ours)
             assert raised.exception.kind == "connection"
         assert len(web.asked) == 1
+
+    async def test_an_answer_without_a_length_is_whole_only_from_who_is_ours(self) -> None:
+        """HTTP/1.0 ends an answer by ending the connection: so might anybody on the way."""
+
+        class Old(Protocol):
+            def dataReceived(self, data: bytes) -> None:
+                self.transport.write(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nhello")  # type: ignore[union-attr]
+                self.transport.loseConnection()  # type: ignore[union-attr]
+
+        port = reactor.listenSSL(0, Factory.forProtocol(Old), issue(HOST), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        self.port = port.getHost().port
+        found = await self.https().request("GET", URL, limit_octets=100, timeout_s=5, ours=True)
+        assert found == Fetched(200, "text/plain", b"hello")
+        assert await self.fault() == "connection"
 
     async def test_no_redirect_is_followed(self) -> None:
         """RFC 8461 §3.3: who may redirect one page of the web server must not decide about mail."""

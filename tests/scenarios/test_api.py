@@ -342,21 +342,24 @@ def test_a_receiver_is_told_of_every_message_of_both_workers(tmp_path: Path) -> 
 
 
 def test_what_a_dead_receiver_has_missed_is_told_after_a_restart_in_order(tmp_path: Path) -> None:
-    with destination() as hop, receiver() as told:
-        with house(tmp_path, hop.port, hooks(tmp_path, told.port), workers=1) as found:
-            time.sleep(1.5)
-            told.status = 503
-            ids = [found.submit(f"u{number}@a.example")["id"] for number in range(10)]
-            wait_until(lambda: len(hop.arrived) == 10, "mail does not wait for it")
-            wait_until(lambda: found.api("/webhooks")["webhooks"][0]["error"] == "it answers 503", "it fails")
-            found.relay.end()
-            told.status = 204
-            assert told.events == []
-            again = found.again()
-            try:
-                wait_until(lambda: len(told.events) == 20, "all is told")
-                for one in ids:
-                    assert [kind for kind, of in told.kinds() if of == one] == ["accepted", "delivered"]
-                assert [of for kind, of in told.kinds() if kind == "accepted"] == ids
-            finally:
-                again.end()
+    with (
+        destination() as hop,
+        receiver() as told,
+        house(tmp_path, hop.port, hooks(tmp_path, told.port), workers=1) as found,
+    ):
+        time.sleep(1.5)
+        told.status = 503
+        ids = [found.submit(f"u{number}@a.example")["id"] for number in range(10)]
+        wait_until(lambda: len(hop.arrived) == 10, "mail does not wait for it")
+        wait_until(lambda: found.api("/webhooks")["webhooks"][0]["error"] == "it answers 503", "it fails")
+        found.relay.end()
+        told.status = 204
+        assert told.events == []
+        again = found.again()
+        try:
+            wait_until(lambda: len(told.events) == 20, "all is told")
+            for one in ids:
+                assert [kind for kind, of in told.kinds() if of == one] == ["accepted", "delivered"]
+            assert [of for kind, of in told.kinds() if kind == "accepted"] == ids
+        finally:
+            again.end()
