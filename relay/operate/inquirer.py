@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import Deferred, TimeoutError, gatherResults
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.error import ConnectError, ConnectingCancelledError
 from twisted.internet.protocol import Factory, connectionDone
@@ -242,21 +242,25 @@ class Inquirer:
         if refusal is not None:
             raise refusal
 
-    async def _all_rows(self, talk: Conversation, patience_s: float) -> list[Row]:
-        return [row async for row in self._rows([talk], patience_s)]
+    async def _all_rows(self, talk: Conversation, patience_s: float) -> list[Row] | CannotAsk | Refusal:
+        """Or why there are none: each of several may have a reason."""
+        try:
+            return [row async for row in self._rows([talk], patience_s)]
+        except (CannotAsk, Refusal) as error:
+            return error
 
     async def _one_row(
         self, rule: Rule, talks: Sequence[Conversation], silent: list[int], patience_s: float
     ) -> AsyncGenerator[Row, None]:
         asked = [Deferred.fromCoroutine(self._all_rows(talk, patience_s)) for talk in talks]
         answers: list[tuple[int, Row]] = []
-        for talk, answering in zip(talks, asked, strict=True):
-            try:
-                answers += [(talk.shard, row) for row in await answering]
-            except CannotAsk:
-                if rule.combine is None:
-                    raise
+        for talk, found in zip(talks, await gatherResults(asked), strict=True):
+            if isinstance(found, list):
+                answers += [(talk.shard, row) for row in found]
+            elif isinstance(found, CannotAsk) and rule.combine is not None:
                 silent.append(talk.shard)
+            else:
+                raise found
         if rule.combine is None:
             yield {"changed": sum(row["changed"] for _, row in answers)}
         elif answers:

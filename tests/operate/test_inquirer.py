@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 from collections.abc import Callable, Coroutine
@@ -14,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory, Protocol
+from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
 from relay.operate import control
@@ -129,6 +131,20 @@ def test_a_change_reaches_all_or_nobody(shards: Shards) -> None:
     with pytest.raises(CannotAsk, match="worker 1 does not answer"):
         shards.run(lambda inquirer: inquirer.ask_one("queue.hold", all=True))
     assert asked == []
+
+
+def test_a_change_that_all_refuse_is_refused_once(shards: Shards) -> None:
+    events: list[dict[str, object]] = []
+    globalLogPublisher.addObserver(events.append)  # type: ignore[arg-type]  # any callable is an observer
+    try:
+        for shard in range(3):
+            shards.serve(shard, queue_hold=refusing("say which"))
+        with pytest.raises(Refusal, match="say which"):
+            shards.run(lambda inquirer: inquirer.ask_one("queue.hold"))
+        gc.collect()  # what nobody has heard of is told when it goes
+    finally:
+        globalLogPublisher.removeObserver(events.append)  # type: ignore[arg-type]
+    assert [event for event in events if event.get("log_failure")] == []
 
 
 def test_changes_are_summed(shards: Shards) -> None:

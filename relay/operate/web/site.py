@@ -16,11 +16,11 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 from urllib.parse import quote
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IReactorTime, ITransport
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
@@ -37,13 +37,18 @@ CONNECTIONS_LIMIT = 200
 BODY_LIMIT_OCTETS = 256 * 1024
 """What a form may have: some ten thousand ids."""
 
-_PROBLEM = (
-    b'{"type":"about:blank","title":"Content Too Large","status":413,"detail":"more was sent than is taken here"}\n'
-)
-_TOO_LARGE = (
-    b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Type: application/problem+json\r\n"
-    b"Content-Length: %d\r\n\r\n%s" % (len(_PROBLEM), _PROBLEM)
-)
+
+def _problem(status: int, detail: str) -> bytes:
+    """A whole answer, for what is refused before there is a request."""
+    phrase = HTTPStatus(status).phrase
+    said = f'{{"type":"about:blank","title":"{phrase}","status":{status},"detail":"{detail}"}}\n'
+    return (
+        f"HTTP/1.1 {status} {phrase}\r\nConnection: close\r\nContent-Type: application/problem+json\r\n"
+        f"Content-Length: {len(said)}\r\n\r\n{said}"
+    ).encode()
+
+
+_TOO_LARGE = _problem(413, "more was sent than is taken here")
 
 FIELDS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
@@ -118,6 +123,13 @@ class AdminChannel(HTTPChannel):
         super().connectionMade()
         if len(self.site.channels) > CONNECTIONS_LIMIT:
             self.forceAbortClient()
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """An address or a field of 16 KiB.  Twisted would hang up without a word."""
+        cast(ITransport, self.transport).write(
+            _problem(431 if self.requests else 414, "that is more than is read here")
+        )
+        self.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.site.channels.discard(self)

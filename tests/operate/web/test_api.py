@@ -24,7 +24,7 @@ from relay.queue.store import State
 from tests.fakes.inquirer import Row
 from tests.operate.running import running_relay
 from tests.operate.web.scene import Scene
-from tests.operate.web.wire import TOKEN, Heard, Wire, request_of
+from tests.operate.web.wire import TOKEN, Heard, Wire, heard, request_of
 
 OPERATIONS = [operation for topic in TOPICS for operation in topic.operations]
 NDJSON = "application/x-ndjson"
@@ -247,7 +247,8 @@ def test_a_wrong_query_is_answered_with_what_would_be_right(wire: Wire, path: st
     [
         (b"{", "the body is not JSON"),
         (b"[" * 100_000, "the body is not JSON"),
-        (b'{"seconds": NaN}', "the body is not JSON: NaN is no number of JSON"),
+        (b'{"seconds": NaN}', "body.seconds: input should be"),
+        (b'{"seconds": "60"}', "body.seconds: input should be a valid number"),
         (b"[]", "body: is to be an object"),
         (b"\xff", "the body is not JSON"),
         (b'{"seconds": "long"}', "body.seconds: input should be a valid number"),
@@ -259,6 +260,16 @@ def test_a_wrong_body_is_answered_with_what_would_be_right(wire: Wire, body: byt
     answer = wire.ask("POST", f"{A}/destinations/a.example/rest", body, **{"Content-Type": "application/json"})
     assert words in problem(answer, 400)
     assert wire.inquirer.asked == []
+
+
+def test_an_address_or_a_field_that_is_endless_is_answered(wire: Wire) -> None:
+    for octets, status in (
+        (b"GET /api/v1/queue?sender=" + b"x" * 20_000, 414),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * 20_000, 431),
+    ):
+        _, transport = wire.begin(octets)
+        problem(heard(transport.value()), status)
+        assert transport.disconnecting
 
 
 def test_several_faults_are_told_at_once(wire: Wire) -> None:

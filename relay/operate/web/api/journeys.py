@@ -21,14 +21,17 @@ PAGE_LIMIT = 1000
 RECIPIENTS_LIMIT = 100
 
 
+Moment = Annotated[float, Field(ge=0)]
+
+
 class JourneyQuery(Asked):
     """Whose journeys: all conditions must hold."""
 
     id: Text | None = Field(default=None, description="The queue id.")
     message_id: Text | None = Field(default=None, description="The Message-ID field.")
     address: Text | None = Field(default=None, description="A sender or recipient.")
-    since: float | None = Field(default=None, description="Accepted from then on, seconds since the epoch.")
-    until: float | None = Field(default=None, description="Accepted before that, seconds since the epoch.")
+    since: Moment | None = Field(default=None, description="Accepted from then on, seconds since the epoch.")
+    until: Moment | None = Field(default=None, description="Accepted before that, seconds since the epoch.")
     before: Text | None = Field(default=None, description="A queue id: begin before it; `next` of the page before.")
     limit: Annotated[int, Field(ge=1, le=PAGE_LIMIT)] = Field(default=PAGE_ROWS, description="How many.")
 

@@ -25,7 +25,7 @@ from relay.operate.web.api.composing import CannotCompose, Composed, NewMail, co
 from relay.operate.web.api.models import Asked, Text, Told
 from relay.operate.web.api.operation import JSON, Answer, Json, Operation, Topic
 from relay.operate.web.api.problem import Problem, unavailable
-from relay.operate.web.api.reading import parsed, validated
+from relay.operate.web.api.reading import said_in
 from relay.operate.web.inbound import Inbound, TooLarge, gathered
 from relay.receive.watched import InThread
 
@@ -174,7 +174,7 @@ class Submission:
 
 def _composed(octets: bytes) -> Composed:
     """In a thread.  Raises Problem."""
-    mail = validated(NewMail, parsed(octets), "body")
+    mail = said_in(NewMail, octets)
     assert isinstance(mail, NewMail)
     try:
         return compose(mail)

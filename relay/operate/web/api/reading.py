@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, NoReturn, get_origin
+from typing import Any, get_origin
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
@@ -39,7 +38,10 @@ def query_of(operation: Operation, request: Request) -> BaseModel | None:
                 HTTPStatus.BAD_REQUEST, f"nothing can be asked in a query here, and {pairs[0][0]} least of all"
             )
         return None
-    return validated(operation.query, _gathered(operation.query, pairs), "query")
+    try:
+        return operation.query.model_validate(_gathered(operation.query, pairs))
+    except ValidationError as error:
+        raise _faulty(error.errors(include_url=False), "query", operation.query) from None
 
 
 def body_of(operation: Operation, request: Request) -> BaseModel | None:
@@ -56,7 +58,7 @@ def body_of(operation: Operation, request: Request) -> BaseModel | None:
         advice = "; with curl add -H 'Content-Type: application/json'" if kind in ("", FORM) else ""
         why = f"the body is to be {JSON}, not {kind or 'without a Content-Type'}{advice}"
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, why)
-    return validated(operation.body, parsed(octets), "body")
+    return said_in(operation.body, octets)
 
 
 def kind_of(request: Request) -> str:
@@ -64,16 +66,15 @@ def kind_of(request: Request) -> str:
     return (request.getHeader("content-type") or "").partition(";")[0].strip().lower()
 
 
-def parsed(octets: bytes) -> object:
-    """What JSON says.  Raises Problem."""
+def said_in(model: type[BaseModel], octets: bytes) -> BaseModel:
+    """What JSON says, by its model: a number is a number there, and no text.  Raises Problem."""
     try:
-        return json.loads(octets, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
-        raise Problem(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {error}") from None
-
-
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
+        return model.model_validate_json(octets, strict=True)
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+    if found[0]["type"] == "json_invalid":
+        raise Problem(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {found[0]['ctx']['error']}")
+    raise _faulty(found, "body", model)
 
 
 def _gathered(model: type[BaseModel], pairs: Sequence[tuple[str, str]]) -> Mapping[str, Any]:
@@ -91,14 +92,10 @@ def _gathered(model: type[BaseModel], pairs: Sequence[tuple[str, str]]) -> Mappi
     return found
 
 
-def validated(model: type[BaseModel], said: object, where: str) -> BaseModel:
-    """What was said, by its model.  Raises Problem."""
-    try:
-        return model.model_validate(said)
-    except ValidationError as error:
-        faults = [_fault(details, where, model) for details in error.errors(include_url=False)]
+def _faulty(found: Sequence[ErrorDetails], where: str, model: type[BaseModel]) -> Problem:
+    faults = [_fault(details, where, model) for details in found]
     detail = "; ".join(f"{fault['where']}: {fault['what']}" for fault in faults[:3])
-    raise Problem(HTTPStatus.BAD_REQUEST, detail, faults)
+    return Problem(HTTPStatus.BAD_REQUEST, detail, faults)
 
 
 def _fault(details: ErrorDetails, where: str, model: type[BaseModel]) -> Mapping[str, str]:
