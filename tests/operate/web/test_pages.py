@@ -337,7 +337,7 @@ def test_the_log_is_shown_newest_first_and_searched(one: Browser) -> None:
     assert "disk is full" in one.get("/log?for=DISK+is").text()
     assert "No line has these words" in one.get("/log?for=nowhere").text()
     assert one.get("/log?level=<script>").status == 200
-    assert asked_of(one).asked[-1] == ("log.tail", {"lines": 1000, "level": "info"})
+    assert asked_of(one).asked[-1] == ("log.tail", {"lines": 201, "level": "info"})
 
 
 def test_the_configuration_is_shown_with_the_line_of_each_key(one: Browser) -> None:
