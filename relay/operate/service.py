@@ -348,7 +348,6 @@ class RelayService(Service):
 
     def _encrypted(self, factory: Any, tls: ServerTls | None) -> TLSMemoryBIOFactory:
         """The same, within TLS from the first octet (RFC 8314 §3.3)."""
-        tls = factory.house.tls
         assert tls is not None, "a configuration without a certificate has no such listener"
         return TLSMemoryBIOFactory(tls, False, factory, self._around.reactor)
 

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from relay.operate.complaints import of_silence
-from relay.operate.web.words import age, away, count
+from relay.operate.web.words import age, away, count, sentence
 
 Row = Mapping[str, Any]
 
@@ -58,11 +58,7 @@ def concerns_of(status: Row, health: Row, now: float) -> Sequence[Concern]:
 
 def _of_complaint(row: Row) -> Concern:
     level = "bad" if row["level"] == "wrong" else "warn"
-    return Concern(level, _sentence(row["what"]), _sentence(row["do"]), _WHERE.get(row["about"], "/log?level=error"))
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}" if text else ""
+    return Concern(level, sentence(row["what"]), sentence(row["do"]), _WHERE.get(row["about"], "/log?level=error"))
 
 
 def _of_destinations(status: Row, now: float) -> Iterator[Concern]:

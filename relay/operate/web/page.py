@@ -28,6 +28,7 @@ from relay.operate.asking import CannotAsk, NotRunning, Refusal
 from relay.operate.config import Config
 from relay.operate.web.entry import Entry, Visitor, is_secure
 from relay.operate.web.templating import Templates
+from relay.operate.web.words import sentence
 
 Row = dict[str, Any]
 
@@ -203,9 +204,9 @@ class Page(Resource):
         except NotRunning:
             return error(HTTPStatus.SERVICE_UNAVAILABLE, "No part of the relay answers just now; it may be starting.")
         except CannotAsk as why:
-            return error(HTTPStatus.SERVICE_UNAVAILABLE, _sentence(str(why)))
+            return error(HTTPStatus.SERVICE_UNAVAILABLE, sentence(str(why)))
         except Refusal as refusal:
-            return error(_STATUS_OF_KIND.get(refusal.kind, HTTPStatus.INTERNAL_SERVER_ERROR), _sentence(str(refusal)))
+            return error(_STATUS_OF_KIND.get(refusal.kind, HTTPStatus.INTERNAL_SERVER_ERROR), sentence(str(refusal)))
         except Exception:
             _log.failure("a page failed: {path}", path=call.request.path[:200])
             return error(HTTPStatus.INTERNAL_SERVER_ERROR, DEFECT)
@@ -230,6 +231,12 @@ class Page(Resource):
         }
 
 
+def no_in_words(refusal: Refusal) -> str:
+    """Why the relay says no to a question that it need not have an answer to."""
+    text = str(refusal)
+    return "There is no journal." if text.startswith(_NOT_KNOWN) else sentence(text)
+
+
 def error(status: HTTPStatus, why: str) -> Shown:
     """A page that says what is wrong."""
     return Shown("error.html", {"title": status.phrase, "why": why, "status": int(status)}, status)
@@ -247,6 +254,8 @@ def local_path(said: str) -> str:
     return said if is_ours else "/"
 
 
+_NOT_KNOWN = "do must be"
+"""How relay.operate.control refuses a question that nobody answers."""
 _STATUS_OF_KIND = {"request": HTTPStatus.BAD_REQUEST, "unavailable": HTTPStatus.SERVICE_UNAVAILABLE}
 
 
@@ -269,10 +278,6 @@ def _came_from_elsewhere(request: Request, visitor: Visitor) -> bool:
         and request.getHeader("sec-fetch-site") == "cross-site"
         and request.getHeader("sec-fetch-mode") == "navigate"
     )
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")
 
 
 def _is_form(request: Request) -> bool:

@@ -81,6 +81,11 @@ def count(value: int, one: str, several: str = "") -> str:
     return f"{number(value)} {one if value == 1 else several or one + 's'}"
 
 
+def sentence(text: str) -> str:
+    """Some words of the relay as a sentence; nothing of nothing."""
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '?', '!')) else '.'}" if text else ""
+
+
 def printable(text: object) -> str:
     """The text with what does not print, or turns the direction of writing, spelt out: a peer chose it."""
     shown = str(text)

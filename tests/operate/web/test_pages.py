@@ -261,6 +261,15 @@ def test_without_a_journal_a_message_in_the_queue_is_shown_all_the_same(one: Bro
     assert "Nothing was written down of it. There is no journal" in text and "Envelope" in text
 
 
+def test_a_relay_that_knows_of_no_journal_says_so_in_words(one: Browser, scene: Scene) -> None:
+    def none(**_: object) -> list[Row]:
+        raise Refusal("do must be one of config, status", "request")
+
+    asked_of(one).answers["trace.show"] = asked_of(one).answers["trace.find"] = none
+    assert "There is no journal." in one.get(f"/message/{scene.rows[0]['id']}").text()
+    assert "There is no journal." in one.get("/trace").text()
+
+
 def test_a_message_that_nobody_knows_is_not_found(one: Browser, scene: Scene) -> None:
     scene.rows.clear()
     asked_of(one).answers["trace.show"] = lambda **_: []
@@ -328,7 +337,7 @@ def test_the_log_is_shown_newest_first_and_searched(one: Browser) -> None:
     assert "disk is full" in one.get("/log?for=DISK+is").text()
     assert "No line has these words" in one.get("/log?for=nowhere").text()
     assert one.get("/log?level=<script>").status == 200
-    assert asked_of(one).asked[-1] == ("log.tail", {"lines": 1000, "level": "info"})
+    assert asked_of(one).asked[-1] == ("log.tail", {"lines": 201, "level": "info"})
 
 
 def test_the_configuration_is_shown_with_the_line_of_each_key(one: Browser) -> None:
@@ -359,6 +368,58 @@ def test_the_forecast_is_asked_for_what_was_supposed(one: Browser) -> None:
     assert "senders warned" in text and "The first to be given up" in text
     one.get("/forecast?for=1e99")
     assert asked_of(one).asked[-1][1]["for_s"] == 259200.0
+
+
+# -- explain ------------------------------------------------------------------------------------------
+
+
+def test_a_question_is_a_url_and_names_only_what_was_filled_in(one: Browser) -> None:
+    form = next(form for form in Page(one.get("/explain").body).forms if ("recipients", "") in form.fields)
+    answer = one.send(form, recipients="<bob@shop.example>, nobody@example.org", size="5 MiB", tls="1")
+    asked = {"recipients": ["bob@shop.example", "nobody@example.org"], "size": 5 << 20, "tls": True, "probe": False}
+    assert asked_of(one).asked[-1] == ("explain", asked)
+    text = answer.text()
+    assert "Refused: recipient nobody@example.org" in text and "add nobody@example.org to /etc/relay/recipients" in text
+    assert "550 5.1.1 No such mailbox here" in text and "/etc/relay/relay.yaml:22" in text
+
+
+def test_hosts_are_asked_only_by_a_form_that_is_sent(one: Browser) -> None:
+    answer = one.get("/explain?recipients=bob@shop.example&probe=1")
+    assert asked_of(one).asked[-1][1]["probe"] is False
+    assert "It would be taken, and has a way." in answer.text()
+    form = next(form for form in Page(answer.body).forms if form.method == "post" and form.action == "/explain")
+    assert one.send(form).status == 200
+    assert asked_of(one).asked[-1] == ("explain", {"recipients": ["bob@shop.example"], "probe": True})
+    assert one.post("/explain", {"recipients": "bob@shop.example"}).status == 403
+    assert len([do for do, _ in asked_of(one).asked if do == "explain"]) == 2
+
+
+def test_why_a_message_is_still_here(one: Browser, scene: Scene) -> None:
+    message = scene.rows[0]["id"]
+    links = [a.attributes["href"] for a in Page(one.get(f"/message/{message}").body).all("a")]
+    assert f"/explain?id={message}" in links
+    assert one.get(f"/explain?id={message}").status == 200
+    assert asked_of(one).asked[-1] == ("explain.message", {"id": message, "probe": False})
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("recipients=a@b&size=much", "is not a size"),
+        ("recipients=" + "+".join(f"u{n}@example.org" for n in range(101)), "ask about 100 at most"),
+    ],
+)
+def test_what_cannot_be_asked_is_said_and_not_asked(one: Browser, query: str, words: str) -> None:
+    assert words in one.get(f"/explain?{query}").text()
+    assert asked_of(one).asked == []
+
+
+def test_what_the_relay_does_not_understand_is_said(one: Browser) -> None:
+    def no(**_: object) -> list[Row]:
+        raise Refusal("client must be an IP address, or unix, not x", "request")
+
+    asked_of(one).answers["explain"] = no
+    assert "Client must be an IP address, or unix, not x." in one.get("/explain?recipients=a@b&client=x").text()
 
 
 # -- light and dark, notes ------------------------------------------------------------------------

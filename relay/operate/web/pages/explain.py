@@ -17,6 +17,7 @@ from relay.operate.asking import Refusal
 from relay.operate.cli import finding_texts
 from relay.operate.values import parse_size
 from relay.operate.web.page import Call, Page, Row, Shown
+from relay.operate.web.words import sentence
 
 RECIPIENTS_LIMIT = 100
 
@@ -70,11 +71,11 @@ class Explain(Page):
             elif said["recipients"]:
                 rows = await self.house.asks.ask("explain", **question_of(said), probe=probe)
         except ValueError as fault:
-            wrong = str(fault)
+            wrong = sentence(str(fault))
         except Refusal as refusal:
             if refusal.kind != "request":
                 raise
-            wrong = str(refusal)
+            wrong = sentence(str(refusal))
         now = self.house.clock.seconds()
         verdict = next((row for row in rows if row["what"] == "verdict"), None)
         parts = groupby((row for row in rows if row["part"] in PARTS), key=lambda row: str(row["part"]))
@@ -82,7 +83,7 @@ class Explain(Page):
             "explain.html",
             {
                 "said": said,
-                "wrong": f"{wrong[:1].upper()}{wrong[1:]}" if wrong else "",
+                "wrong": wrong,
                 "listeners": [listen.endpoint for listen in self.house.config().listen],
                 "verdict": told_of(verdict, now) if verdict is not None else None,
                 "at": verdict["details"].get("at", "") if verdict is not None else "",
@@ -91,6 +92,7 @@ class Explain(Page):
                 "icons": ICONS,
                 "decisions": DECISIONS,
                 "probed": probe,
+                "has_way": any(row["part"] == "out" for row in rows),
                 "link": f"/explain?{urlencode({name: value for name, value in said.items() if value})}",
             },
         )

@@ -28,7 +28,8 @@ class Log(Page):
     async def show(self, call: Call) -> Shown:
         level = call.asked("level") if call.asked("level") in dict(LEVELS) else "info"
         words = call.asked("for")
-        rows = await self.house.asks.ask("log.tail", lines=LINES_READ, level=level)
+        wanted = LINES_READ if words else LINES_SHOWN + 1
+        rows = await self.house.asks.ask("log.tail", lines=wanted, level=level)
         lines = [row for row in reversed(rows) if not words or _has(row, words)]
         return Shown(
             "log.html",

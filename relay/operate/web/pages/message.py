@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from relay.operate.asking import Refusal
 from relay.operate.web.journey import journey_of
-from relay.operate.web.page import Call, Elsewhere, Page, Row, Shown, error
+from relay.operate.web.page import Call, Elsewhere, Page, Row, Shown, error, no_in_words
 from relay.operate.web.pages.queue import WISHES
 
 RECIPIENTS_SHOWN = 500
@@ -59,4 +59,4 @@ class Message(Page):
         except Refusal as refusal:
             if refusal.kind != "request":
                 raise
-            return [], f"{str(refusal)[:1].upper()}{str(refusal)[1:]}."
+            return [], no_in_words(refusal)

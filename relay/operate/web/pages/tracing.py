@@ -7,7 +7,7 @@ from typing import ClassVar
 from urllib.parse import urlencode
 
 from relay.operate.asking import Refusal
-from relay.operate.web.page import Call, Elsewhere, Page, Row, Shown
+from relay.operate.web.page import Call, Elsewhere, Page, Row, Shown, no_in_words
 
 SHOWN_ON_A_PAGE = 50
 WITHIN = (("", "at any time"), ("3600", "in the last hour"), ("86400", "in the last day"), ("259200", "in 3 days"))
@@ -34,7 +34,7 @@ class Trace(Page):
         except Refusal as refusal:
             if refusal.kind != "request":
                 raise
-            why = f"{str(refusal)[:1].upper()}{str(refusal)[1:]}."
+            why = no_in_words(refusal)
         following = ""
         if len(found) > SHOWN_ON_A_PAGE:
             del found[SHOWN_ON_A_PAGE:]
