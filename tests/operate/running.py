@@ -16,6 +16,7 @@ from relay.message.envelope import Body, Envelope, Message, Notify, Origin, Reci
 from relay.operate.answers.forecast import ForecastAnswers
 from relay.operate.answers.queue import QueueAnswers
 from relay.operate.answers.status import StatusAnswers
+from relay.operate.answers.trace import TraceAnswers
 from relay.operate.control import listen_for_control
 from relay.queue.store import NewRecipient, State
 from relay.schedule.runner import DestinationStatus
@@ -129,6 +130,7 @@ def running_relay(spool: Path) -> Iterator[Running]:
     commands = {
         **QueueAnswers(store, runner, reactor, tell).by_name(),
         **StatusAnswers(store, runner, reactor, "relay.test", counts, reactor.seconds()).by_name(),
+        **TraceAnswers(store).by_name(),
         **ForecastAnswers(store, runner, reactor, ScheduleSettings).by_name(),
     }
     listen_for_control(reactor, spool, commands)

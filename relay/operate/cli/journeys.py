@@ -109,8 +109,9 @@ def _came(row: Row) -> Lines:
         yield f"from    {', '.join(filter(None, told))}", None
     if "client" in row:
         yield f"client  {_client(row)}", None
-    for check in row["checks"]:
-        yield f"{check['what']:<7} let in by {check['rule']} ({check['place']})", None
+    by = dict.fromkeys(f"{check['rule']} ({check['place']})" for check in row["checks"])
+    for rule in by:  # of client and sender; the same, for nearly all
+        yield f"let in  {rule}", None
     wishes = _wishes(row)
     if wishes:
         yield f"wishes  {wishes}", None
