@@ -15,7 +15,7 @@ import click
 
 from relay.message.outline import said_by, words_of
 from relay.message.reply import printable
-from relay.operate.cli.speech import age, count, moment, say, size, until
+from relay.operate.cli.speech import age, count, moment, say, size
 
 Row = Mapping[str, Any]
 
@@ -179,7 +179,7 @@ def _attempted(row: Row) -> Lines:
 def _became(row: Row) -> Lines:
     for one in row["recipients"]:
         doubt = "; it may have been delivered all the same" if one.get("in_doubt") else ""
-        again = f", next try {until(one['next_at'])}" if one.get("next_at") else ""
+        again = f", next try {age(one['next_at'] - row['at'])} later" if one.get("next_at") else ""
         yield f"to      {one['recipient']}  {one['step']}, {said_by(one)}{again}{doubt}", _COLOURS.get(one["step"])
 
 
