@@ -73,7 +73,7 @@ def transcript(notes: Notes, began_at: float) -> bytes:
     noted_at = None
     for at, said in notes:
         if at is not noted_at:  # the same object for all that came at once
-            pieces.append(b"%d" % ((at - began_at) * 1000))
+            pieces.append(b"%d" % ((at - began_at) * 1000 + 0.5))
             noted_at = at
         if type(said) is bytes:
             pieces.append(said)

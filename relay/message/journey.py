@@ -43,7 +43,8 @@ REPLY_LIMIT: Final = 1000  # characters; some peers preach
 USUAL_REPLY: Final = "250 2.1.5 OK"
 
 # (notes at either end of a part, octets of a part, parts from the end): the first that fits.
-_SHORTER: Final = ((100, 8192, 8), (10, 4096, 6), (3, 1024, 2))
+_SHORTER: Final = ((60, 10240, 8), (10, 4096, 6), (3, 1024, 2))
+_NOTE_OCTETS: Final = (4096, 1024, 256, 64, 0)
 CUT: Final = "...(cut)"
 """At the end of what was longer."""
 
@@ -310,7 +311,8 @@ def _short_part(began_at: float, part: Part, ends: int, octets: int) -> str:
     hop, tls, notes = part
     if len(notes) > 2 * ends:
         notes = [*notes[:ends], (notes[ends][0], f"{len(notes) - 2 * ends} more{CUT}"), *notes[-ends:]]
-    most = octets // len(notes)
+    lengths = [len(said.wire if isinstance(said, Reply) else said) for _, said in notes]
+    most = next(one for one in _NOTE_OCTETS if sum(min(one, length) for length in lengths) <= octets)
     return _part(began_at, hop[:REPLY_LIMIT], tls[:REPLY_LIMIT], [(at, _cut(said, most)) for at, said in notes])
 
 

@@ -125,8 +125,9 @@ def words_of(row: Row) -> str:
     """What an entry says, in one line."""
     step = row.get("step", "")
     if step == "accepted":
-        whence = f"from {row['client']}" if row.get("client") else "written here"
-        return f"accepted {whence}" + (f", a report of {row['report_of']}" if row.get("report_of") else "")
+        if "client" in row:
+            return f"accepted from {row['client'] or 'this machine'}"
+        return "written here" + (f", a report of {row['report_of']}" if row.get("report_of") else "")
     if step == "refused":
         return f"{row['count']} more refused" if "count" in row else f"refused: {row['reply']}"
     if step in ("attempted", "expired"):

@@ -61,10 +61,10 @@ def tail(entries: Sequence[Entry], numbers: Collection[int], addresses: Collecti
 def _without_others(lines: Sequence[str], addresses: Collection[str]) -> Iterator[str]:
     """The lines without what is about recipients that are not these."""
     others = {found[1] for line in lines if (found := _RECIPIENT.match(line)) and found[1] not in addresses}
-    if not others:
-        yield from lines
-    elif any(line.endswith(CUT) for line in lines):  # which reply was whose is not known
+    if any(line.endswith(CUT) for line in lines):  # who was named, and which reply was whose, is not known
         yield from (line for line in lines if any(address in line for address in addresses))
+    elif not others:
+        yield from lines
     else:
         named = re.compile(rf"(?<![\w.+-])(?:{'|'.join(map(re.escape, others))})(?![\w-])", re.IGNORECASE)
         yield from (line for line in _answered_alone(lines, others) if not named.search(line))

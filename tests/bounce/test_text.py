@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from relay.bounce.words import meaning, spell
 from relay.message.address import parse_mailbox
-from relay.message.outcome import Action
+from relay.message.envelope import Composed, Recipient
+from relay.message.outcome import Action, Final
+from relay.message.tail import Said
 from tests.bounce.cases import DAY_S, NOW, a_message, a_reporter, delayed, read, relayed, told
 
 GOLDEN = """\
@@ -151,3 +155,66 @@ def test_a_long_list_is_cut_for_people() -> None:
     finals = [told(f"r{n}@example.net", Action.FAILED) for n in range(250)]
     text = read(a_reporter().compose(a_message(), finals, None, NOW)).text
     assert "<r99@example.net>\n... and 150 more\n" in text
+
+
+# -- what the servers said to each other -------------------------------------------------------------
+
+
+def said(*lines: str, at: float = NOW - 1, hop: str = "mx.example.net [192.0.2.7]") -> Said:
+    return Said(at, hop, lines)
+
+
+def tail_of(*talks: Said, finals: Sequence[tuple[Recipient, Final]] = ()) -> list[str]:
+    """The lines of the text from where it is told on."""
+    text = read(a_reporter().compose(a_message(), finals or [told()], None, NOW, None, talks)).text
+    _, _, tail = text.partition("What the servers said to each other the last time:\n\n")
+    return tail.splitlines()
+
+
+def test_a_report_ends_with_what_was_said() -> None:
+    """For who is asked for help: it takes an afternoon of log reading elsewhere."""
+    assert tail_of(said("> RCPT TO:<bob@example.net>", "< 550 5.1.1 No such user")) == [
+        "    with mx.example.net [192.0.2.7], at Mon, 23 Nov 2026 17:09:59 +0000:",
+        "        > RCPT TO:<bob@example.net>",
+        "        < 550 5.1.1 No such user",
+    ]
+
+
+def test_of_several_conversations_the_last_stands_last() -> None:
+    lines = tail_of(said("< 2", at=NOW, hop="second"), said("< 1", hop="first"), said("* nobody", hop=""))
+    assert [line.split(",")[0].strip() for line in lines] == [
+        "at Mon",
+        "* nobody",
+        "with first",
+        "< 1",
+        "with second",
+        "< 2",
+    ]
+
+
+def test_of_much_the_end_is_told() -> None:
+    """There stands why.  A report has a bound, whatever a peer says."""
+    lines = tail_of(said(*(f"< 250 {number}" for number in range(1000))))
+    assert len(lines) == 31
+    assert lines[0] == "    ..."
+    assert lines[-1].endswith("< 250 999")
+    long = tail_of(said(*(f"< 250 {number} {'x' * 2000}" for number in range(100))))
+    assert sum(map(len, long)) < 2600
+    assert all(len(line) <= 80 for line in long)
+
+
+def test_nothing_of_a_peer_can_look_like_ours() -> None:
+    lines = tail_of(said("< 550 \x1b[31m\r\n\r\nSubject: evil", "* \u202e x"))
+    assert all(line.startswith("    ") and line.isprintable() for line in lines)
+
+
+def test_without_anything_said_there_is_no_such_section() -> None:
+    text = read(a_reporter().compose(a_message(), [told()], None, NOW)).text
+    assert "said to each other" not in text
+
+
+def test_a_notice_to_the_postmaster_has_it_too() -> None:
+    reporter = a_reporter(double_bounce="postmaster", postmaster=parse_mailbox("admin@example.org"))
+    composed = reporter.undeliverable(a_message(sender=None), [told()], None, NOW, [said("< 550 no")])
+    assert isinstance(composed, Composed)
+    assert b"< 550 no" in composed.content

@@ -156,12 +156,13 @@ def test_a_reload_reaches_every_worker(tmp_path: Path) -> None:
 def test_mail_of_a_shard_without_a_worker_is_delivered(tmp_path: Path) -> None:
     """N was made smaller: nothing is moved by hand, and what is empty is cleared away."""
     dead, spool = free_port(), tmp_path / "spool"
-    with running_relay(tmp_path, config(3, dead)) as relay:
+    unjournaled = "journal: none\n"  # a shard stays for as long as its journal is kept
+    with running_relay(tmp_path, config(3, dead, unjournaled)) as relay:
         names = send_until_every_shard_has_mail(relay, 3)
     assert (spool / "shards" / "2" / "queue.db").exists()
     rows = relay.command("queue", "list", "--json").stdout.splitlines()
     assert len(rows) == len(names), "while no relay is running, too"
-    with destination(dead) as hop, running_relay(tmp_path, config(1, dead)) as relay:
+    with destination(dead) as hop, running_relay(tmp_path, config(1, dead, unjournaled)) as relay:
         relay.command("queue", "flush")
         wait_until(lambda: arrived(hop) == names, "all mail of all shards")
         wait_until(lambda: not list((spool / "shards").iterdir()), "empty shards are removed", limit_s=60)

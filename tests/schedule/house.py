@@ -88,14 +88,16 @@ class FakeDeliverer:
                 self.most_at_once[lane] = max(at_once, self.most_at_once.get(lane, 0))
                 return tried.ending
             outcomes.append(answer(message, recipient) if callable(answer) else answer)
-        return succeed(Tried(outcomes, self.accounts_of(outcomes)))
+        return succeed(self.ended(recipients, outcomes))
 
-    def accounts_of(self, outcomes: Sequence[Outcome]) -> Sequence[tuple[Account, Sequence[int]]]:
-        """One for all, in which the last reply was said."""
+    def ended(self, recipients: Sequence[Recipient], outcomes: Sequence[Outcome]) -> Tried:
+        """With one account for all, in which each was named and heard his reply."""
         account = Account(self._clock.seconds(), "the rule")
-        said = getattr(outcomes[-1], "reply", "no answer")
-        account.add(HOP, "", [(self._clock.seconds(), b"RCPT TO:<x>\r\n"), (self._clock.seconds(), said)])
-        return ((account, range(len(outcomes))),)
+        now = self._clock.seconds()
+        for recipient, outcome in zip(recipients, outcomes, strict=False):
+            command = f"RCPT TO:<{recipient.address}>\r\n".encode()
+            account.add(HOP, "", [(now, command), (now, getattr(outcome, "reply", "no answer"))])
+        return Tried(outcomes, ((account, range(len(outcomes))),))
 
 
 @dataclass
@@ -225,8 +227,7 @@ class House:
         ending = [one for one in self.deliverer.hanging if lane in (None, one.lane)][:how_many]
         for one in ending:
             self.deliverer.hanging.remove(one)
-            outcomes = [outcome] * len(one.recipients)
-            one.ending.callback(Tried(outcomes, self.deliverer.accounts_of(outcomes)))
+            one.ending.callback(self.deliverer.ended(one.recipients, [outcome] * len(one.recipients)))
         self.clock.advance(0)
 
     @property

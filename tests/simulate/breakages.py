@@ -21,6 +21,7 @@ from relay.bounce.notify import Reporter
 from relay.deliver import attempt as attempts
 from relay.deliver.attempt import Attempt
 from relay.deliver.connection import Connection
+from relay.message import journey
 from relay.message.address import Address
 from relay.message.outcome import Deferred
 from relay.message.reply import reply
@@ -205,8 +206,8 @@ def room_never_given_back() -> Sequence[Any]:
 def lose_a_recipient_on_partial_failure() -> Sequence[Any]:
     """When one recipient of an attempt was delivered, the others are taken for done too."""
 
-    def careless(settled_of: Around, rows: Any, planned: Any) -> Any:
-        settled = settled_of(rows, planned)
+    def careless(settled_of: Around, *args: Any) -> Any:
+        settled = settled_of(*args)
         if settled.finished:
             settled.finished += [row.number for row in settled.changed]
             settled.changed.clear()
@@ -247,9 +248,9 @@ def finish_before_the_report() -> Sequence[Any]:
 def report_to_the_null_sender() -> Sequence[Any]:
     """Mail without a sender is bounced to the postmaster of its recipient."""
 
-    def bounced(_: Around, reporter: Any, message: Any, finals: Any, content: Any, now: float) -> Any:
+    def bounced(_: Around, reporter: Any, message: Any, finals: Any, content: Any, now: float, said: Any) -> Any:
         reader = Address("postmaster", finals[0][0].address.domain)
-        return reporter._composed(reader, message, finals, content, now, None)
+        return reporter._composed(reader, message, finals, content, now, None, said)
 
     return [around(Reporter, "undeliverable", bounced)]
 
@@ -265,6 +266,32 @@ def report_twice() -> Sequence[Any]:
             ledger._store.record(again.settlement).addErrback(lambda _: None)
 
     return [around(runners.Ledger, "record", twice)]
+
+
+# -- the journal --------------------------------------------------------------------------------
+
+
+@breakage
+def journal_afterwards() -> Sequence[Any]:
+    """What became of mail is journaled in a transaction of its own, a moment later."""
+
+    def apart(record: Around, ledger: Any, entry: Any) -> None:
+        settlement = entry.settlement
+        record(ledger, replace(entry, settlement=replace(settlement, entries=())))
+        later = Settlement(settlement.message_id, entries=settlement.entries)
+        ledger._clock.callLater(5.0, lambda: ledger._store.record(later).addErrback(lambda _: None))
+
+    return [around(runners.Ledger, "record", apart)]
+
+
+@breakage
+def journal_all_as_delivered() -> Sequence[Any]:
+    """Whatever became of a recipient, the journal says that it was delivered."""
+
+    def rosy(became: Around, number: int, recipient: str, step: str, *args: Any) -> str:
+        return str(became(number, recipient, "delivered", *args))
+
+    return [around(journey, "became", rosy)]
 
 
 # -- the protocol -------------------------------------------------------------------------------

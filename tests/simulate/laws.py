@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from relay.message.envelope import Message, Recipient
 from relay.message.outcome import Deferred, Delivered, Failed, Outcome
 from tests.simulate.climate import Climate
+from tests.simulate.journal import Told, journal_agrees
 from tests.simulate.ledger import Fate, Key, Ledger, key_of, letter_of, reported_in
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Laws:
         self.climate = climate
         self.up_since = 0.0
         self.trouble_at = float("-inf")  # when our own disk last failed
+        self.troubled: set[int] = set()  # the minutes in which it did
         self._seconds = seconds
         self._violated = violated
         self._lanes: dict[str, Lane] = {}
@@ -254,6 +256,10 @@ class Laws:
             self._violated(f"{name} waits since {age_s:.0f} s and has not expired")
         elif self.climate.warn_s and not row.warned and age_s > self.climate.warn_s + SLACK_S:
             self._violated(f"{name} waits since {age_s:.0f} s and nobody was warned")
+
+    def journal_agrees(self, told: Told, queue: Queue) -> None:
+        """What is journaled is what really happened."""
+        journal_agrees(told, self.ledger, self._told_at, self.troubled, queue.rows, self._violated)
 
     def nobody_is_delayed(self, was_undisturbed_since: float) -> None:
         """A hung peer delays nobody else: what goes to the kind domain is there soon."""

@@ -18,6 +18,8 @@ import pytest
 
 from relay.message.envelope import Message
 from relay.queue import schema
+from relay.queue.batch import ENTRY_OCTETS
+from relay.queue.ids import to_text
 from relay.queue.sqlite import SqliteStore
 from relay.queue.store import NewMessage, QueuedRecipient, Settlement, State, StoreUnavailable
 from tests.conformance.mail import (
@@ -38,6 +40,7 @@ from tests.simulate.database import SimulatedVfs
 from tests.simulate.disk import Disk, SimulatedFiles, in_memory
 
 SMALL, LARGE = b"Subject: small\r\n\r\n.\r\n", b"Subject: large\r\n\r\n" + b"x" * 100_000 + b"\r\n"
+CAME, TRIED = b'["accepted"]', b'["attempted"]'
 LATER = NOW + 7200  # the next lives: the clock has gone on, and no lease holds any more
 
 
@@ -46,6 +49,7 @@ class Machine:
 
     kept      contents that were acknowledged and are not finished, by message id
     doubtful  ids of which the store said neither yes nor no, for the machine died over it
+    was_left_out  the journal may have been: its trouble keeps no mail from going
     """
 
     def __init__(self, folder: Path, seed: int = 0) -> None:
@@ -55,6 +59,7 @@ class Machine:
         self.doubtful: set[str] = set()
         self.at = NOW
         self.aside: set[object] = set()
+        self.was_left_out = False
         self._vfs = SimulatedVfs(self.disk)
         self._store: SqliteStore | None = None
 
@@ -75,6 +80,7 @@ class Machine:
     def tell(self, step: str, /, **fields: object) -> None:
         if step == "set_aside":
             self.aside.add(fields.get("id"))
+        self.was_left_out = self.was_left_out or "journal" in str(fields.get("error"))
 
     def begin_at_last(self) -> SqliteStore:
         """A start that is refused for a fault that passes is tried again, as an operator would."""
@@ -110,8 +116,10 @@ class Machine:
         return message.id
 
     def finish(self, store: SqliteStore, message_id: str, report: bytes = b"") -> None:
-        new = NewMessage(replace(FULL_ENVELOPE, reverse_path=None), ORIGIN, b"", report, (to(str(ANN)),), self.at)
-        settlement = Settlement(message_id, finished=(0,), reports=(new,) if report else ())
+        null = replace(FULL_ENVELOPE, reverse_path=None)
+        new = NewMessage(null, ORIGIN, b"", report, (to(str(ANN)),), self.at, ((self.at, CAME),))
+        reports = (new,) if report else ()
+        settlement = Settlement(message_id, (0,), (), reports, (0,), ((self.at, TRIED),))
         try:
             reported = now(store.record(settlement))
         except StoreUnavailable:
@@ -141,8 +149,20 @@ class Machine:
         bodies = [path for path in (self.disk.folder / "bodies").rglob("*") if path.is_file()]
         assert len(bodies) == sum(len(content) > 65536 for content in contents.values())
         assert store.counts().messages == len(there)
+        self.check_journal(store, there)
         now(store.close())
         self._store = None
+
+    def check_journal(self, store: SqliteStore, there: set[str]) -> None:
+        """What is journaled is journaled with what it tells of, or neither is done."""
+        told = {one: [text for _, text in entries] for one, entries in all_of(store.journeys())}
+        assert store.counts().journal == sum(len(text) + ENTRY_OCTETS for texts in told.values() for text in texts)
+        if self.was_left_out:
+            return
+        assert there <= told.keys()
+        for message_id, texts in told.items():
+            assert texts[0] == CAME
+            assert (TRIED in texts) == (message_id not in there)
 
 
 @pytest.fixture
@@ -160,7 +180,8 @@ def hand_in(store: SqliteStore, content: bytes) -> Message:
             wait = draft.write(content[at : at + 16384])
             if wait is not None:
                 now(wait)
-        return now(draft.commit(FULL_ENVELOPE, ORIGIN, b"Received: by us\r\n", [to("bob@example.org")], NOW))
+        entries = [(NOW, CAME)]
+        return now(draft.commit(FULL_ENVELOPE, ORIGIN, b"Received: by us\r\n", [to("bob@example.org")], NOW, entries))
     except StoreUnavailable:
         draft.abort()
         raise
@@ -248,6 +269,7 @@ def test_any_operation_may_fail(story: Callable[[Machine, SqliteStore], None], c
     for at in range(1, 10_000):
         machine = Machine(memory / str(at))
         machine.disk.fail_at[at] = code
+        machine.was_left_out = code == errno.ENOSPC
         live(machine, story)
         had_no_fault = bool(machine.disk.fail_at)
         machine.end(power=bool(at % 2))
@@ -309,6 +331,41 @@ def test_a_migration_may_die_in_any_operation(power: bool, memory: Path, monkeyp
         machine.end(power)
         machine.check()
         monkeypatch.setattr(schema.migrate, "__defaults__", older)
+        if not has_died:
+            assert at > 5
+            return
+
+
+def as_the_first_relay_left_it(machine: Machine) -> None:
+    """A queue of the first version, without a journal, with one message."""
+    SimulatedFiles(machine.disk).make_directory(machine.disk.folder)
+    db = schema.open_for_writing(str(machine.disk.folder / "queue.db"), machine._vfs.name)
+    schema.migrate(db, schema.STEPS[:1])
+    envelope = '[["ann","client.example"],"7BIT",false,null,null,"192.0.2.1","unknown","client","ESMTP",null]'
+    number = 460_800_000_064_000_000
+    with db:
+        values = (number, envelope, b"H: 1\r\n", SMALL)
+        db.execute("INSERT INTO messages VALUES (?, 1.8e9, 'ann@client.example', 9, ?, ?, ?)", values).fetchall()
+        db.execute(
+            "INSERT INTO recipients VALUES (?, 0, 'bob', 'x.example', NULL, 'x.example', 1.8e9, 1, 0, '', 0, NULL)",
+            (number,),
+        ).fetchall()
+        db.execute("UPDATE tally SET messages = 1, octets = 9, recipients = 1, ids_below = ?", (number + 1,)).fetchall()
+    db.close()
+    machine.kept[to_text(number)] = SMALL
+    machine.was_left_out = True  # nobody journaled that it came
+
+
+@pytest.mark.parametrize("power", [False, True])
+def test_the_journal_may_be_added_and_the_machine_die_in_any_operation(power: bool, memory: Path) -> None:
+    for at in range(1, 10_000):
+        machine = Machine(memory / str(at), seed=at)
+        as_the_first_relay_left_it(machine)
+        machine.disk.crash_at = machine.disk.operations + at
+        live(machine, lambda machine, store: None)
+        has_died = machine.disk.is_dead
+        machine.end(power)
+        machine.check()
         if not has_died:
             assert at > 5
             return

@@ -29,6 +29,7 @@ from tests.simulate.clock import EPOCH, WorldClock
 from tests.simulate.disk import Disk, in_memory
 from tests.simulate.fortune import Fortune
 from tests.simulate.hops import Host
+from tests.simulate.journal import read_journal
 from tests.simulate.land import Land
 from tests.simulate.laws import Laws
 from tests.simulate.ledger import Ledger, Letter
@@ -68,6 +69,7 @@ class World:
         self._weather_chance = self.chance("weather")
         self._seen_reports: set[str] = set()
         self._crash_kind = ""
+        self._disk_failed = 0
         self._fortune = Fortune(self, self.chance("fortune"))
         if log:
             self.disk.log = self.note
@@ -118,6 +120,9 @@ class World:
         except Exception as error:
             if not self.disk.is_dead:
                 self.violated(f"an event broke: {error!r}", error)
+        if self.disk.failed != self._disk_failed:
+            self._disk_failed = self.disk.failed
+            self.laws.troubled.add(int(self.clock.now // 60))
         if self._crash_kind:
             kind, self._crash_kind = self._crash_kind, ""
             self.crash(kind)
@@ -140,6 +145,8 @@ class World:
         """Nothing is left to do: then nothing may be left behind, and the relay stops."""
         self._until(self.clock.now + HOUR_S)
         self.audit()
+        folder = self.disk.folder
+        self.laws.journal_agrees(read_journal(folder), queue.read(folder, self._seen_reports))
         if self.life is None or self.violations:
             return
         for what in self.life.left_behind():

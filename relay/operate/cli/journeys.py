@@ -15,7 +15,7 @@ import click
 
 from relay.message.outline import said_by, words_of
 from relay.message.reply import printable
-from relay.operate.cli.speech import age, count, moment, say, size, until
+from relay.operate.cli.speech import age, count, moment, say, size
 
 Row = Mapping[str, Any]
 
@@ -109,8 +109,9 @@ def _came(row: Row) -> Lines:
         yield f"from    {', '.join(filter(None, told))}", None
     if "client" in row:
         yield f"client  {_client(row)}", None
-    for check in row["checks"]:
-        yield f"{check['what']:<7} let in by {check['rule']} ({check['place']})", None
+    by = dict.fromkeys(f"{check['rule']} ({check['place']})" for check in row["checks"])
+    for rule in by:  # of client and sender; the same, for nearly all
+        yield f"let in  {rule}", None
     wishes = _wishes(row)
     if wishes:
         yield f"wishes  {wishes}", None
@@ -178,7 +179,7 @@ def _attempted(row: Row) -> Lines:
 def _became(row: Row) -> Lines:
     for one in row["recipients"]:
         doubt = "; it may have been delivered all the same" if one.get("in_doubt") else ""
-        again = f", next try {until(one['next_at'])}" if one.get("next_at") else ""
+        again = f", next try {age(one['next_at'] - row['at'])} later" if one.get("next_at") else ""
         yield f"to      {one['recipient']}  {one['step']}, {said_by(one)}{again}{doubt}", _COLOURS.get(one["step"])
 
 

@@ -121,7 +121,7 @@ def _show(ask: Ask, message_id: str, as_json: bool, follow: bool) -> None:
             say_json(row)
     else:
         show_journey(message_id, rows)
-    while follow and next(ask("trace.find", id=message_id))["state"] == "queued":
+    while follow and any(row["state"] == "queued" for row in list(ask("trace.find", id=message_id))):
         time.sleep(FOLLOWED_EVERY_S)
         later = list(ask("trace.show", id=message_id))
         for row in later[len(rows) :]:
