@@ -116,7 +116,7 @@ class Taken:
 class Relay(RelayService):
     """A relay as a Twisted service: ``setServiceParent``, or ``startService`` and ``stopService``.
 
-    Nothing is opened to the outside but what the configuration names under ``listen``.
+    Nothing is opened to the outside but what the configuration names under ``listen`` and ``admin``.
     """
 
     def __init__(
@@ -217,6 +217,8 @@ class Relay(RelayService):
             config = configured(given, functions=self._names)
             if "listen" not in given:
                 config = config.model_copy(update={"listen": ()})
+            if "admin" not in given:
+                config = config.model_copy(update={"admin": None})
         else:
             config = load(given, functions=self._names)
         usual = Config()

@@ -80,13 +80,13 @@ class Deliverer:
         self.tell = tell
         self._hostname = hostname
         self._keyring = keyring or Keyring(clock, random.SystemRandom(), tell)
-        self.guards = Guards(clock, self._keyring, tell, witness)
+        self.guards = guards = Guards(clock, self._keyring, tell, witness)
         self.pool = Pool(
             clock=clock,
             dial=dial,
             hostname=hostname,
             settings=self.settings,
-            guards=self.guards,
+            guards=guards,
             switchboard=switchboard,
         )
         self._functions = Functions(clock, functions or {}, open_content, tell)

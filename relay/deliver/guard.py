@@ -44,6 +44,11 @@ class Guards:
         self.tell = tell
         self.witness = witness
         self.handshakes = Handshakes()
+        self.failures: dict[str, int] = {}  # handshakes that did not do, by the result types of RFC 8460 §4.3
+
+    def failed(self, failure: str) -> None:
+        """A handshake, or what it showed, was not good enough."""
+        self.failures[failure] = self.failures.get(failure, 0) + 1
 
     def guard(self, hop: Hop, label: str, *, plain: bool) -> Guard | None:
         """The guard of a connection, or None where it needs none.
@@ -123,6 +128,7 @@ class Guard:
         security = self.hop.security
         self.judgement = judgement = judge(security, self.hop.host, evidence)
         if security.level.verifies and not judgement.is_known:
+            self._guards.failed(judgement.failure)
             self._witness(judgement.failure, judgement.why)
             session.distrust(judgement.why)
             return
@@ -136,6 +142,8 @@ class Guard:
 
     def opened(self) -> None:
         """The session is open."""
+        if self.hop.login is not None:
+            self._guards.keyring.accepted(self.hop)
         if self.judgement is None and not self._plain and self.hop.security.level is Level.OPPORTUNISTIC:
             self._witness(NO_STARTTLS, "STARTTLS is not offered")
             self._guards.unsecured(self.label, "TLS is not offered")
@@ -148,7 +156,9 @@ class Guard:
         failed = self._handshake is not None or how.step in (Step.HANDSHAKE, Step.STARTTLS)
         if not failed or self.judgement is not None:
             return False
-        self._witness(NO_STARTTLS if how.step is Step.STARTTLS else OTHER_FAILURE, why)
+        failure = NO_STARTTLS if how.step is Step.STARTTLS else OTHER_FAILURE
+        self._guards.failed(failure)
+        self._witness(failure, why)
         if self.hop.security.level is not Level.OPPORTUNISTIC or self.begins_at_once:
             return False
         if how.step is Step.HANDSHAKE and self._handshake is None and self.hop.login is not None:

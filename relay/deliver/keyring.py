@@ -23,6 +23,7 @@ from relay.route.via import Hop
 from relay.smtp.login import Credentials
 
 SECRET_LIMIT_OCTETS = 64 * 1024
+REFUSALS_LIMIT = 100
 TELL_AGAIN_S = 900.0
 """How often a login that stays refused is told again."""
 _NONCE_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
@@ -45,7 +46,8 @@ class Tokens(Protocol):
 class Keyring:
     """See the module.
 
-    chance  for nonces; a source that nobody can foretell
+    chance    for nonces; a source that nobody can foretell
+    refusals  who does not let us in just now: hop -> user, and why
     """
 
     def __init__(self, clock: IReactorTime, chance: random.Random, tell: Tell, tokens: Tokens | None = None) -> None:
@@ -53,6 +55,7 @@ class Keyring:
         self._chance = chance
         self._tell = tell
         self._tokens = tokens
+        self.refusals: dict[Hop, tuple[str, str]] = {}
         self._told: Cache[tuple[Hop, str], bool] = Cache(1000)
 
     def apart(self, chance: random.Random) -> Keyring:
@@ -79,6 +82,10 @@ class Keyring:
             return
         if self._tokens is not None and login.oauth is not None:
             self._tokens.forget(login)
+        self.refusals.pop(hop, None)
+        self.refusals[hop] = (login.user, why)
+        if len(self.refusals) > REFUSALS_LIMIT:
+            del self.refusals[next(iter(self.refusals))]
         now = self._clock.seconds()
         if self._told.get((hop, why), now) is None:
             self._told.put((hop, why), True, now + TELL_AGAIN_S)
@@ -88,6 +95,10 @@ class Keyring:
                 login=login.user,
                 error=f"the login was refused, and mail for this hop waits: {why}",
             )
+
+    def accepted(self, hop: Hop) -> None:
+        """The hop lets us in."""
+        self.refusals.pop(hop, None)
 
     def nonce(self) -> str:
         return "".join(self._chance.choices(_NONCE_LETTERS, k=24))

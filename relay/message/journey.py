@@ -113,6 +113,11 @@ _known: Final = lru_cache(1024)(encode_basestring_ascii)  # what is said again a
 _dumps: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
+def place_of(step: str, field: str) -> int:
+    """Where a field stands in the array of an entry."""
+    return _FIELDS[step].index(field) + 1
+
+
 # -- writing: pieces are JSON texts, put together by hand where every message has one ---------------------------------
 
 

@@ -133,6 +133,22 @@ class Admission:
         is_same = (accept.users, accept.tokens, accept.mechanisms) == (before.users, before.tokens, before.mechanisms)
         self._ask(self._sources if is_same else self._made_sources(config))
 
+    # -- how they do -----------------------------------------------------------------------
+
+    def expiries(self) -> list[tuple[str, float]]:
+        """Our certificates: the file, and when it runs out (seconds since the epoch)."""
+        own = self._certificates.loaded if self._certificates is not None else ()
+        pairs = rules.key_pairs(self._config)
+        return [
+            (str(pair.certificate), one.chain[0].not_valid_after_utc.timestamp())
+            for pair, one in zip(pairs, own, strict=False)
+        ]
+
+    def troubles(self) -> list[str]:
+        """Why what is watched cannot be read as it is now; empty for what can."""
+        certificates = self._watched.trouble if self._watched is not None else ""
+        return [certificates, *(source.trouble for source in self._sources if isinstance(source, UserFile))]
+
     # -- TLS -------------------------------------------------------------------------------
 
     def tls(self, listen: Listen) -> ServerTls | None:
@@ -145,6 +161,10 @@ class Admission:
                 self._certificates, listen.tls_minimum, asks=bool(self.trusted)
             )
         return found
+
+    def tls_of_page(self) -> ServerTls | None:
+        """TLS for browsers, who are never asked for a certificate; None without one of our own."""
+        return ServerTls(self._certificates) if self._certificates is not None else None
 
     def _watch_certificates(self) -> None:
         pairs, certificates = rules.key_pairs(self._config), self._certificates

@@ -42,6 +42,7 @@ class Adoption:
     opened   opens the queue in a folder; raises StoreUnavailable
     at_work  begins to try what is in a queue
     control  opens its control socket, if that can be
+    left     is told that one is about to be closed
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Adoption:
         opened: Callable[[Path], Store],
         at_work: Callable[[Store], Runner],
         control: Callable[[Path, Store, Runner], IListeningPort | None],
+        left: Callable[[Path], object] = lambda _: None,
     ) -> None:
         self._waiting = list(folders)
         self._adopted: dict[int, Adopted] = {}
@@ -60,6 +62,7 @@ class Adoption:
         self._opened = opened
         self._at_work = at_work
         self._control = control
+        self._left = left
         self._call: IDelayedCall | None = None
 
     @property
@@ -104,6 +107,7 @@ class Adoption:
         self.start()
 
     async def _remove(self, one: Adopted) -> None:
+        self._left(one.folder)
         await _close(one, 1.0)
         if remove_empty(one.folder):
             self._tell("stopped", place=str(one.folder))
@@ -116,6 +120,8 @@ class Adoption:
         if self._call is not None:
             self._call.cancel()
             self._call = None
+        for one in self._adopted.values():
+            self._left(one.folder)
         await gatherResults([Deferred.fromCoroutine(_close(one, bound_s)) for one in self._adopted.values()])
 
 

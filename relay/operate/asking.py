@@ -45,8 +45,15 @@ class Control:
 
     def __init__(self, spool: Path, limit_s: float = ANSWER_LIMIT_S) -> None:
         """limit_s  how long to wait for each piece of an answer.  Raises NotRunning, CannotAsk."""
+        self._spool = spool
+        self._limit_s = limit_s
+        self._connect()
+
+    def _connect(self) -> None:
+        self._is_answering = False
+        spool = self._spool
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(limit_s)
+        self._socket.settimeout(self._limit_s)
         try:
             self._socket.connect(socket_path(spool))
         except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
@@ -65,6 +72,10 @@ class Control:
 
     def ask(self, do: str, /, **fields: object) -> Iterator[dict[str, Any]]:
         """The rows of the answer, as they come.  Raises Refusal, CannotAsk."""
+        if self._is_answering:  # the last answer was not read to its end, and would be taken for this one
+            self.close()
+            self._connect()
+        self._is_answering = True
         request = {name: value for name, value in fields.items() if value is not None}
         if do in CHANGES:
             self._socket.settimeout(CHANGE_LIMIT_S)
@@ -78,10 +89,11 @@ class Control:
                 answer = json.loads(line)
                 if "row" in answer:
                     yield answer["row"]
-                elif "error" in answer:
+                    continue
+                self._is_answering = False
+                if "error" in answer:
                     raise Refusal(answer["error"], answer.get("kind", "fault"))
-                else:
-                    return
+                return
         except OSError as error:
             raise CannotAsk(f"the relay does not answer: {error.strerror or error}") from None
         raise CannotAsk("the relay ended before its answer was whole")

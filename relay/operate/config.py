@@ -18,6 +18,7 @@ from relay.operate.faults import fault_of
 from relay.operate.places import Data, Fault, Place, Reading, dotted, read_yaml
 from relay.operate.places import Path as KeyPath
 from relay.operate.settings import Settings
+from relay.operate.settings.operating import is_loopback
 from relay.route.table import ANY
 from relay.route.via import parse_via
 
@@ -30,6 +31,7 @@ FIXED_AT_START = (
     "listen",
     "dns",
     "log.file",
+    "admin",
     "delivery.mta_sts",
     "tls_reports",
     "sendmail.maildrop",
@@ -56,6 +58,12 @@ class Config(Settings):
     _source: str = PrivateAttr(default=str(BUILT_IN))
     _places: Mapping[str, Place] = PrivateAttr(default_factory=dict)
     _warnings: tuple[Fault, ...] = PrivateAttr(default=())
+    _whole: Config | None = PrivateAttr(default=None)
+
+    @property
+    def whole(self) -> Config:
+        """As it is written, where this is what one of several workers was given of it."""
+        return self._whole or self
 
     @property
     def source(self) -> str:
@@ -74,6 +82,15 @@ class Config(Settings):
         """
         return str(self._places.get(path, BUILT_IN))
 
+    def says(self, path: str) -> bool:
+        """Whether the file or the command line names a key."""
+        return path in self._places
+
+    @property
+    def places(self) -> Mapping[str, str]:
+        """Where each key stands that the file or the command line names."""
+        return {path: str(place) for path, place in self._places.items() if path}
+
     def needs_restart(self, newer: Config) -> tuple[str, ...]:
         """Keys that differ in a newer configuration and take effect only by a restart."""
         return tuple(key for key in FIXED_AT_START if attrgetter(key)(self) != attrgetter(key)(newer))
@@ -85,7 +102,16 @@ class Config(Settings):
             name, _, inner = key.partition(".")
             kept = attrgetter(key)(older)
             changes[name] = getattr(self, name).model_copy(update={inner: kept}) if inner else kept
-        return self.model_copy(update=changes)
+        kept_so = self.model_copy(update=changes)
+        if self._whole is not None:
+            kept_so._whole = self._whole.keeping(older.whole)
+        return kept_so
+
+    def of_whole(self, whole: Config) -> Config:
+        """This configuration as a part of another one."""
+        part = self.model_copy()
+        part._whole = whole
+        return part
 
 
 def load(
@@ -95,12 +121,14 @@ def load(
     spool: str | Path | None = None,
     smarthost: str | None = None,
     functions: Collection[str] = (),
+    admin: str | None = None,
 ) -> Config:
     """The configuration of a file, or the embedded one; what the command line gives wins over the file.
 
     listen     endpoints, in place of the file's
     smarthost  ``HOST:PORT``: where everything goes that no narrower route of the file takes
     functions  names of those that routes may lead to
+    admin      the endpoint of the page, in place of the file's; ``none``: no page
 
     Raises ConfigFaults with everything that is wrong.
     """
@@ -113,6 +141,9 @@ def load(
         _put(data, reading, "spool", str(Path(spool).absolute()), "--spool")
     if smarthost is not None:
         _put_smarthost(data, reading, smarthost)
+    if admin is not None:
+        _put_admin(data, reading, admin)
+    data.setdefault("spool", "spool")  # a default too is relative to the folder of the file
     folder = Path(path).absolute().parent if path is not None else Path.cwd()
     return _made(data, reading, folder, nowhere, functions)
 
@@ -221,6 +252,18 @@ def _put_smarthost(data: dict[str, Data], reading: Reading, smarthost: str) -> N
     _mark(reading, ("routes", at), routes[at], Place("--smarthost"))
 
 
+def _put_admin(data: dict[str, Data], reading: Reading, admin: str) -> None:
+    """The endpoint alone is replaced: the file's token stays in force."""
+    given = data.get("admin")
+    kept = given if isinstance(given, dict) and admin != "none" else {}
+    data["admin"] = {**kept, "http": admin} if admin != "none" else admin
+    path: KeyPath = ("admin", "http") if admin != "none" else ("admin",)
+    _forget(reading, path)
+    reading.faults[:] = [fault for fault in reading.faults if fault.path != dotted(path)]
+    _mark(reading, path, admin, Place("--admin"))
+    reading.keys.setdefault(("admin",), Place("--admin"))
+
+
 def _mark(reading: Reading, path: KeyPath, value: Data, place: Place) -> None:
     reading.keys[path] = reading.values[path] = place
     pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -252,6 +295,8 @@ def _contradictions(data: Mapping[str, Data], reading: Reading) -> Iterator[Faul
     if to_postmaster and data.get("postmaster") is None:
         yield fault(("bounce", "double_bounce"), "there is no postmaster; add the line postmaster: admin@example.org")
     yield from (fault(path, what) for path, what in _of_listeners(data))
+    yield from (fault(path, what) for path, what in _of_admin(data))
+    yield from (fault(path, what) for path, what in _of_webhooks(data))
     if data.get("group") is not None and data.get("user") is None:
         yield fault(("group",), "a group without a user; add the line user: relay")
 
@@ -283,6 +328,35 @@ def _of_listeners(data: Mapping[str, Data]) -> Iterator[tuple[KeyPath, str]]:
             yield ("listen", number, "tls"), f"TLS needs a certificate; {_ADD_TLS}"
         if listen.get("login") == "required" and not has_users:
             yield ("listen", number, "login"), "nobody can log in; add the line users: /etc/relay/users under accept"
+
+
+def _of_admin(data: Mapping[str, Data]) -> Iterator[tuple[KeyPath, str]]:
+    """A page that anybody could open, or that has no certificate."""
+    admin = data.get("admin")
+    if not isinstance(admin, dict):
+        return
+    http = admin.get("http")
+    if isinstance(http, str) and not is_loopback(http) and admin.get("token_file") is None:
+        yield (
+            ("admin", "http"),
+            "whoever reaches this port could read and remove mail; add token_file: /etc/relay/admin.token "
+            "(openssl rand -hex 24 makes a token), or keep to this machine: tcp:8025:interface=127.0.0.1",
+        )
+    if data.get("tls") is None and admin.get("tls") is True:
+        yield ("admin", "tls"), f"TLS needs a certificate; {_ADD_TLS}"
+
+
+def _of_webhooks(data: Mapping[str, Data]) -> Iterator[tuple[KeyPath, str]]:
+    """What nobody could be told, or would be told twice."""
+    hooks = data.get("webhooks")
+    urls: list[Data] = []
+    for number, hook in enumerate(hooks if isinstance(hooks, list) else ()):
+        url = hook.get("url") if isinstance(hook, dict) else None
+        if url is not None and url in urls:
+            yield ("webhooks", number, "url"), "this one is told already; give it all its events there"
+        urls.append(url)
+    if urls and data.get("journal") == "none":
+        yield ("journal",), "webhooks tell what is in the journal; remove this line, or the webhooks"
 
 
 def _doubts(config: Config, reading: Reading, nowhere: Place) -> Iterator[Fault]:

@@ -30,6 +30,9 @@ WRITTEN_AT_ONCE_OCTETS = 32 * 1024
 
 Row = Mapping[str, object]
 
+AT_ONCE: Row = {}
+"""Yielded among the rows, this very object: what was yielded before does not wait for company."""
+
 _log = Logger()
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -165,9 +168,10 @@ class ControlProtocol(Protocol):
         gathered = 0
         try:
             async for row in rows:
-                lines.append(_encode({"row": row}) + "\n")
-                gathered += len(lines[-1])
-                if gathered >= WRITTEN_AT_ONCE_OCTETS:
+                if row is not AT_ONCE:
+                    lines.append(_encode({"row": row}) + "\n")
+                    gathered += len(lines[-1])
+                if gathered >= WRITTEN_AT_ONCE_OCTETS or row is AT_ONCE:
                     self._write_lines(lines)
                     gathered = 0
                     if self._writable is not None:

@@ -21,15 +21,20 @@ class Disk:
         self._clock = clock
         self._look = free
         self._looked_at = float("-inf")
-        self._free = 0
+        self._free: int | None = None
 
     def has_room(self, octets: int) -> bool:
         """Whether a message of this size fits.  What cannot be found out is found out when it is written."""
+        free = self.free()
+        return free is None or octets + LEAVE_FREE_OCTETS <= free
+
+    def free(self) -> int | None:
+        """Octets that may be written, a second ago or now; None when that cannot be found out."""
         now = self._clock.seconds()
         if not self._looked_at <= now < self._looked_at + LOOK_S:
             self._looked_at = now
             try:
                 self._free = self._look(self._folder)
             except OSError:
-                return True
-        return octets + LEAVE_FREE_OCTETS <= self._free
+                self._free = None
+        return self._free

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from pydantic import BeforeValidator, Field, PlainValidator, Strict, ValidationInfo
 
@@ -16,7 +16,7 @@ from relay.operate import values
 from relay.operate.places import path_in
 from relay.route.table import NULL_SENDER, parse_pattern
 from relay.route.tls import parse_fingerprint
-from relay.route.via import Way, parse_via
+from relay.route.via import Way, parse_via, written
 
 WORKERS_LIMIT = 64
 
@@ -33,7 +33,7 @@ class Form:
     """
 
     name: str
-    show: Callable[[object], str] = str
+    show: Callable[[object], str | list[str]] = str
 
 
 def _path(value: object, info: ValidationInfo) -> Path:
@@ -92,6 +92,11 @@ def one_or_more(value: object) -> object:
     return [value] if isinstance(value, (str, dict)) else value
 
 
+def unless_none(value: object) -> object:
+    """A section that is switched off by the word ``none`` in its place."""
+    return None if value == "none" else value
+
+
 def journal(value: object) -> object:
     """``7 days`` is how long it is kept; ``none``: there is none."""
     if value == "none":
@@ -142,6 +147,14 @@ def _never(parse: Callable[[object], float]) -> Callable[[object], float | None]
     return lambda value: None if value in (None, "never") else parse(value)
 
 
+def _hex(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _show_via(value: object) -> str | list[str]:
+    return written(cast(Way, value))
+
+
 def _show_maybe(value: object) -> str:
     return "never" if value is None else values.show_duration(float(str(value)))
 
@@ -169,17 +182,18 @@ Person = Annotated[str, PlainValidator(values.parse_person), Form("`Full Name <a
 TlsVersion = Annotated[str, PlainValidator(values.parse_tls_version), Form("`1.0`, `1.1`, `1.2` or `1.3`")]
 Mechanism = Annotated[str, PlainValidator(values.parse_mechanism), Form("mechanism")]
 HttpsUrl = Annotated[str, PlainValidator(values.parse_https), Form("URL")]
+WebhookUrl = Annotated[str, PlainValidator(values.parse_webhook), Form("URL", lambda url: values.masked(str(url)))]
 ExistingFile = Annotated[Path, PlainValidator(_file), Form("file")]
 TrustedCertificate = Annotated[str | Path, PlainValidator(_certificate), Form("`sha256:…` or a file")]
 UsersSource = Annotated[Path | values.DovecotSocket, PlainValidator(_users), Form("file, or `dovecot:` and a socket")]
 SecretPath = Annotated[Path, PlainValidator(_secret), Form("file, or `credential:` and a name")]
 FilePath = Annotated[Path, PlainValidator(_path), Form("file")]
 Selector = Annotated[str, PlainValidator(_selector), Form("letters, digits, `-` and `.`")]
-Fingerprint = Annotated[bytes, PlainValidator(_fingerprint), Form("SHA-256", lambda one: f"sha256:{one!r}")]
+Fingerprint = Annotated[bytes, PlainValidator(_fingerprint), Form("SHA-256", lambda one: f"sha256:{_hex(one)}")]
 IpAddress = Annotated[str, PlainValidator(values.parse_ip), Form("IP address")]
 TlsLevel = Literal["none", "opportunistic", "require", "verify", "dane", "fingerprint"]
 ClientMechanism = Literal["SCRAM-SHA-256", "PLAIN", "LOGIN", "CRAM-MD5", "XOAUTH2", "OAUTHBEARER"]
-Via = Annotated[Way, PlainValidator(_via), Form("way, or a list of hosts")]
+Via = Annotated[Way, PlainValidator(_via), Form("way, or a list of hosts", _show_via)]
 FolderPath = Annotated[Path, PlainValidator(_path), Form("folder")]
 MaildropPath = Annotated[Path | Literal["none"], PlainValidator(_maildrop), Form("folder, or `none`")]
 LogPath = Annotated[Path, PlainValidator(_path), Form("file")]

@@ -27,6 +27,7 @@ class Options(usage.Options):
         ["config", "c", None, "The configuration file; etc/relay.yaml is an example. 'relay check FILE' tests it."],
         ["spool", None, None, "The folder of the queue."],
         ["smarthost", None, None, "HOST:PORT where everything goes that the file does not route elsewhere."],
+        ["admin", None, None, "Where the page listens: tcp:8025:interface=127.0.0.1; none: nowhere."],
     ]
 
     def __init__(self) -> None:
@@ -46,6 +47,7 @@ class Options(usage.Options):
             listen=tuple(self["listen"]),
             spool=Path(self["spool"]).absolute() if self["spool"] else None,
             smarthost=self["smarthost"],
+            admin=self["admin"],
         )
         try:
             self["loaded"] = self["load"]()

@@ -25,7 +25,8 @@ INTRODUCTION = """\
 *This page is written by `python -m relay.operate.reference` from relay/operate/settings/; change it there.*
 
 relay reads one YAML file, named by `--config`. Every key has a default, and so has the file as a whole: without
-one, relay listens on 127.0.0.1:2525, keeps its queue in `./spool`, relays for this machine only, and delivers by MX.
+one, relay listens on 127.0.0.1:2525, keeps its queue in `./spool`, relays for this machine only, delivers by MX, and
+shows a [page](page.md) at http://127.0.0.1:8025/.
 `etc/relay.yaml` is an annotated example.
 
 ```sh
@@ -44,12 +45,12 @@ relative *path* starts at the folder of the file. A value that begins with `*`, 
 is put in quotes.
 
 **On the command line** these win over the file: `--listen ENDPOINT` (may be given several times; replaces `listen`),
-`--spool DIR`, and `--smarthost HOST:PORT`, which takes the place of the route to everywhere (or becomes one, after
-the narrower routes of the file).
+`--spool DIR`, `--admin ENDPOINT` (or `--admin none`), and `--smarthost HOST:PORT`, which takes the place of the route
+to everywhere (or becomes one, after the narrower routes of the file).
 
 **Reload.** SIGHUP takes everything but `hostname`, `spool`, `user`, `group`, `workers`, `listen`, `dns`, `log.file`,
-`sendmail.maildrop`, `delivery.mta_sts` and `tls_reports`, which need a restart; the log says so when one of them
-changed. Sessions and deliveries under way go on.
+`sendmail.maildrop`, `delivery.mta_sts`, `tls_reports` and `admin`, which need a restart; the log says so when one of
+them changed. Sessions and deliveries under way go on.
 """
 
 LATER_INTRODUCTION = """\

@@ -6,6 +6,7 @@ Whatever stops it from starting ends the process with a sentence.
 from __future__ import annotations
 
 import gc
+import importlib
 import signal
 import socket
 from collections.abc import Callable
@@ -97,6 +98,17 @@ class RunningParent(Parent):
             for failure in self._sockets.listen(listen.endpoint):
                 place = config.place(f"listen[{number}].endpoint")
                 raise Ended(why_not(place, listen.endpoint, failure))
+        if config.admin is not None:
+            self._bind_page(config.admin.http)
+
+    def _bind_page(self, endpoint: str) -> None:
+        """For the first worker; what is merely built in, and finds its port taken, is done without."""
+        importlib.import_module("relay.operate.web.opening")  # once, and not by every worker that is begun
+        for failure in self._sockets.listen(endpoint):
+            why = why_not(self.config.place("admin.http"), endpoint, failure)
+            if self.config.says("admin"):
+                raise Ended(why)
+            self._log("trouble", place="admin.http", error=f"{why}; the relay works without its page")
 
     def startService(self) -> None:
         if not self._sockets.descriptors():
@@ -124,7 +136,7 @@ class RunningParent(Parent):
             # What only a restart changes was told by the parent.
             return part_of(load(), number).keeping(service.config)
 
-        service = WorkingRelay(part_of(config, number), reactor, load_again, self._sockets)
+        service = WorkingRelay(part_of(config, number), reactor, load_again, self._sockets, load)
         return Worker(reactor, service, CannotStart).run(end)
 
     def stopService(self) -> Deferred[None]:
@@ -138,13 +150,13 @@ class RunningParent(Parent):
 class WorkingRelay(RelayService):
     """A relay that is one of several workers."""
 
-    def __init__(self, config: Config, reactor: Any, load_again: Load, sockets: Sockets) -> None:
+    def __init__(self, config: Config, reactor: Any, load_again: Load, sockets: Sockets, look: Load) -> None:
         self._signals = Signals(reactor, None)
         log = StepLog(reactor, LogFile(reactor, config.log.file), config.log.format, config.log.level)
         around = real_surroundings(reactor, config)
         around = replace(around, listen=partial(sockets.serve, reactor, around.switchboard))
         left = orphans(root_of(config.spool), config.workers, number_of(config.spool))
-        super().__init__(config, around, log, load_again, left)
+        super().__init__(config, around, log, load_again, left, look)
 
     def startService(self) -> None:
         observe(self.config, self.tell)

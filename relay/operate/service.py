@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.application.service import Service as TwistedService
 from twisted.internet.defer import Deferred, TimeoutError, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory
 from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
@@ -38,16 +38,21 @@ from relay.operate.config import Config, ConfigFaults
 from relay.operate.control import listen_for_control
 from relay.operate.disk import Disk
 from relay.operate.explaining.premises import Premises
+from relay.operate.inquirer import Inquirer
 from relay.operate.local_mail import LocalMail, settings_for_files
+from relay.operate.lookout import Answers, Lookout
+from relay.operate.mail_by_http import MailByHttp
+from relay.operate.merging import destinations_of
 from relay.operate.neighbours import Neighbours
 from relay.operate.outward import Outward, router_of
 from relay.operate.retention import Retention
+from relay.operate.settings.operating import Admin
 from relay.operate.settings.receiving import Listen
 from relay.operate.shards import number_of
 from relay.operate.sockets import why_not
 from relay.operate.steps import StepLog
 from relay.operate.surroundings import Surroundings
-from relay.operate.together import destinations_of
+from relay.operate.vitals import Vitals
 from relay.policy.policy import Policy, Service
 from relay.policy.recipients import RecipientList
 from relay.queue.store import Content, Counts, Selection, Store, StoreUnavailable
@@ -56,10 +61,15 @@ from relay.receive.factory import SmtpServerFactory
 from relay.receive.recipients import RecipientFile
 from relay.receive.scribe import Scribe
 from relay.receive.settings import Entrance
-from relay.receive.tls import TlsFault
+from relay.receive.tls import ServerTls, TlsFault
 from relay.route.reverse import ReverseNames
 from relay.schedule.runner import Runner
 
+if TYPE_CHECKING:
+    from relay.operate.web.opening import Front
+
+GLANCE_S = 3.0
+"""How long the page waits for a worker before it tells that it is silent."""
 LAST_WORDS_S = 1.0
 """How long idle next hops have to answer our QUIT when the relay ends."""
 
@@ -74,10 +84,10 @@ class Doorway(Factory):
     noisy = False
 
     def __init__(self) -> None:
-        self.inner: SmtpServerFactory | TLSMemoryBIOFactory | None = None
+        self.inner: IProtocolFactory | None = None
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
-        return cast(Protocol, self.inner.buildProtocol(addr)) if self.inner is not None else None
+        return cast(Any, self.inner).buildProtocol(addr) if self.inner is not None else None
 
 
 class RelayService(TwistedService):
@@ -89,6 +99,7 @@ class RelayService(TwistedService):
     orphans   folders of shards that have no worker, and are adopted by this one
     policy    what decides; a class of one's own may decide otherwise
     functions take mail in the place of a next hop, by the name that routes call them by
+    look      reads the configuration as it is written, for who wants to look at it; by default ``load``
     identity  the user to become, once the ports are bound; None: stay who we are
     """
 
@@ -99,6 +110,7 @@ class RelayService(TwistedService):
         log: StepLog,
         load: Callable[[], Config] | None = None,
         orphans: Iterable[Path] = (),
+        look: Callable[[], Config] | None = None,
         *,
         policy: type[Policy] = Policy,
         functions: Mapping[str, Function] | None = None,
@@ -106,6 +118,7 @@ class RelayService(TwistedService):
         self.config = config
         self.tell = log
         self._load = load
+        self._lookout = Lookout(log, surroundings, lambda: self.config, look or load)
         self._around = surroundings
         self._orphans = orphans
         self._policy_class = policy
@@ -118,6 +131,7 @@ class RelayService(TwistedService):
         self._factories: list[tuple[SmtpServerFactory, Listen]] = []
         self._attendance = Attendance()
         self._recipients: RecipientFile | None = None
+        self._front: Front | None = None
         self._stopped: Deferred[None] | None = None
         self._local_mail: LocalMail | None = None
 
@@ -142,6 +156,27 @@ class RelayService(TwistedService):
             door = Doorway()
             self._doors.append((door, listen))
             self._bind(listen.endpoint, door, config.place(f"listen[{number}].endpoint"))
+        if config.admin is not None:
+            self._bind_front(config.admin)
+
+    def _bind_front(self, admin: Admin) -> None:
+        """The page; what is merely built in, and finds its port taken, is done without."""
+        from relay.operate.web.opening import Front, TokenFault  # who has no page does not pay for it
+
+        clock, door = self._around.reactor, Doorway()
+        try:
+            asks, glance = Inquirer(clock, self.config.spool), Inquirer(clock, self.config.spool, GLANCE_S)
+            self._front = Front(lambda: self.config, asks, clock, self.tell, self._around.in_thread, glance)
+        except TokenFault as fault:
+            raise CannotStart(str(fault)) from None
+        try:
+            self._bind(admin.http, door, self.config.place("admin.http"))
+        except CannotStart as why:
+            if self.config.says("admin"):
+                raise
+            self.tell("trouble", place="admin.http", error=f"{why}; the relay works without its page")
+        tls = self._admission.tls_of_page() if admin.tls else None
+        door.inner = self._encrypted(self._front.site, tls) if admin.tls else self._front.site
 
     def _bind(self, endpoint: str, door: Doorway, place: str) -> None:
         faults: list[Failure] = []
@@ -196,6 +231,7 @@ class RelayService(TwistedService):
             lambda folder: self._retention.take(around.open_store(folder, self.tell)),
             self._runner_of,
             self._adopted_control,
+            self._lookout.leave,
         )
         self._retention = Retention(clock, lambda: (self.store, *self._adoption.stores), config.journal)
         self._scribe = Scribe(self.store, clock, self.tell)
@@ -222,15 +258,19 @@ class RelayService(TwistedService):
         self._outward.start()
         self.runner.start()
         self._adoption.start()
+        self._lookout.start(self._vitals(), self.config)
+        self._lookout.follow(self.config.spool, self.store)
         self._retention.start()
         self._watch_recipients()
         self._admission.start()
         for door, listen in self._doors:
             factory = self._factory(listen)
-            door.inner = self._encrypted(factory) if listen.service == "submissions" else factory
+            door.inner = self._encrypted(factory, factory.house.tls) if listen.service == "submissions" else factory
         if self._picks_up():
             self._local_mail = self._made_local_mail()
             self._local_mail.start()
+        if self._front is not None and self.config.admin is not None:
+            self._front.submission.submit = self._mail_by_http(self.config.admin)
         try:
             self._ports.append(self._control(self.config.spool, self.store, self.runner, self.tell.counts))
         except (CannotListenError, ValueError) as error:
@@ -283,18 +323,43 @@ class RelayService(TwistedService):
         )
         return LocalMail(self.config, self._around, self.tell, factory, self.reporter, self._post)
 
+    def _mail_by_http(self, admin: Admin) -> MailByHttp:
+        """What comes through the API is taken as at a listener for submission, from a client that has logged in."""
+        listen = Listen.model_construct(endpoint=admin.http, service="submission", tls="none", login="none")
+        return MailByHttp(self._factory(listen), self.config.place("admin"), admin.tls)
+
     def _control(self, folder: Path, store: Store, runner: Runner, steps: Mapping[str, int]) -> IListeningPort:
         """Opens the control socket of a shard."""
         clock = self._around.reactor
-        answers = (
+        answers: tuple[Answers, ...] = (
             ExplainAnswers(self._premises, store, runner),
             QueueAnswers(store, runner, clock, self.tell),
             StatusAnswers(store, runner, clock, self.config.hostname, steps, clock.seconds()),
             TraceAnswers(store),
             ForecastAnswers(store, runner, clock, lambda: rules.schedule_settings(self.config)),
+            *self._lookout.answers(store, runner, is_own=steps is self.tell.counts),
         )
         commands = {name: command for one in answers for name, command in one.by_name().items()}
         return listen_for_control(cast(Any, clock), folder, commands)
+
+    def _vitals(self) -> Vitals:
+        """How this process does, for who asks."""
+        admission = self._admission
+        return Vitals(
+            clock=self._around.reactor,
+            spool=self.config.spool,
+            steps=self.tell.counts,
+            meter=self._lookout.meter,
+            attendance=self._attendance,
+            deliverer=self.deliverer,
+            disk=self._disk,
+            names=self._around.names,
+            started_at=self._around.reactor.seconds(),
+            expiries=admission.expiries,
+            files=lambda: [*admission.troubles(), self._recipients.trouble if self._recipients is not None else ""],
+            reload=lambda: self._lookout.reload_fault,
+            webhooks=self._lookout.couriers.rows,
+        )
 
     def _premises(self) -> Premises:
         """What an explanation stands on, now."""
@@ -319,15 +384,15 @@ class RelayService(TwistedService):
         return {row["destination"]: row for row in destinations_of([own, others])}
 
     def _adopted_control(self, folder: Path, store: Store, runner: Runner) -> IListeningPort | None:
+        self._lookout.follow(folder, store)
         try:
             return self._control(folder, store, runner, {})  # the steps made there are counted with our own
         except (CannotListenError, ValueError) as error:
             self.tell("trouble", place=str(folder), error=str(error))
             return None
 
-    def _encrypted(self, factory: SmtpServerFactory) -> TLSMemoryBIOFactory:
+    def _encrypted(self, factory: Any, tls: ServerTls | None) -> TLSMemoryBIOFactory:
         """The same, within TLS from the first octet (RFC 8314 §3.3)."""
-        tls = factory.house.tls
         assert tls is not None, "a configuration without a certificate has no such listener"
         return TLSMemoryBIOFactory(tls, False, factory, self._around.reactor)
 
@@ -410,9 +475,11 @@ class RelayService(TwistedService):
         try:
             newer = self._load()
         except ConfigFaults as faults:
+            self._lookout.reload_fault = str(faults.faults[0])
             for fault in faults.faults:
                 self.tell("trouble", place=str(fault.place), error=f"{fault}; the old configuration stays in force")
             return
+        self._lookout.reload_fault = ""
         for key in self.config.needs_restart(newer):
             self.tell("trouble", place=newer.place(key), error=f"{key} has changed: that takes effect with a restart")
         self._use(newer)
@@ -429,6 +496,9 @@ class RelayService(TwistedService):
         settings = rules.receive_settings(self.config)
         admission = self._admission
         admission.use(self.config)
+        self._lookout.use(self.config)
+        if self._front is not None:
+            self._front.reload()
         for factory, listen in self._factories:
             factory.admit_by(admission.tls(listen), admission.logins, admission.trusted)
             factory.reconfigure(settings, self.policy)
@@ -458,9 +528,12 @@ class RelayService(TwistedService):
         within_s = self.config.timeouts.shutdown_s
         until = self._around.reactor.seconds() + within_s
         await gatherResults([maybeDeferred(port.stopListening) for port in self._ports])
+        if self._front is not None:
+            self._front.close()
         if self._recipients is not None:
             self._recipients.stop()
         self._admission.stop()
+        self._lookout.stop()
         ends = [factory.shut_down(within_s) for factory, _ in self._factories]
         if self._local_mail is not None:
             ends.append(Deferred.fromCoroutine(self._local_mail.stop(within_s)))

@@ -12,6 +12,7 @@ from relay.operate.shards import folder_of
 
 def part_of(config: Config, worker: int) -> Config:
     """The configuration as one of ``config.workers`` sees it: its own shard, and its share of every limit.
+    The first one serves the page.
 
     A share is rounded up, so that it is at least 1.
     """
@@ -21,9 +22,10 @@ def part_of(config: Config, worker: int) -> Config:
         return -(-limit // among)
 
     limits, delivery, journal = config.limits, config.delivery, config.journal
-    return config.model_copy(
+    part = config.model_copy(
         update={
             "spool": folder_of(config.spool, worker),
+            "admin": config.admin if worker == 0 else None,
             "journal": journal and journal.model_copy(update={"size_octets": share(journal.size_octets)}),
             "limits": limits.model_copy(
                 update={
@@ -42,3 +44,4 @@ def part_of(config: Config, worker: int) -> Config:
             ),
         }
     )
+    return part.of_whole(config)

@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from zope.interface import implementer
 
 from relay.operate.logfile import Lines
+from relay.operate.recent import Line, Recent
 
 DEBUG, INFO, WARNING, ERROR = 0, 1, 2, 3
 
@@ -29,6 +30,7 @@ LEVEL_OF_STEP: Mapping[str, int] = {
     "connected": DEBUG,
     "disconnected": DEBUG,
     "encrypted": DEBUG,
+    "logged_in": INFO,
     "woken": DEBUG,
     "refused": INFO,
     "accepted": INFO,
@@ -69,6 +71,8 @@ class StepLog:
     """Tells each step to the log, and counts it.  It is a ``Tell``: quick, and never raises.
 
     counts   step -> how often it was made, whatever the level
+    recent   the last lines, as the level has them
+    watch    step -> who is to see its fields, whatever the level; as quick as a log line, or quicker
     observe  takes the events of Twisted's own log, with their tracebacks
     """
 
@@ -76,6 +80,8 @@ class StepLog:
         self, clock: IReactorTime, file: Lines, form: Literal["text", "json"] = "text", level: Level = "info"
     ) -> None:
         self.counts: dict[str, int] = dict.fromkeys(LEVEL_OF_STEP, 0)
+        self.recent = Recent()
+        self.watch: Mapping[str, Callable[[Mapping[str, Any]], None]] = {}
         self._seconds = clock.seconds
         self._file = file
         self._write = file.write
@@ -103,20 +109,32 @@ class StepLog:
     def __call__(self, step: str, /, **fields: object) -> None:
         counts = self.counts
         counts[step] = counts.get(step, 0) + 1
+        if step in self.watch:
+            self._show(step, fields)
         level = LEVEL_OF_STEP.get(step, INFO)
         if level >= self._least:
+            at = self._seconds()
+            self.recent.add(Line(at, level, step, fields))
             try:
-                self._write(self._line(self._now(), step, fields), level == ERROR)
+                self._write(self._line(self._text_of(at), step, fields), level == ERROR)
             except Exception as error:  # a value that has no text must not stop the mail
-                self._write(self._line(self._now(), step, {"error": f"the log line could not be made: {error!r}"}))
+                fault = {"error": f"the log line could not be made: {error!r}"}
+                self._write(self._line(self._text_of(at), step, fault))
+
+    def _show(self, step: str, fields: Mapping[str, object]) -> None:
+        try:
+            self.watch[step](fields)
+        except Exception as error:  # a defect in counting must not stop the mail
+            self._write(self._line(self._text_of(self._seconds()), "trouble", {"error": f"not counted: {error!r}"}))
 
     def write_event(self, level: int, name: str, fields: Mapping[str, object]) -> None:
         """Takes what is no step of a message: an event of Twisted's own log."""
         if level >= self._least:
-            self._write(self._line(self._now(), name, fields), level == ERROR)
+            at = self._seconds()
+            self.recent.add(Line(at, level, name, fields))
+            self._write(self._line(self._text_of(at), name, fields), level == ERROR)
 
-    def _now(self) -> str:
-        at = self._seconds()
+    def _text_of(self, at: float) -> str:
         second = int(at)
         if second != self._second:  # thousands of lines share it
             self._second, self._second_text = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))

@@ -241,9 +241,21 @@ def parse_fingerprint(text: str) -> str:
     return f"sha256:{digits}"
 
 
-def parse_https(value: object) -> str:
+def masked(url: str) -> str:
+    """A URL as it may be shown: what comes after the host may be a secret."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{'/…' if parts.path.strip('/') or parts.query else parts.path}"
+
+
+def parse_webhook(value: object) -> str:
+    """A URL to which events are sent."""
+    return parse_https(value, "https://app.example.org/hooks/mail")
+
+
+def parse_https(value: object, example: str = "https://login.example.org/introspect") -> str:
     """A URL that is encrypted, or of this machine."""
-    text = _text(value, "a URL", "https://login.example.org/introspect")
+    text = _text(value, "a URL", example)
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname or "", parts.port
@@ -251,7 +263,7 @@ def parse_https(value: object) -> str:
         host, parts = "", urlsplit("")
     is_here = host in ("localhost", "127.0.0.1", "::1")
     if not (host and text.isascii() and (parts.scheme == "https" or (parts.scheme == "http" and is_here))):
-        raise ValueError(f"{shown(value)} is not a URL for this; write it like https://login.example.org/introspect")
+        raise ValueError(f"{shown(value)} is not a URL for this; write it like {example}")
     return text
 
 

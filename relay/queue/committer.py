@@ -9,11 +9,13 @@ When a queue that was long has become short, and nobody waits, the file becomes 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, fail
 
+from relay.message.histogram import Histogram
 from relay.message.step import Tell
 from relay.queue.batch import Change, Tally
 from relay.queue.bodies import Bodies
@@ -23,6 +25,8 @@ from relay.queue.writer import Job, Performed, Writer
 
 BATCH_JOBS: Final = 1000
 BATCH_OCTETS: Final = 8 * 1024 * 1024
+BATCH_BOUNDS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+TOOK_BOUNDS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 COMPACT_FROM_OCTETS: Final = 64 * 1024 * 1024
 COMPACT_BELOW_OCTETS: Final = 32 * 1024 * 1024
 """What is there, the journal too, is copied: some tenths of a second."""
@@ -36,17 +40,33 @@ class Committer:
     tally    the queue in numbers, as of the last batch
     is_full  the disk had no room for new mail; stays until ``restore`` of the reserve succeeds
     added    how many jobs there were so far
+    batches  how many jobs were done together
+    took_s   how long each batch took, with its sync
+    trouble  why the last batch could not be written; empty when it could
     """
 
-    def __init__(self, writer: Writer, executor: Executor, bodies: Bodies, tell: Tell, tally: Tally) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        executor: Executor,
+        bodies: Bodies,
+        tell: Tell,
+        tally: Tally,
+        seconds: Callable[[], float],
+    ) -> None:
+        """seconds  the time; asked in the storage thread"""
         self.tally = tally
         self.is_full = False
         self.added = 0
+        self.batches = Histogram(BATCH_BOUNDS)
+        self.took_s = Histogram(TOOK_BOUNDS_S)
+        self.trouble = ""
         self._most_octets = tally.octets + tally.journal
         self._writer = writer
         self._executor = executor
         self._bodies = bodies
         self._tell = tell
+        self._seconds = seconds
         self._waiting: deque[tuple[Job, Deferred[Any]]] = deque()
         self._busy = False
         self._closed: Deferred[None] | None = None
@@ -85,10 +105,15 @@ class Committer:
 
     def _perform(self, batch: list[tuple[Job, Deferred[Any]]]) -> Done:
         """In the storage thread."""
-        return partial(self._performed, batch, self._writer.perform([job for job, _ in batch]))
+        began_at = self._seconds()
+        done = self._writer.perform([job for job, _ in batch])
+        return partial(self._performed, batch, done, self._seconds() - began_at)
 
-    def _performed(self, batch: list[tuple[Job, Deferred[Any]]], done: Performed) -> None:
+    def _performed(self, batch: list[tuple[Job, Deferred[Any]]], done: Performed, took_s: float) -> None:
         self._busy = False
+        self.batches.add(len(batch))
+        self.took_s.add(max(0.0, took_s))
+        self.trouble = done.trouble if done.tally is None else ""
         if self._waiting or self._closed is not None:
             self._begin()  # first of all: the disk works while the reactor does
         if done.tally is not None:

@@ -14,6 +14,8 @@ from twisted.internet.interfaces import IReactorTime
 SHARD_BITS: Final = 8
 TEXT_LENGTH: Final = 12  # 60 bits: enough until the year 2112
 
+_LAST: Final = (1 << 54) - 1  # shifted, it still fits into 63 bits
+
 # Crockford's base 32: no i, l, o, u, so that an id can be read aloud.  Sorts as the number does.
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS: Final = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
@@ -41,6 +43,11 @@ def to_number(text: str) -> int:
         return int(text.translate(_TO_DIGITS), 32)
     except ValueError:
         return -1
+
+
+def first_of(at: float) -> int:
+    """The least id that is given at a time, seconds since the epoch, or later."""
+    return min(int(max(at, 0.0) * 1_000_000), _LAST) << SHARD_BITS
 
 
 def shard_of(text: str) -> int:

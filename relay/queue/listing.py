@@ -18,7 +18,7 @@ import apsw
 
 from relay.message.address import Address, domain_key
 from relay.message.envelope import Message, Notify
-from relay.queue.ids import to_number, to_text
+from relay.queue.ids import first_of, to_number, to_text
 from relay.queue.leasing import Taken
 from relay.queue.rows import CODES, STATES, dumps, message_of, recipient_of
 from relay.queue.schema import json_text, open_for_reading
@@ -56,6 +56,13 @@ FROM messages WHERE id = ?1
 _LANES: Final = """
 SELECT json_group_array(json_array(lane, waiting)) FROM (
     SELECT lane, count(*) AS waiting FROM recipients WHERE state < 2 GROUP BY lane ORDER BY waiting DESC, lane LIMIT ?)
+"""
+
+# An id is the time of its message, so spans of time are ranges of the key.  ?1 is [[from, until], ...]
+_AGES: Final = """
+SELECT json_group_array((SELECT count(*) FROM (
+    SELECT 1 FROM recipients WHERE message >= span.value->>0 AND message < span.value->>1 LIMIT ?2)))
+FROM json_each(?1) AS span
 """
 
 # Broken text must not keep an operator from seeing the rest: the octets are decoded here, leniently.
@@ -250,6 +257,11 @@ class Listing:
 
     def lanes(self, limit: int) -> Mapping[str, int]:
         return dict(json.loads(self.asked(lambda db: json_text(db, _LANES, (limit,)))))
+
+    def ages(self, spans: Sequence[tuple[float, float]], limit: int) -> Sequence[int]:
+        ranges = [[first_of(after), first_of(until)] for after, until in spans]
+        found: list[int] = json.loads(self.asked(lambda db: json_text(db, _AGES, (dumps(ranges), limit))))
+        return found
 
 
 def _of_text(key: Callable[[str], str]) -> Callable[..., str]:

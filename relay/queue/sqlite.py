@@ -27,6 +27,7 @@ from twisted.python.failure import Failure
 from relay.message.envelope import Envelope, Message, Origin
 from relay.message.journey import Entry, reported
 from relay.message.step import Tell, tell_nobody
+from relay.queue import following
 from relay.queue.aside import SetAside
 from relay.queue.batch import Change
 from relay.queue.bodies import Bodies, BodyDraft
@@ -46,10 +47,13 @@ from relay.queue.store import (
     EVERYTHING,
     FOR_EVER,
     INLINE_LIMIT_OCTETS,
+    Condition,
     Content,
     Counts,
+    Followed,
     Leased,
     NewRecipient,
+    Place,
     QueuedRecipient,
     QueueRow,
     Selection,
@@ -122,7 +126,7 @@ class SqliteStore:
             self._writer.close()
             self._spool.close()
             raise
-        self.committer = Committer(self._writer, executors.storage, self.bodies, tell, tally)
+        self.committer = Committer(self._writer, executors.storage, self.bodies, tell, tally, clock.seconds)
         self._ids = IdSource(clock, shard, tally.ids_below)
         self._files_aside = len(files.names(directory / SET_ASIDE))
         self._take_reserve()
@@ -376,8 +380,15 @@ class SqliteStore:
             journal=tally.journal,
         )
 
+    def condition(self) -> Condition:
+        committer = self.committer
+        return Condition(committer.is_full, committer.trouble, committer.batches, committer.took_s)
+
     def lanes(self, limit: int = 20) -> Deferred[Mapping[str, int]]:
         return self._read(lambda: self._listing.lanes(limit))
+
+    def ages(self, spans: Sequence[tuple[float, float]], limit: int) -> Deferred[Sequence[int]]:
+        return self._read(lambda: self._listing.ages(spans, limit))
 
     # -- the journal ----------------------------------------------------------------------------
 
@@ -396,6 +407,12 @@ class SqliteStore:
         self, since: float = 0.0, until: float = FOR_EVER, words: str = "", before: str = ""
     ) -> AsyncIterator[tuple[str, Sequence[Entry]]]:
         return self._journal.journeys(since, until, words, before)
+
+    def follow(self, after: Place, limit: int) -> Deferred[Followed]:
+        return self._read(lambda: self._listing.asked(lambda db: following.follow(db, after, limit)))
+
+    def journal_end(self) -> Deferred[Place]:
+        return self._read(lambda: self._listing.asked(following.last))
 
     def forget(self, before: float, octets: int) -> Deferred[int]:
         breath = Breath(self._clock, self.committer)

@@ -36,9 +36,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from relay.message.envelope import Envelope, Message, Notify, Origin, Recipient
+from relay.message.histogram import Histogram
 from relay.message.journey import Entry
 from relay.message.outcome import Final
 from relay.message.value import value
@@ -215,6 +216,64 @@ class Counts:
     journal: int = 0
 
 
+class Place(NamedTuple):
+    """A place in the journal: behind the entry with this number and time."""
+
+    n: int
+    at: float
+
+
+BEGINNING = Place(0, 0.0)
+
+
+@value(frozen=True, slots=True)
+class Noted:
+    """An entry of the journal, for who follows it.
+
+    n           its number
+    entry       without what was said to a hop
+    sender      of the message, ``<>`` for null; empty when its beginning is forgotten
+    message_id  the Message-ID field
+    """
+
+    n: int
+    message: str
+    entry: Entry
+    sender: str
+    message_id: str
+
+
+@value(frozen=True, slots=True)
+class Followed:
+    """What came after a place in the journal.
+
+    place   behind the last of them
+    missed  entries that were forgotten before they were read
+    behind  entries that came after these, about
+    """
+
+    entries: Sequence[Noted]
+    place: Place
+    missed: int
+    behind: int = 0
+
+
+@value(frozen=True, slots=True)
+class Condition:
+    """How the store does.
+
+    is_full  there is no room for new mail
+    trouble  why nothing can be written just now; empty when it can
+    batches  how many changes were written together
+    took_s   how long each of these took, until it was on disk
+    """
+
+    is_full: bool
+    trouble: str
+    batches: Histogram
+    took_s: Histogram
+
+
 class Draft(Protocol):
     """A message on its way in (state D).  Write, then commit or abort, once."""
 
@@ -380,6 +439,14 @@ class Store(Protocol):
         """
         ...
 
+    def follow(self, after: Place, limit: int) -> Deferred[Followed]:
+        """Entries that were written after a place, at most so many, in the order in which they were written."""
+        ...
+
+    def journal_end(self) -> Deferred[Place]:
+        """The place behind all that is in the journal."""
+        ...
+
     def forget(self, before: float, octets: int) -> Deferred[int]:
         """Takes out of the journal each journey that ended before this, seconds since the epoch, and is of no message
         that is in the queue; and as long as there are more octets than this, the oldest entries, whatever they are of.
@@ -392,8 +459,20 @@ class Store(Protocol):
         """At once, and cheap enough to be asked for every second."""
         ...
 
+    def condition(self) -> Condition:
+        """At once, and cheap."""
+        ...
+
     def lanes(self, limit: int = 20) -> Deferred[Mapping[str, int]]:
         """The largest lanes with the number of their waiting recipients, largest first."""
+        ...
+
+    def ages(self, spans: Sequence[tuple[float, float]], limit: int) -> Deferred[Sequence[int]]:
+        """How many recipients of messages accepted in each span of time are left.
+
+        spans  from and until, seconds since the epoch; what was accepted just then is in the later one
+        limit  no more are counted of each, so that a long queue keeps nobody waiting
+        """
         ...
 
     def close(self) -> Deferred[None]:

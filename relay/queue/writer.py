@@ -67,12 +67,14 @@ class Performed:
     tally     the queue in numbers, or None when nothing was written
     gone      messages whose files may be removed now
     steps     what is to be told: (step, fields)
+    trouble   why nothing could be written, where that was not the jobs' own fault
     """
 
     outcomes: list[Any]
     tally: Tally | None = None
     gone: list[int] = field(default_factory=list)
     steps: list[tuple[str, dict[str, object]]] = field(default_factory=list)
+    trouble: str = ""
 
     def tell(self, step: str, **fields: object) -> None:
         self.steps.append((step, fields))
@@ -247,7 +249,7 @@ class Writer:
         return done
 
     def _perform_less(self, jobs: Sequence[Job], trouble: StoreUnavailable, is_own_fault: bool) -> Performed:
-        failed = Performed([trouble] * len(jobs))
+        failed = Performed([trouble] * len(jobs), trouble="" if is_own_fault else str(trouble))
         if isinstance(trouble, StoreFull):
             settling = [at for at, job in enumerate(jobs) if not (isinstance(job, Change) and job.is_new_mail)]
             if self._release_reserve(failed) or 0 < len(settling) < len(jobs):

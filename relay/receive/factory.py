@@ -150,13 +150,17 @@ class SmtpServerFactory(Factory):
             return reply.too_many_connections(settings.hostname)
         return None
 
-    def gone(self, session: SmtpProtocol) -> None:
-        """Counts a session that ended."""
+    def gone(self, session: SmtpProtocol, error: str | None = None) -> None:
+        """Counts a session that ended.
+
+        error  why there was no TLS, where that ended it
+        """
         self._sessions.discard(session)
         intake = session.intake
         self._attendance.go(intake.group)
         if intake.turn_away is None:
-            self.house.tell("disconnected", client=intake.client.ip)
+            about = {"error": f"no TLS: {error}"} if error is not None else {}
+            self.house.tell("disconnected", client=intake.client.ip, **about)
         if not self._sessions:
             self._nobody_left()
 

@@ -22,7 +22,7 @@ from zope.interface import implementer
 from relay.message.reply import Reply
 from relay.policy.users import User
 from relay.receive.settings import ReceiveSettings
-from relay.receive.tls import Encryption, agreed
+from relay.receive.tls import Encryption, agreed, tls_words
 from relay.smtp.commands import Phase
 from relay.smtp.server import Awaiting, ServerSession
 from relay.wire import wire_of
@@ -127,7 +127,8 @@ class SmtpProtocol(Protocol):
         self._wire.lost()
         self.session.connection_lost()
         self.intake.leave()
-        self._factory.gone(self)
+        no_tls = self._is_handshaking and reason.check(SSL.Error) is not None
+        self._factory.gone(self, tls_words(reason.value) if no_tls else None)
 
     def pauseProducing(self) -> None:
         """The transport holds enough of what the client does not read."""

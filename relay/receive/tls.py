@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, cast
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -180,7 +181,7 @@ class Certificates:
 
     def replace(self, loaded: Sequence[Loaded]) -> None:
         """From now on these; the first is for clients that name nobody, or nobody of ours."""
-        self._loaded = tuple(loaded)
+        self.loaded = tuple(loaded)
         self._contexts: dict[tuple[str, bool], SSL.Context] = {}
 
     def context(self, minimum: str, asks: bool) -> SSL.Context:
@@ -192,11 +193,11 @@ class Certificates:
 
     def _make(self, minimum: str, asks: bool) -> SSL.Context:
         by_name: dict[str, SSL.Context] = {}
-        for loaded in self._loaded:
+        for loaded in self.loaded:
             context = _context(loaded, minimum, asks)
             for name in loaded.names:
                 by_name.setdefault(name, context)
-        return _context(self._loaded[0], minimum, asks, lambda name: _named(by_name, name))
+        return _context(self.loaded[0], minimum, asks, lambda name: _named(by_name, name))
 
 
 def _named(by_name: Mapping[str, SSL.Context], name: bytes | None) -> SSL.Context | None:
@@ -299,6 +300,14 @@ def agreed(connection: SSL.Connection) -> Encryption:
     others = connection.get_peer_cert_chain(as_cryptography=True) or [] if leaf is not None else []
     shown = (leaf, *others) if leaf is not None else ()
     return Encryption(version, connection.get_cipher_name() or "", shown, _bindings(connection, version))
+
+
+def tls_words(error: BaseException | None) -> str:
+    """Why there is no TLS: OpenSSL's own words for what it found first."""
+    try:
+        return str(cast(Any, error).args[0][0][-1])
+    except (IndexError, TypeError, AttributeError):
+        return str(error) or "the client hung up"
 
 
 def _bindings(connection: SSL.Connection, version: str) -> Mapping[str, bytes]:

@@ -65,6 +65,7 @@ class Watched(Generic[T]):
         self._call: IDelayedCall | None = None
         self._is_missed = False
         self._is_stopped = False
+        self.trouble = ""  # why the files cannot be read as they are now
 
     def start(self, known: bool = False) -> None:
         """Reads the files at once, and goes on watching them.
@@ -113,6 +114,7 @@ class Watched(Generic[T]):
 
     def _take(self, result: T) -> None:
         if not self._is_stopped:
+            self.trouble = ""
             self._learned(result)
             self._tell("reloaded", place=self._place(), **self.told(result))
 
@@ -128,6 +130,7 @@ class Watched(Generic[T]):
         faults = getattr(error, "faults", ())
         line = f":{faults[0].line}" if faults else ""
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        self.trouble = f"{self._place()}{line}: {why}"
         self._tell("trouble", place=f"{self._place()}{line}", error=f"{self._what} as last read stays in force: {why}")
 
     def _place(self) -> str:

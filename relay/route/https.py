@@ -6,8 +6,9 @@ and time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.ssl import Certificate, optionsForClientTLS, platformTrust, trustRootFromCertificates
 from twisted.python.failure import Failure
 from twisted.web.client import URI, Agent, FileBodyProducer, ResponseDone, ResponseFailed
+from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory, IResponse
 from zope.interface import implementer
@@ -29,8 +31,11 @@ from relay.route.mx import UNREACHABLE, Network, acceptable, address_answer
 from relay.route.names import AAAA, A, Found, Names
 from relay.route.via import is_ip
 
+LOOPBACK: Sequence[Network] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 ADDRESSES_LIMIT = 4
 CONNECT_TIMEOUT_S = 10.0
+
+_NONE: Mapping[str, str] = {}
 
 
 class HttpsFault(Exception):
@@ -96,29 +101,40 @@ class Https:
         body: bytes | None = None,
         kind: str = "",
         ours: bool = False,
+        fields: Mapping[str, str] = _NONE,
     ) -> defer.Deferred[Fetched]:
         """One request.  Fails with HttpsFault.
 
-        url   https, in ASCII
-        kind  the media type of the body
-        ours  the configuration names the server: it may be anywhere, and /etc/hosts may know it
+        url     https, in ASCII; http too where the server is ours and on this machine
+        kind    the media type of the body
+        ours    the configuration names the server: it may be anywhere, and /etc/hosts may know it
+        fields  more fields of the header
         """
-        asked = defer.Deferred.fromCoroutine(self._request(method, url, limit_octets, body, kind, ours))
+        asked = defer.Deferred.fromCoroutine(self._request(method, url, limit_octets, body, kind, ours, fields))
         return asked.addTimeout(timeout_s, self._reactor, _too_late).addErrback(_in_words)
 
     async def _request(
-        self, method: str, url: str, limit_octets: int, body: bytes | None, kind: str, ours: bool
+        self,
+        method: str,
+        url: str,
+        limit_octets: int,
+        body: bytes | None,
+        kind: str,
+        ours: bool,
+        fields: Mapping[str, str],
     ) -> Fetched:
-        if not url.startswith("https://") or not url.isascii():
+        if not url.startswith(("https://", "http://") if ours else "https://") or not url.isascii():
             raise HttpsFault("connection", f"{url[:100]} is not an https address")
         headers = Headers({"User-Agent": ["relay"], "Accept": ["*/*"]})
+        for name, value in fields.items():
+            headers.addRawHeader(name, value)
         if kind:
             headers.addRawHeader("Content-Type", kind)
         sent = FileBodyProducer(_Octets(body), cooperator=_AtOnce()) if body is not None else None
         agent = self._to_ours if ours else self._to_strangers
         response = await agent.request(method.encode(), _with_port(url, self._port), headers, sent)
         said = response.headers.getRawHeaders("Content-Type", [""])[0]
-        reading = _Body(response, limit_octets)
+        reading = _Body(response, limit_octets, ends_anyhow=ours)
         return Fetched(response.code, said.partition(";")[0].strip().lower(), await reading.done)
 
 
@@ -183,10 +199,14 @@ class _AtOnce:
 class _Body(Protocol):
     """Reads a body up to a limit."""
 
-    def __init__(self, response: IResponse, limit_octets: int) -> None:
+    def __init__(self, response: IResponse, limit_octets: int, ends_anyhow: bool = False) -> None:
+        """ends_anyhow  one that does not tell its length is taken for whole when the connection ends, as HTTP/1.0 has
+        it; a stranger's could be cut off by somebody on the way
+        """
         self.done: defer.Deferred[bytes] = defer.Deferred(self._cancelled)
         self._pieces: list[bytes] = []
         self._left = limit_octets
+        self._whole = (ResponseDone, PotentialDataLoss) if ends_anyhow else (ResponseDone,)
         response.deliverBody(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -199,7 +219,7 @@ class _Body(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self.done.called:
             return
-        if reason.check(ResponseDone):
+        if reason.check(*self._whole):
             self.done.callback(b"".join(self._pieces))
         else:
             self.done.errback(reason)
@@ -232,6 +252,8 @@ class _Endpoints:
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         host = uri.host.decode("ascii").strip("[]").lower()
+        if uri.scheme == b"http":
+            return _ByName(self, host, uri.port, only=LOOPBACK)
         options = optionsForClientTLS(host, trustRoot=self._trust)
         return wrapClientTLS(options, _ByName(self, host, uri.port))
 
@@ -251,9 +273,15 @@ class _Endpoints:
             raise HttpsFault("dns", f"{host} has no address where a web server of others can be")
         return usable[:ADDRESSES_LIMIT]
 
-    async def connect(self, factory: IProtocolFactory, host: str, port: int) -> IProtocol:
+    async def connect(
+        self, factory: IProtocolFactory, host: str, port: int, only: Sequence[Network] | None = None
+    ) -> IProtocol:
+        """only  the networks where it must be"""
         why: Exception = HttpsFault("dns", f"{host} has no address")
         for address in await self.addresses(host):
+            if only is not None and not any(ip_address(address) in network for network in only):
+                why = HttpsFault("connection", f"without TLS only this machine is asked, and {host} is not it")
+                continue
             kind = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
             try:
                 endpoint = kind(cast(IReactorTCP, self._reactor), address, port, timeout=CONNECT_TIMEOUT_S)
@@ -267,13 +295,15 @@ class _Endpoints:
 class _ByName:
     """A TCP endpoint by a name that our resolver looks up."""
 
-    def __init__(self, endpoints: _Endpoints, host: str, port: int) -> None:
+    def __init__(self, endpoints: _Endpoints, host: str, port: int, only: Sequence[Network] | None = None) -> None:
         self._endpoints = endpoints
         self._host = host
         self._port = port
+        self._only = only
 
     def connect(self, protocolFactory: IProtocolFactory) -> defer.Deferred[IProtocol]:
-        return defer.Deferred.fromCoroutine(self._endpoints.connect(protocolFactory, self._host, self._port))
+        connecting = self._endpoints.connect(protocolFactory, self._host, self._port, self._only)
+        return defer.Deferred.fromCoroutine(connecting)
 
 
 def _too_late(result: object, after_s: float) -> Fetched:

@@ -38,6 +38,7 @@ LONGEST_NEGATIVE_TTL_S = 300.0
 """A domain that was just set up must not stay missing for the hours that RFC 2308 §5 would allow."""
 TROUBLE_TTL_S = 15.0
 """RFC 2308 §7 allows five minutes; the first retry of a message comes sooner."""
+SILENT_FOR_LIMIT = 4
 RECORDS_LIMIT = 64
 """How many records of one answer are kept: an answer can be 64 KiB, and strangers choose what it holds."""
 
@@ -69,6 +70,11 @@ def parse_server(text: str) -> tuple[str, int]:
 class Resolver:
     """The DNS as our name servers tell it.  Fits ``names.Names``.
 
+    asked       questions that went to a name server
+    unanswered  of those: without an answer, as when no server can be reached
+    silent_for  the names without an answer since there was the last one; a few of them, to tell a name server
+                that is down from a domain that is
+
     servers      address and port of each; empty means those of resolv.conf, followed when it changes
     patience_s   how long a question may take, all servers and repetitions together
     cache_limit  answers remembered
@@ -99,6 +105,9 @@ class Resolver:
         self._turns = defer.DeferredSemaphore(at_once)
         self._trusted = frozenset(trusted)
         self._stub = dns.asyncresolver.Resolver(configure=False)
+        self.asked = 0
+        self.unanswered = 0
+        self.silent_for: set[str] = set()
 
     @property
     def validates(self) -> bool:
@@ -143,6 +152,7 @@ class Resolver:
         if asked is None:
             return self._missing(LONGEST_NEGATIVE_TTL_S, name_exists=False)
         await self._turns.acquire()
+        self.asked += 1
         try:
             stub = self._refreshed_stub()
             found = await stub.resolve(
@@ -153,13 +163,18 @@ class Resolver:
                 lifetime=self._patience_s,
                 backend=Backend(self._reactor, self._patience_s),
             )
+            self.silent_for.clear()
             return self._read(found, kind)
         except dns.resolver.NXDOMAIN as missing:
             # CNAMEs to a name that does not exist included (RFC 6604 §3).
+            self.silent_for.clear()
             responses = missing.kwargs["responses"].values()
             ttl_s = min(response.resolve_chaining().minimum_ttl for response in responses)
             return self._missing(ttl_s, name_exists=False)
         except dns.exception.DNSException as trouble:
+            self.unanswered += 1
+            if len(self.silent_for) < SILENT_FOR_LIMIT:
+                self.silent_for.add(name)
             return self._trouble(_in_words(trouble))
         finally:
             self._turns.release()

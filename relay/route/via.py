@@ -227,6 +227,27 @@ def parse_via(via: str | Sequence[str]) -> Way:
             return HopList((_hop(text),))
 
 
+def written(way: Way) -> str | list[str]:
+    """The way as ``via:`` writes it, with ports; without the terms of its route."""
+    match way:
+        case HopList((hop,)):
+            return _hop_written(hop)
+        case HopList(hops):
+            return [_hop_written(hop) for hop in hops]
+        case ByMx(domain):
+            return f"mx:{domain}"
+        case Reject(reply):
+            return f"reject:{reply}"
+        case ToLiteral(address):
+            return f"smtp://[{address}]:{SMTP_PORT}"
+    return "discard:"
+
+
+def _hop_written(hop: Hop) -> str:
+    scheme = f"{hop.protocol}{'s' * hop.implicit_tls}"
+    return f"{scheme}+unix:{hop.path}" if hop.path is not None else f"{scheme}://{hop.name()}"
+
+
 def _by_mx(text: str, domain: str) -> ByMx:
     if not domain:
         return ByMx()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
@@ -24,6 +24,8 @@ from relay.schedule.window import Window
 if TYPE_CHECKING:
     from relay.schedule.hand import Attempt
 
+WISHED = "an operator wishes it to rest"
+
 _FORGET_AFTER_S = 600.0  # a destination that does well and has nothing to do
 
 
@@ -35,7 +37,7 @@ class DestinationStatus:
     waiting        recipients in memory that wait their turn; there may be more in the store
     resting_until  seconds since the epoch, or None
     failures       attempts in a row that found the destination itself in trouble
-    last_error     what it said then, in words; empty when it does well
+    last_error     what it said then, or that an operator wishes it to rest; empty when it does well
     rests          rests in a row without a success
     """
 
@@ -98,6 +100,12 @@ class Destination:
     def may_begin(self) -> bool:
         return bool(self.waiting) and self.in_flight < self.window.size
 
+    def why_it_rests(self) -> str:
+        """The last trouble, or the operator's wish; empty when it does well."""
+        if self.window.is_wished:
+            return WISHED
+        return "" if self.trouble is None else note_of(self.trouble)
+
     def status(self) -> DestinationStatus:
         return DestinationStatus(
             lane=self.lane,
@@ -106,7 +114,7 @@ class Destination:
             waiting=sum(len(attempt.rows) for attempt in self.waiting),
             resting_until=self.window.resting_until if self.window.is_resting else None,
             failures=self.window.troubles,
-            last_error="" if self.trouble is None else note_of(self.trouble),
+            last_error=self.why_it_rests(),
             rests=self.window.rests,
         )
 
@@ -208,14 +216,24 @@ class Destinations:
         self._began_to_rest(destination, note_of(trouble))
         return True
 
-    def rest(self, destination: Destination, seconds: float, why: str) -> None:
-        """It rests from now on."""
-        destination.window.rest(self._clock.seconds() + seconds)
+    def rest(self, destination: Destination, seconds: float, why: str, is_wished: bool = False) -> None:
+        """It rests from now on.
+
+        is_wished  by an operator
+        """
+        destination.window.rest(self._clock.seconds() + seconds, is_wished)
         self._began_to_rest(destination, why)
 
     def forgive(self, lane: str | None = None) -> None:
         """Rests and troubles are forgotten, of one destination or of all."""
-        for destination in self if lane is None else filter(None, [self._known.get(lane)]):
+        self._forgive(self if lane is None else filter(None, [self._known.get(lane)]))
+
+    def begin_anew(self) -> None:
+        """Other routes hold: rests and troubles are forgotten, but for those rests that an operator wishes."""
+        self._forgive(destination for destination in self if not destination.window.is_wished)
+
+    def _forgive(self, destinations: Iterable[Destination]) -> None:
+        for destination in destinations:
             destination.window.forgive()
             destination.trouble = None
             destination.left_behind = False

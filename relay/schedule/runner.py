@@ -28,7 +28,7 @@ from relay.message.step import Tell, tell_nobody
 from relay.queue.store import Draft, Leased, QueuedRecipient, Settlement, State, Store
 from relay.schedule import journaled
 from relay.schedule.active import Active, Admission, HeldBy, LaneOf
-from relay.schedule.destination import Destination, Destinations, DestinationStatus
+from relay.schedule.destination import WISHED, Destination, Destinations, DestinationStatus
 from relay.schedule.fetch import Fetch
 from relay.schedule.hand import Attempt, Carried, Hand
 from relay.schedule.ledger import Entry, Ledger, Queued
@@ -145,7 +145,7 @@ class Runner:
         """Other routes hold: rests are over, and what waits in memory is given to the destinations of now."""
         self._active.lane_of = lane_of
         self._active.held_by = held_by
-        self._destinations.forgive()
+        self._destinations.begin_anew()
         self._active.relane()
         self.look()
 
@@ -176,9 +176,9 @@ class Runner:
         self.look()
 
     def rest(self, lane: str, seconds: float) -> None:
-        """Leaves a destination in peace for so long; what is under way there goes on."""
+        """Leaves a destination in peace for so long, whatever becomes of what is under way there."""
         destination = self._destinations.of(lane)
-        self._destinations.rest(destination, seconds, "as an operator wished")
+        self._destinations.rest(destination, seconds, WISHED, is_wished=True)
         self._give_back(destination)
 
     def destinations(self) -> Sequence[DestinationStatus]:

@@ -22,6 +22,8 @@ def about(message: Message, row: QueuedRecipient, planned: Planned, outcome: Out
         "attempts": row.attempts,
         "delay_s": now - message.accepted_at,
     }
+    if planned.step == "delivered":
+        fields["size"] = message.size
     if isinstance(outcome, Held):
         fields["error"] = outcome.why
     elif isinstance(outcome, Discarded):

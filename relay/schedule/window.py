@@ -34,9 +34,10 @@ class Window:
                    destination is *on probation*: one attempt at a time
     troubles       trouble of the destination in a row
     resting_until  seconds since the epoch; means something while size is 0
+    is_wished      it rests because an operator wants it to: no success of what was begun before ends that
     """
 
-    __slots__ = ("_spent", "resting_until", "rests", "settings", "size", "troubles")
+    __slots__ = ("_spent", "is_wished", "resting_until", "rests", "settings", "size", "troubles")
 
     def __init__(self, settings: WindowSettings) -> None:
         self.settings = settings
@@ -44,6 +45,7 @@ class Window:
         self.rests = 0
         self.troubles = 0
         self.resting_until = 0.0
+        self.is_wished = False
         self._spent = 0.0  # how much of a window's width has failed in a row; 1.0 is all of it
 
     @property
@@ -61,12 +63,12 @@ class Window:
                    twice as wide after each round)
         """
         self.answered()
-        if in_flight >= self.size < self.settings.maximum:
+        if in_flight >= self.size < self.settings.maximum and not self.is_wished:
             self.size += 1
 
     def answered(self) -> None:
         """The destination has spoken, if only to refuse: it is there."""
-        if self.troubles or self.rests:
+        if (self.troubles or self.rests) and not self.is_wished:
             self.troubles = self.rests = 0
             self._spent = 0.0
             self.size = self.size or self.settings.minimum
@@ -89,14 +91,16 @@ class Window:
         self.rest(now + self.settings.rest.wait_s(self.rests, jitter))
         return True
 
-    def rest(self, until: float) -> None:
+    def rest(self, until: float, is_wished: bool = False) -> None:
         """Nothing more until then; in-flight attempts go on."""
+        self.is_wished = self.is_wished or is_wished
         self.rests = max(self.rests, 1)
         self.resting_until = until
         self.size = 0
 
     def wake(self) -> None:
         """The rest is over: a probe may go."""
+        self.is_wished = False
         if self.size == 0:
             self.size = 1
 
@@ -104,6 +108,7 @@ class Window:
         """As if nothing had ever happened: the way to it has changed, or an operator says so."""
         self.rests = self.troubles = 0
         self._spent = 0.0
+        self.is_wished = False
         self.size = self.settings.initial
 
     def resettle(self, settings: WindowSettings) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
 from relay.message.address import Address, parse_mailbox
 from relay.message.envelope import Envelope, Message, Notify, Origin, Recipient
@@ -626,6 +627,18 @@ def test_the_largest_lanes(store: Store) -> None:
     assert now(store.lanes(1)) == {"one.example": 2}
 
 
+def test_how_many_are_left_of_each_age(store: Store, clock: Clock) -> None:
+    """By the time when the message began, which in real life is that of its acceptance."""
+    began = clock.seconds()
+    queue(store, to("a@one.example"), to("b@one.example", state=State.HELD), accepted_at=began)
+    clock.advance(100)
+    queue(store, to("c@one.example"), accepted_at=began + 100)
+    spans = [(0, began), (began, began + 100), (began + 100, began + 1e6)]
+    assert list(now(store.ages(spans, 10))) == [0, 2, 1]
+    assert list(now(store.ages(spans, 1))) == [0, 1, 1]
+    assert list(now(store.ages([], 1))) == []
+
+
 # -- the end ----------------------------------------------------------------------------------------
 
 
@@ -641,6 +654,7 @@ def test_a_closed_store_takes_nothing(store: Store) -> None:
         lambda: store.read(message.id),
         lambda: store.hold(EVERYTHING, "x"),
         lambda: store.lanes(),
+        lambda: store.ages([(0, NOW)], 1),
     ]
     for ask in asked:
         with pytest.raises(StoreUnavailable):

@@ -53,6 +53,7 @@ def configuration(dialogue: Dialogue, folder: Path, port: int) -> dict[str, Any]
             accept[name] = int(value)
     return {
         "hostname": hostname,
+        "admin": "none",
         "listen": [
             {
                 "endpoint": f"tcp:{port}:interface=127.0.0.1",

@@ -10,6 +10,7 @@ them by hand; a method fails as long as its name is in ``trouble``:
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,17 +20,23 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from relay.message.envelope import Envelope, Message, Origin
-from relay.message.journey import Entry, changed, reported
+from relay.message.histogram import Histogram
+from relay.message.journey import Entry, changed, place_of, read, reported
 from relay.message.step import Tell, tell_nobody
 from relay.queue.batch import ENTRY_OCTETS
 from relay.queue.selection import address_key, below_or_same
 from relay.queue.store import (
+    BEGINNING,
     EVERYTHING,
     FOR_EVER,
     INLINE_LIMIT_OCTETS,
+    Condition,
     Counts,
+    Followed,
     Leased,
     NewRecipient,
+    Noted,
+    Place,
     QueuedRecipient,
     QueueRow,
     Selection,
@@ -129,6 +136,7 @@ class MemoryStore:
         self.messages: dict[str, Stored] = {}
         self.drafts: set[str] = set()
         self.journal: dict[str, list[Entry]] = {}
+        self.written: list[tuple[str, Entry]] = []  # the journal in the order in which it came
         self.journals = True
         self.trouble: dict[str, StoreUnavailable] = {}
         self.slow_commits = False
@@ -404,6 +412,9 @@ class MemoryStore:
             journal=sum(len(text) + ENTRY_OCTETS for entries in self.journal.values() for _, text in entries),
         )
 
+    def condition(self) -> Condition:
+        return Condition(False, "", Histogram(()), Histogram(()))
+
     def lanes(self, limit: int = 20) -> Deferred[Mapping[str, int]]:
         def largest() -> Mapping[str, int]:
             sizes: dict[str, int] = {}
@@ -414,6 +425,13 @@ class MemoryStore:
             return dict(sorted(sizes.items(), key=lambda item: (-item[1], item[0]))[:limit])
 
         return self._answer("lanes", largest)
+
+    def ages(self, spans: Sequence[tuple[float, float]], limit: int) -> Deferred[Sequence[int]]:
+        def counted() -> Sequence[int]:
+            kept = [(stored.message.accepted_at, len(stored.recipients)) for stored in self.messages.values()]
+            return [min(limit, sum(n for at, n in kept if after <= at < until)) for after, until in spans]
+
+        return self._answer("ages", counted)
 
     # -- the journal ----------------------------------------------------------------------------
 
@@ -429,6 +447,37 @@ class MemoryStore:
     def _note(self, message_id: str, entries: Sequence[Entry]) -> None:
         if entries and self.journals:
             self.journal.setdefault(message_id, []).extend(entries)
+            self.written += [(message_id, entry) for entry in entries]
+
+    def follow(self, after: Place, limit: int) -> Deferred[Followed]:
+        def follow() -> Followed:
+            there = [
+                (n, one, entry)
+                for n, (one, entry) in enumerate(self.written, 1)
+                if n > after.n and entry in self.journal.get(one, ())
+            ][:limit]
+            if not there:
+                return Followed((), after, 0)
+            n, _, (at, _) = there[-1]
+            missed = n - after.n - len(there)
+            return Followed([self._noted(*one) for one in there], Place(n, at), missed, len(self.written) - n)
+
+        return self._answer("follow", follow)
+
+    def _noted(self, n: int, message_id: str, entry: Entry) -> Noted:
+        first = read(self.journal[message_id][0])
+        named = [str(first.get(field) or "") for field in ("sender", "message_id")]
+        row = json.loads(entry[1])
+        if row[0] == "attempted":
+            row[place_of("attempted", "dialogue")] = []
+        text = json.dumps(row, separators=(",", ":"))
+        return Noted(n, message_id, (entry[0], text.encode()), *named)
+
+    def journal_end(self) -> Deferred[Place]:
+        def end() -> Place:
+            return Place(len(self.written), self.written[-1][1][0]) if self.written else BEGINNING
+
+        return self._answer("journal_end", end)
 
     async def journey(self, message_id: str) -> AsyncIterator[Entry]:
         self._check("journey")

@@ -22,6 +22,8 @@ class Asked:
     host: str
     path: str
     form: dict[str, str]
+    fields: dict[str, str]
+    body: bytes
 
 
 @dataclass
@@ -40,6 +42,11 @@ class Web:
         site.noisy = False
         return reactor.listenSSL(0, site, certificate, interface="127.0.0.1")
 
+    def listen_in_the_clear(self) -> IListeningPort:
+        site = Site(_Everything(self))
+        site.noisy = False
+        return reactor.listenTCP(0, site, interface="127.0.0.1")
+
 
 class _Everything(Resource):
     isLeaf = True
@@ -51,7 +58,12 @@ class _Everything(Resource):
     def render(self, request: Request) -> bytes | int:
         form = {name.decode(): values[0].decode() for name, values in (request.args or {}).items()}
         host = (request.getHeader("host") or "").partition(":")[0]
-        asked = Asked(request.method.decode(), host, request.path.decode(), form)
+        fields = {
+            name.decode().lower(): values[-1].decode() for name, values in request.requestHeaders.getAllRawHeaders()
+        }
+        request.content.seek(0)
+        body = request.content.read()
+        asked = Asked(request.method.decode(), host, request.path.decode(), form, fields, body)
         self._web.asked.append(asked)
         answer = self._web.answer(asked)
         if answer is None:

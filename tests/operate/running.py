@@ -13,12 +13,19 @@ from twisted.internet.epollreactor import EPollReactor
 
 from relay.message.address import parse_mailbox
 from relay.message.envelope import Body, Envelope, Message, Notify, Origin, Recipient, Ret
+from relay.operate.answers.configuration import ConfigurationAnswers
+from relay.operate.answers.destinations import DestinationAnswers
 from relay.operate.answers.forecast import ForecastAnswers
 from relay.operate.answers.queue import QueueAnswers
 from relay.operate.answers.status import StatusAnswers
 from relay.operate.answers.trace import TraceAnswers
+from relay.operate.answers.watching import WatchingAnswers
+from relay.operate.config import Config, load
 from relay.operate.control import listen_for_control
+from relay.operate.history import History
+from relay.operate.recent import Recent
 from relay.queue.store import NewRecipient, State
+from relay.receive.watched import at_once
 from relay.schedule.runner import DestinationStatus
 from relay.schedule.settings import ScheduleSettings
 from tests.fakes.memory_store import MemoryStore
@@ -35,6 +42,7 @@ class FakeRunner:
 
     woken: int = 0
     flushed: list[str | None] = field(default_factory=list)
+    rested: list[tuple[str, float]] = field(default_factory=list)
     known: Sequence[DestinationStatus] = ()
 
     def wake(self) -> None:
@@ -42,6 +50,9 @@ class FakeRunner:
 
     def flush(self, lane: str | None = None) -> None:
         self.flushed.append(lane)
+
+    def rest(self, lane: str, seconds: float) -> None:
+        self.rested.append((lane, seconds))
 
     def destinations(self) -> Sequence[DestinationStatus]:
         return self.known
@@ -57,6 +68,7 @@ class Running:
     runner: FakeRunner
     told: list[tuple[str, dict[str, object]]]
     counts: dict[str, int]
+    recent: Recent
 
     def within(self, work: Callable[[], T]) -> T:
         """Does something in the relay's thread, and gives its result."""
@@ -117,7 +129,9 @@ class Running:
 
 
 @contextmanager
-def running_relay(spool: Path) -> Iterator[Running]:
+def running_relay(
+    spool: Path, config: Config | None = None, look: Callable[[], Config] | None = None
+) -> Iterator[Running]:
     """Runs a reactor of its own in a thread, so that the tests' process keeps its one."""
     reactor = EPollReactor()
     store, runner = MemoryStore(reactor), FakeRunner()
@@ -127,7 +141,12 @@ def running_relay(spool: Path) -> Iterator[Running]:
     def tell(step: str, /, **fields: object) -> None:
         told.append((step, fields))
 
+    recent, history = Recent(), History(reactor, counts)
+    config = config or load(spool=spool)
     commands = {
+        **DestinationAnswers(runner, tell).by_name(),
+        **WatchingAnswers(recent, history, reactor).by_name(),
+        **ConfigurationAnswers(lambda: config, look, at_once).by_name(),
         **QueueAnswers(store, runner, reactor, tell).by_name(),
         **StatusAnswers(store, runner, reactor, "relay.test", counts, reactor.seconds()).by_name(),
         **TraceAnswers(store).by_name(),
@@ -137,7 +156,7 @@ def running_relay(spool: Path) -> Iterator[Running]:
     thread = threading.Thread(target=reactor.run, kwargs={"installSignalHandlers": False}, daemon=True)
     thread.start()
     try:
-        yield Running(spool, reactor, store, runner, told, counts)
+        yield Running(spool, reactor, store, runner, told, counts, recent)
     finally:
         reactor.callFromThread(reactor.stop)
         thread.join(10)

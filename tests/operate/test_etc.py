@@ -70,7 +70,7 @@ def _section(page: str, path: tuple[str | int, ...]) -> str:
     if not path:
         return page.split("\n## The file\n")[1].split("\n## ")[0]
     name = r"(?:\[\]|\.NAME)?\.".join(re.escape(str(step)) for step in path)
-    (found,) = re.findall(rf"\n## {name}(?:\[\]|\.NAME)?\n(.*?)(?=\n## )", page, re.DOTALL)
+    (found,) = re.findall(rf"\n## {name}(?:\[\]|\.NAME)?\n(.*?)(?=\n## |\Z)", page, re.DOTALL)
     return str(found)
 
 

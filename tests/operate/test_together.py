@@ -12,7 +12,8 @@ import pytest
 
 from relay.operate import cli
 from relay.operate.asking import CannotAsk, NotRunning, Refusal
-from relay.operate.together import Together, status_of
+from relay.operate.merging import status_of
+from relay.operate.together import Together
 from relay.schedule.runner import DestinationStatus
 from tests.operate.running import Running, running_relay
 
@@ -76,6 +77,14 @@ def test_a_message_is_found_in_whatever_shard_it_is(
     assert (code, "It works." in out) == (0, True)
     with Together(shards[0].spool) as control, pytest.raises(Refusal, match="there is no message"):
         control.ask_one("queue.show", id="0000000000zz")
+
+
+def test_an_answer_that_was_not_read_to_its_end_is_not_taken_for_the_next_one(shards: tuple[Running, Running]) -> None:
+    message = shards[1].put("ann@client.example", "bob@a.example", "eve@a.example")
+    with Together(shards[0].spool) as control:
+        assert next(iter(control.ask("queue.list")))["id"] == message
+        assert next(iter(control.ask("queue.content", id=message)))["id"] == message
+        assert control.ask_one("status")["queue"]["messages"] == 1
 
 
 def test_nothing_is_changed_while_a_part_cannot_be_reached(tmp_path: Path) -> None:

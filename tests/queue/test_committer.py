@@ -145,6 +145,23 @@ def test_one_that_cannot_be_written_fails_alone(store: SqliteStore, storage: ByH
     assert [step for step, _ in steps] == ["trouble", "trouble"]
 
 
+def test_batches_are_counted_by_their_size_and_a_poison_job_is_no_trouble_of_the_store(
+    store: SqliteStore, storage: ByHand
+) -> None:
+    before = sum(store.condition().batches.counts)
+    for _ in range(4):
+        commit(store)
+    storage.run_all()  # the first goes alone, and the others together
+    condition = store.condition()
+    assert (sum(condition.batches.counts) - before, condition.batches.total) == (2, 4)
+    assert sum(condition.took_s.counts) == sum(condition.batches.counts)
+    poison = store.committer.add(Task(lambda writer: 1 // 0))
+    storage.run_all()
+    with pytest.raises(StoreUnavailable):
+        now(poison)
+    assert (store.condition().trouble, store.condition().is_full) == ("", False)
+
+
 def test_two_messages_with_one_id_do_not_overwrite_each_other(store: SqliteStore, storage: ByHand) -> None:
     ids = store._ids
     first = commit(store, b"first")

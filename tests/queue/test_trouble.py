@@ -71,6 +71,7 @@ def test_a_full_disk_refuses_new_mail_and_takes_it_again_when_there_is_room(
         queue(store)
     with pytest.raises(StoreFull):
         store.begin()
+    assert store.condition().is_full
     clock.advance(10)
     with pytest.raises(StoreFull):
         store.begin()
@@ -149,6 +150,7 @@ def test_an_io_error_changes_nothing_and_passes(store: SqliteStore, disk: Faulty
             queue(store)
         with pytest.raises(StoreUnavailable):
             lease(store)
+        assert store.condition().trouble
         clock.advance(0.4)
     disk.broken = False
     assert store.counts() == counts
@@ -156,6 +158,7 @@ def test_an_io_error_changes_nothing_and_passes(store: SqliteStore, disk: Faulty
     (leased,) = lease(store, NOW + 100)
     assert leased.message == kept
     queue(store)
+    assert store.condition().trouble == ""
     assert store.counts().messages == 2
     assert store.committer._writer.db is not connection
 

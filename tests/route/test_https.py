@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from twisted.internet import reactor
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
@@ -16,7 +17,7 @@ from relay.route.names import TXT
 from relay.route.policies import Policies
 from tests.fakes.authority import Issued, authority_file, issue
 from tests.fakes.names import FakeNames
-from tests.fakes.web import Web
+from tests.fakes.web import Asked, Web
 from tests.route.test_policies import Shelf, text
 
 HOST = "mta-sts.example.org"
@@ -75,6 +76,49 @@ class OverTls(TestCase):
             web = self.web((200, "text/plain", b"hello"), certificate)
             assert await self.fault() == "certificate"
             assert not web.asked
+
+    async def test_more_fields_may_be_given(self) -> None:
+        seen: list[str] = []
+
+        def answer(asked: Asked) -> tuple[int, str, bytes]:
+            seen.append(asked.fields["webhook-id"])
+            return 204, "", b""
+
+        self.web(answer)
+        await self.https().request(
+            "POST", URL, limit_octets=10, timeout_s=5, body=b"{}", ours=True, fields={"webhook-id": "7"}
+        )
+        assert seen == ["7"]
+
+    async def test_without_tls_only_this_machine_is_asked_and_only_where_that_is_ours(self) -> None:
+        web = Web(lambda asked: (200, "text/plain", b"hello"))
+        port = web.listen_in_the_clear()
+        self.addCleanup(port.stopListening)
+        self.names.a("elsewhere.example", "192.0.2.1")
+        number = port.getHost().port
+        asked = Https(reactor, self.names, HostsFile(reactor, self.folder / "hosts"))
+        found = await asked.request("GET", f"http://127.0.0.1:{number}/", limit_octets=10, timeout_s=5, ours=True)
+        assert found.body == b"hello"
+        for url, ours in ((f"http://elsewhere.example:{number}/", True), (f"http://127.0.0.1:{number}/", False)):
+            with self.assertRaises(HttpsFault) as raised:
+                await asked.request("GET", url, limit_octets=10, timeout_s=5, ours=ours)
+            assert raised.exception.kind == "connection"
+        assert len(web.asked) == 1
+
+    async def test_an_answer_without_a_length_is_whole_only_from_who_is_ours(self) -> None:
+        """HTTP/1.0 ends an answer by ending the connection: so might anybody on the way."""
+
+        class Old(Protocol):
+            def dataReceived(self, data: bytes) -> None:
+                self.transport.write(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nhello")  # type: ignore[union-attr]
+                self.transport.loseConnection()  # type: ignore[union-attr]
+
+        port = reactor.listenSSL(0, Factory.forProtocol(Old), issue(HOST), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        self.port = port.getHost().port
+        found = await self.https().request("GET", URL, limit_octets=100, timeout_s=5, ours=True)
+        assert found == Fetched(200, "text/plain", b"hello")
+        assert await self.fault() == "connection"
 
     async def test_no_redirect_is_followed(self) -> None:
         """RFC 8461 §3.3: who may redirect one page of the web server must not decide about mail."""

@@ -186,6 +186,17 @@ class ResolverTests(TestCase):
         self.assertIn("refused", answer.why)
         self.assertLess(reactor.seconds() - began, 1)
 
+    async def test_names_that_are_not_answered_add_up_until_one_is(self) -> None:
+        """A name server that is down, and a domain that is: only the first leaves all of them without an answer."""
+        for number in range(6):
+            self.server.servfail(f"{number}.example")
+            await self.resolver.ask(f"{number}.example", MX)
+        self.assertEqual(len(self.resolver.silent_for), module.SILENT_FOR_LIMIT)
+        self.assertEqual((self.resolver.asked, self.resolver.unanswered), (6, 6))
+        await self.resolver.ask("there-is-none.example", MX)
+        self.assertEqual(self.resolver.silent_for, set())
+        self.assertEqual((self.resolver.asked, self.resolver.unanswered), (7, 6))
+
     async def test_the_second_server_answers_for_the_first(self) -> None:
         other = DnsServer().start()
         self.addCleanup(other.stop)

@@ -25,6 +25,7 @@ from relay.route.via import (
     literal_way,
     on_terms,
     parse_via,
+    written,
 )
 
 
@@ -50,6 +51,14 @@ def test_a_host_is_read_and_named(text: str, hop: Hop, lane: str) -> None:
     way = parse_via(text)
     assert way == HopList((hop,))
     assert way.lane == lane
+    assert parse_via(written(way)) == way
+
+
+@pytest.mark.parametrize(
+    "via", ["mx:", "mx:example.net", "discard:", "reject:550 5.1.2 gone", ["smtps://a.example:465", "smtp://[::1]:25"]]
+)
+def test_what_was_read_can_be_written_again(via: str | list[str]) -> None:
+    assert written(parse_via(via)) == via
 
 
 def test_several_hosts_keep_their_order() -> None:

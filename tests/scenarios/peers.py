@@ -164,10 +164,8 @@ def start_relay(folder: Path, config: str, port: int, spool: Path | None = None)
     spool = spool or folder / "spool"
     path = folder / "relay.yaml"
     listen = f"listen:\n  - endpoint: tcp:{port}:interface=127.0.0.1\n" if "listen:\n" not in config else ""
-    path.write_text(
-        ("" if "hostname:" in config else "hostname: relay.test\n") + f"spool: {spool}\n{listen}{config}",
-        encoding="utf-8",
-    )
+    ours = ("" if "hostname:" in config else "hostname: relay.test\n") + ("" if "admin:" in config else "admin: none\n")
+    path.write_text(f"{ours}spool: {spool}\n{listen}{config}", encoding="utf-8")
     log = folder / "relay.log"
     process = launch_relay(path)
     relay = Relay(port, spool, path, process, log)

@@ -99,6 +99,7 @@ def secured_relay(folder: Path, hop: int, **accept: object) -> Iterator[Secured]
     config = {
         "hostname": "relay.test",
         "spool": "spool",
+        "admin": "none",
         "listen": listeners(ports),
         "tls": [{"certificate": "tls.pem"}, {"certificate": str(papers.other)}],
         "accept": {"networks": ["192.0.2.0/24"], "domains": ["ours.example"], "users": "users", **accept},

@@ -106,7 +106,7 @@ def test_a_message_under_way_is_finished_before_the_end(tmp_path: Path) -> None:
 
 
 def run_relay(*options: str) -> subprocess.CompletedProcess[str]:
-    command = [Path(sys.executable).parent / "twistd", "-n", "--pidfile=", "relay", *options]
+    command = [Path(sys.executable).parent / "twistd", "-n", "--pidfile=", "relay", "--admin=none", *options]
     return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
 

@@ -176,6 +176,24 @@ def test_an_operator_may_leave_a_destination_in_peace() -> None:
     assert len(house.tried) == 1
 
 
+def test_what_an_operator_leaves_in_peace_is_not_disturbed_by_a_late_success_or_by_new_routes() -> None:
+    """He repairs it, and would not like mail to come in between because something ended well that was begun before."""
+    house = House()
+    house.answers["example.org"] = HANG
+    house.send("ann@example.org")
+    house.runner.rest("example.org", HOUR)
+    house.answer(DELIVERED)
+    house.runner.routes_changed(lambda sender, recipient: recipient.domain)
+    house.answers["example.org"] = DELIVERED
+    house.send("bob@example.org")
+    house.pass_time(HOUR - 1)
+    assert len(house.tried) == 1
+    assert house.runner.destinations()[0].last_error == "an operator wishes it to rest"
+    house.pass_time(MINUTE)
+    assert len(house.tried) == 2
+    assert house.runner.destinations()[0].last_error == ""
+
+
 def test_new_routes_end_the_rest_and_carry_what_waits_along() -> None:
     """The administrator has repaired the route: the mail must go now, by the new one."""
     house = House(settings(initial=1))

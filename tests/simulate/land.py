@@ -102,6 +102,7 @@ class Land:
         return {
             "hostname": "relay.example",
             "spool": folder,
+            "admin": "none",
             "workers": workers,
             "listen": [{"endpoint": "tcp:25"}, *(self._tls_listeners() if climate.has_tls else [])],
             "accept": {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from relay.message.envelope import Message, Recipient
 from relay.message.step import Tell
 from relay.operate import rules
 from relay.operate.config import Config
+from relay.operate.recent import Recent
 from relay.operate.service import RelayService
 from relay.operate.shards import number_of, orphans
 from relay.operate.shares import part_of
@@ -36,6 +37,8 @@ class Telling:
 
     def __init__(self, life: Life) -> None:
         self.counts: dict[str, int] = dict.fromkeys(LEVEL_OF_STEP, 0)
+        self.recent = Recent()
+        self.watch: Mapping[str, Callable[[Mapping[str, Any]], None]] = {}
         self.is_closed = False
         self._life = life
 
@@ -45,6 +48,8 @@ class Telling:
     def of_shard(self, shard: int, step: str, /, **fields: object) -> None:
         if not self.is_closed:
             self.counts[step] = self.counts.get(step, 0) + 1
+            if step in self.watch:
+                self.watch[step](fields)
             self._life.world.told(shard, step, fields)
 
     def use(self, form: str, level: str) -> None: ...

@@ -21,6 +21,12 @@ from relay.queue.store import QueuedRecipient, QueueRow, Selection, State, Store
 
 HEADER_SHOWN_OCTETS = 64 * 1024
 
+AGES_S = (300.0, 3600.0, 4 * 3600.0, 86400.0, 3 * 86400.0)
+"""Between young and old: five minutes, an hour, four hours, a day, three days."""
+COUNTED = 20_000
+"""Recipients of one age that are counted: some milliseconds."""
+LATER_S = 366 * 86400.0
+
 HELD_BY_OPERATOR = "held by the operator"
 
 
@@ -46,6 +52,7 @@ class QueueAnswers:
             "queue.list": self.list,
             "queue.show": self.show,
             "queue.content": self.content,
+            "queue.ages": self.ages,
             "queue.flush": self.flush,
             "queue.hold": self.hold,
             "queue.release": self.release,
@@ -87,6 +94,29 @@ class QueueAnswers:
                 yield _piece(piece)
         finally:
             content.close()
+
+    async def ages(self, request: Request) -> AsyncGenerator[Row, None]:
+        """One row: how many recipients have been in the queue for how long.
+
+        ages      youngest first: from ``from_s`` and less than ``below_s`` seconds (None: or longer), ``recipients``
+        at_least  there may be more than that in some of them
+        """
+        request.no_more()
+        now, counts = self.clock.seconds(), self.store.counts()
+        edges = [0.0, *AGES_S]
+        begins = [now - edge for edge in AGES_S] + [0.0]
+        ends = [now + LATER_S, *begins[:-1]]  # a clock may have been set back
+        found = list(await self.store.ages(list(zip(begins, ends, strict=True)), COUNTED))
+        full = [at for at, number in enumerate(found) if number >= COUNTED]
+        if len(full) == 1:  # all others are known, and so is the sum
+            found[full[0]] = max(COUNTED, sum(counts.recipients.values()) - sum(found) + COUNTED)
+        yield {
+            "ages": [
+                {"from_s": edge, "below_s": below, "recipients": number}
+                for edge, below, number in zip(edges, [*AGES_S, None], found, strict=True)
+            ],
+            "at_least": len(full) > 1,
+        }
 
     async def _message(self, request: Request) -> tuple[Message, tuple[QueuedRecipient, ...]]:
         message_id = request.text("id")

@@ -14,6 +14,7 @@ import click
 
 from relay import __version__
 from relay.operate.cli.check import check
+from relay.operate.cli.destination import destination
 from relay.operate.cli.explain import explain
 from relay.operate.cli.init import init
 from relay.operate.cli.oauth import oauth
@@ -24,6 +25,7 @@ from relay.operate.cli.speech import EX_USAGE, Stop, printable_lines
 from relay.operate.cli.status import status
 from relay.operate.cli.trace import trace
 from relay.operate.cli.user import user
+from relay.operate.cli.webhooks import webhooks
 
 READER_GONE = 128 + 13  # as a shell reports a program ended by SIGPIPE
 INTERRUPTED = 128 + 2
@@ -62,11 +64,14 @@ def relay() -> None:
     relay queue list               where is my mail, and why
     relay trace ann@example.org    what happened to a message, and what was said on the way
     relay status                   the queue in numbers, and each destination
+    relay destination rest NAME    leave a host in peace that is being repaired
     relay user add ann@example.org
     """
 
 
-for _command in (init, run, check, explain, queue, trace, status, user, oauth, sendmail):
+for _command in (
+    init, run, check, explain, queue, trace, destination, status, user, oauth, sendmail, webhooks,
+):  # fmt: skip
     relay.add_command(_command)
 
 

@@ -15,7 +15,7 @@ from relay.operate.asking import CannotAsk, NotRunning, Refusal
 from relay.operate.cli import asleep
 from relay.operate.cli.speech import EX_CONFIG, EX_DATAERR, EX_NOPERM, EX_SOFTWARE, EX_TEMPFAIL, EX_UNAVAILABLE, Stop
 from relay.operate.shards import folder_of, shards_in
-from relay.operate.together import Together, first_of, in_order, newest_first, the_one_that_knows
+from relay.operate.together import Together, of_shards
 from relay.operate.whereabouts import NoConfig, keys_of, spool_in
 from relay.operate.whereabouts import chosen_config as chosen_config
 
@@ -85,11 +85,11 @@ def listed(config: Path | None, spool: Path | None, selection: Mapping[str, obje
             if not asleep_ones:
                 raise
             click.echo(f"relay: no relay is running; this lies in {folder}", err=True)
-            yield in_order([asleep.rows_of(one, selection) for one in asleep_ones])
+            yield of_shards("queue.list", [asleep.rows_of(one, selection) for one in asleep_ones], {})
             return
         with control:
             silent = [asleep.rows_of(one, selection) for one in control.silent if asleep.has_queue(one)]
-            yield in_order([control.ask("queue.list", **selection), *silent])
+            yield of_shards("queue.list", [control.ask("queue.list", **selection), *silent], {})
 
 
 Ask = Callable[..., Iterator[dict[str, Any]]]
@@ -120,9 +120,7 @@ def _of_journals(
 ) -> Iterator[dict[str, Any]]:
     answers: list[Iterator[dict[str, Any]]] = [ask(do, **fields) for ask in awake]
     answers += [asleep.journal_of(one, do, fields) for one in asleep_ones]
-    if do == "trace.find":
-        return first_of(newest_first(answers), fields.get("limit"))
-    return the_one_that_knows(answers)
+    return of_shards(do, answers, fields)
 
 
 @contextmanager

@@ -21,11 +21,15 @@ from relay.operate.cli.speech import EX_CONFIG, EX_USAGE, Stop
 @click.option("--listen", metavar="ENDPOINT", multiple=True, help="Where clients come in; may be given several times.")
 @click.option("--spool", type=click.Path(path_type=Path), help="The folder of the queue.")
 @click.option("--smarthost", metavar="HOST:PORT", help="Where everything goes that the file does not route elsewhere.")
-def run(config: Path | None, listen: tuple[str, ...], spool: Path | None, smarthost: str | None) -> None:
+@click.option("--admin", metavar="ENDPOINT", help="Where the page for a browser listens; none: nowhere.")
+def run(
+    config: Path | None, listen: tuple[str, ...], spool: Path | None, smarthost: str | None, admin: str | None
+) -> None:
     """Start a relay, in the foreground.
 
-    Without options it listens on 127.0.0.1:2525, keeps its queue in ./spool, relays for this machine only, and
-    delivers by MX. What the options say wins over the file. SIGHUP reloads the file, SIGTERM ends it.
+    Without options it listens on 127.0.0.1:2525, keeps its queue in ./spool, relays for this machine only, delivers
+    by MX, and shows a page at http://127.0.0.1:8025/. What the options say wins over the file. SIGHUP reloads the
+    file, SIGTERM ends it.
 
     \b
     relay run
@@ -35,13 +39,14 @@ def run(config: Path | None, listen: tuple[str, ...], spool: Path | None, smarth
     from relay.operate.config import ConfigFaults, load
 
     try:
-        load(config, listen=listen, spool=spool, smarthost=smarthost)
+        load(config, listen=listen, spool=spool, smarthost=smarthost, admin=admin)
     except ConfigFaults as faults:  # here, so that they do not drown in Twisted's usage message
         raise Stop(f"the configuration has faults\n{faults}", EX_CONFIG) from None
     arguments = [f"--config={config}"] if config else []
     arguments += [f"--listen={endpoint}" for endpoint in listen]
     arguments += [f"--spool={spool}"] if spool else []
     arguments += [f"--smarthost={smarthost}"] if smarthost else []
+    arguments += [f"--admin={admin}"] if admin else []
     _run_by_twisted(arguments)
 
 

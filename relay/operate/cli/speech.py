@@ -13,6 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import click
 
 from relay.message.reply import printable
+from relay.operate.words import age as age
+from relay.operate.words import count as count
+from relay.operate.words import size as size
 
 # sysexits.h
 EX_USAGE = 64
@@ -48,28 +51,10 @@ def say_json(value: Mapping[str, object]) -> None:
     click.echo(json.dumps(value))
 
 
-def age(seconds: float) -> str:
-    """``45s``, ``12m``, ``3h``, ``2d``: to the unit that tells most."""
-    seconds = max(seconds, 0)
-    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= length * (2 if unit == "d" else 1):
-            return f"{int(seconds // length)}{unit}"
-    return f"{int(seconds)}s"
-
-
 def until(at: float | None) -> str:
     """``in 12m`` or ``now``."""
     left = (at or 0) - time.time()
     return f"in {age(left)}" if left >= 1 else "now"
-
-
-def size(octets: float) -> str:
-    """``512``, ``5.1K``, ``48M``."""
-    for unit in ("", "K", "M", "G"):
-        if octets < 1000 or unit == "G":
-            return f"{octets:.0f}{unit}" if octets >= 10 or not unit else f"{octets:.1f}{unit}"
-        octets /= 1024
-    return ""
 
 
 def moment(at: float) -> str:
@@ -80,11 +65,6 @@ def moment(at: float) -> str:
 def hour(at: float) -> str:
     """A point of time within the next weeks, short: ``Fri 27 Nov 14:05``."""
     return time.strftime("%a %d %b %H:%M", time.localtime(at))
-
-
-def count(number: int, one: str) -> str:
-    """``1 message``, ``3 messages``."""
-    return f"{number:,} {one}" if number == 1 else f"{number:,} {one}s"
 
 
 def show_table(heads: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> None:

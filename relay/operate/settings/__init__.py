@@ -17,7 +17,7 @@ from relay.operate import kinds
 from relay.operate.interfaces import own_hostname
 from relay.operate.settings.delivering import Bounce, Delivery, Dns, Retry, Route, TlsReports
 from relay.operate.settings.local import Sendmail
-from relay.operate.settings.operating import Journal, Log, Timeouts
+from relay.operate.settings.operating import Admin, Journal, Log, Timeouts
 from relay.operate.settings.receiving import (
     Accept,
     Certificate,
@@ -29,10 +29,9 @@ from relay.operate.settings.receiving import (
     sound,
 )
 from relay.operate.settings.section import Section
+from relay.operate.settings.webhooks import Webhook
 
-LATER: Mapping[str, str] = {
-    "admin": "the admin page comes in a later version; remove this line",
-}
+LATER: Mapping[str, str] = {}
 """Keys with a meaning already fixed and no code behind it yet; ``[]`` stands for any item."""
 
 
@@ -104,4 +103,9 @@ class Settings(Section):
         description="What happened to each message: a duration, a mapping, or `none`.",
         examples=["7 days"],
     )
+    webhooks: tuple[Webhook, ...] = Field(default=(), description="Who is told by HTTP what becomes of mail.")
     log: Log = Field(default_factory=Log, description="One line for each step of a message's way.")
+    admin: Annotated[Admin | None, BeforeValidator(kinds.unless_none)] = Field(
+        default_factory=Admin,
+        description="The page for a browser, and the API beside it; `none` switches both off.",
+    )

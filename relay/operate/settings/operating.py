@@ -1,7 +1,8 @@
-"""Running it: how long is waited, what is written down."""
+"""Running it: how long is waited, what is written down, and who looks on."""
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from pydantic import Field
@@ -63,3 +64,37 @@ class Log(Section):
     level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="The least of what is written. `debug` adds each connection."
     )
+
+
+class Admin(Section):
+    """The page for a browser, and the API beside it. `admin: none` switches both off.
+
+    Where it listens on this machine alone nobody needs to log in; anywhere else it needs a token.
+    """
+
+    http: kinds.Endpoint = Field(
+        default="tcp:8025:interface=127.0.0.1",
+        description="Where it listens: a Twisted server endpoint, as under `listen`.",
+    )
+    token_file: kinds.SecretPath | None = Field(
+        default=None,
+        description="A file whose first line is the token that lets somebody in; required unless `http` is a loopback "
+        "address or a unix socket. `openssl rand -hex 24` makes a good one. It is read again with every reload.",
+        examples=["/etc/relay/admin.token"],
+    )
+    tls: kinds.Flag = Field(
+        default=False, description="Speak HTTPS, with the certificates of `tls`, and nothing but HTTPS."
+    )
+
+
+_LOOPBACK = re.compile(
+    r"(?:tcp|ssl):.*?\binterface=(?:127(?:\.\d{1,3}){3}|localhost)(?::|\Z)"
+    r"|(?:tcp6?|ssl):.*?\binterface=(?:\\:\\:1|0\\:0\\:0\\:0\\:0\\:0\\:0\\:1)(?::|\Z)"
+    r"|unix:"
+)
+
+
+def is_loopback(endpoint: str) -> bool:
+    """Whether only this machine can reach an endpoint.  What a description does not show, as of a socket that systemd
+    hands over or a proxy serves, is taken for no."""
+    return _LOOPBACK.match(endpoint) is not None

@@ -106,6 +106,11 @@ class UserFile:
     def stop(self) -> None:
         self._watched.stop()
 
+    @property
+    def trouble(self) -> str:
+        """Why the file cannot be read as it is now."""
+        return self._watched.trouble
+
     def _learned(self, users: UserList) -> None:
         self.users = users
         self._secrets = [user.secret for user in users.users.values()]

@@ -1,0 +1,85 @@
+"""How it goes: what is wrong, the last hour, what waits for how long, and for whom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from twisted.internet.defer import Deferred, FirstError, gatherResults
+
+from relay.operate.web.charts import lines_of, shares_of
+from relay.operate.web.concerns import concerns_of
+from relay.operate.web.page import Call, Page, Row, Shown
+
+SERIES = (
+    ("accepted", "accepted"),
+    ("delivered", "delivered"),
+    ("deferred", "put off"),
+    ("failed", "failed"),
+)
+OUTCOMES = (("delivered", "delivered"), ("deferred", "put off"), ("failed", "failed"), ("expired", "expired"))
+DESTINATIONS_SHOWN = 8
+NUMBERS_SHOWN = 12
+
+
+class Overview(Page):
+    """The first page."""
+
+    name: ClassVar[str] = ""
+    title: ClassVar[str] = "Overview"
+
+    async def show(self, call: Call) -> Shown:
+        glance, now = self.house.glance, self.house.clock.seconds()
+        asked = [Deferred.fromCoroutine(glance.ask_one(do)) for do in ("status", "health", "history", "queue.ages")]
+        try:
+            status, health, history, ages = await gatherResults(asked, consumeErrors=True)
+        except FirstError as error:
+            error.subFailure.raiseException()
+            raise
+        steps: dict[str, list[int]] = history["steps"]
+        none = [0] * NUMBERS_SHOWN
+        chart = lines_of([(name, steps.get(name, none)) for name, _ in SERIES])
+        busy = [one for one in status["destinations"] if one["waiting"] or one["in_flight"]]
+        most = max((one["waiting"] for one in busy), default=0)
+        return Shown(
+            "overview.html",
+            {
+                "status": status,
+                "concerns": concerns_of(status, health, now),
+                "chart": chart,
+                "series": SERIES,
+                "history": history,
+                "table": table_of(history),
+                "outcomes": outcomes_of(steps),
+                "ages": ages["ages"],
+                "at_least": ages["at_least"],
+                "oldest_bar": max(one["recipients"] for one in ages["ages"]),
+                "busy": busy[:DESTINATIONS_SHOWN],
+                "more": len(busy) - DESTINATIONS_SHOWN,
+                "most": most,
+            },
+        )
+
+
+def outcomes_of(steps: Row) -> Sequence[tuple[str, str, int, float, float]]:
+    """The outcomes of the last hour as parts of a bar: name, words, number, where it begins, how wide it is."""
+    numbers = [sum(steps.get(name, ())) for name, _ in OUTCOMES]
+    shares = shares_of(numbers, least=0.6)
+    return [
+        (name, words, number, begins, width)
+        for (name, words), number, (begins, width) in zip(OUTCOMES, numbers, shares, strict=True)
+    ]
+
+
+def table_of(history: Row) -> Sequence[dict[str, Any]]:
+    """The hour in steps of five minutes, for those who read numbers."""
+    steps: dict[str, list[int]] = history["steps"]
+    length = max((len(values) for values in steps.values()), default=0)
+    width = max(1, length // NUMBERS_SHOWN)
+    return [
+        {
+            "at": history["from_at"] + first * history["every_s"],
+            **{name: sum(steps.get(name, [])[first : first + width]) for name, _ in SERIES},
+        }
+        for first in range(0, length, width)
+    ]

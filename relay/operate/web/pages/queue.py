@@ -1,0 +1,177 @@
+"""The queue: found by what a message is, shown a page at a time, and changed.
+
+The list is of messages, each with those of its recipients that fit the search; what is done is done to these.
+The rule that must not be broken: what cannot be taken back is asked about first, and nothing is done to the whole queue
+by leaving something out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, ClassVar, cast
+from urllib.parse import quote, urlencode
+
+from relay.operate.web.page import Call, Elsewhere, Page, Row, Shown, error, local_path
+from relay.operate.web.words import count
+
+SHOWN_ON_A_PAGE = 50
+RECIPIENTS_SHOWN = 3
+ROWS_READ = 5000
+"""Of one page: a message to more recipients than that is shown as far as it was read."""
+COUNTED = 5000
+
+SEARCHES = ("sender", "recipient", "domain", "destination", "state")
+STATES = ("waiting", "held", "owing")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What can be done to messages.
+
+    button    its name on a button
+    done      what was done, after "3 recipients"
+    is_final  it cannot be taken back
+    """
+
+    button: str
+    done: str
+    is_final: bool = False
+
+
+WISHES: Mapping[str, Wish] = {
+    "retry": Wish("Try now", "tried now"),
+    "hold": Wish("Hold", "held: not tried, and not given up"),
+    "release": Wish("Release", "released, and tried now"),
+    "remove": Wish("Remove", "removed", is_final=True),
+}
+
+
+@dataclass(slots=True)
+class Listed:
+    """A message of the list, and those of its recipients that fit.
+
+    rows   the first of them
+    total  how many there are
+    """
+
+    id: str
+    rows: list[Row] = field(default_factory=list)
+    total: int = 0
+    states: set[str] = field(default_factory=set)
+    next_at: float | None = None
+    attempts: int = 0
+    error: str = ""
+
+    def add(self, row: Row) -> None:
+        self.total += 1
+        self.states.add(row["state"])
+        self.attempts = max(self.attempts, row["attempts"])
+        self.error = self.error or row["error"]
+        if row["next_at"] is not None:
+            self.next_at = min(self.next_at or row["next_at"], row["next_at"])
+        if len(self.rows) < RECIPIENTS_SHOWN:
+            self.rows.append(row)
+
+
+class Queue(Page):
+    """The list, and what is done to what it shows."""
+
+    name: ClassVar[str] = "queue"
+    title: ClassVar[str] = "Queue"
+
+    async def show(self, call: Call) -> Shown | Elsewhere:
+        if call.asked("id"):
+            return Elsewhere(f"/message/{quote(call.asked('id'), safe='')}")
+        search = {name: call.asked(name) for name in SEARCHES if call.asked(name)}
+        messages, is_more = await self._page(search, call.asked("after"))
+        following = {**search, "after": messages[-1].id} if is_more else None
+        return Shown(
+            "queue.html",
+            {
+                "search": search,
+                "states": STATES,
+                "messages": messages,
+                "wishes": WISHES,
+                "after": call.asked("after"),
+                "first": f"/queue?{urlencode(search)}",
+                "following": f"/queue?{urlencode(following)}" if following else "",
+                "recipients_shown": RECIPIENTS_SHOWN,
+            },
+        )
+
+    async def _page(self, search: Row, after: str) -> tuple[Sequence[Listed], bool]:
+        """A page of messages, and whether there are more behind it."""
+        found: list[Listed] = []
+        read = 0
+        async with aclosing(self._rows(search, after)) as rows:
+            async for row in rows:
+                read += 1
+                if not found or found[-1].id != row["id"]:
+                    if len(found) == SHOWN_ON_A_PAGE or (found and read > ROWS_READ):
+                        return found, True
+                    found.append(Listed(row["id"]))
+                found[-1].add(row)
+        return found, False
+
+    def _rows(self, search: Row, after: str = "") -> Any:
+        rows: AsyncIterator[Row] = self.house.asks.stream("queue.list", **search, after=after or None)
+        return cast(Any, rows)
+
+    # -- changes -----------------------------------------------------------------------------
+
+    async def change(self, call: Call) -> Shown | Elsewhere:
+        do, ids = call.said("do"), call.all_said("id")
+        wish = WISHES.get(do)
+        if wish is None:
+            return error(HTTPStatus.BAD_REQUEST, "Say what is to be done.")
+        search = {name: call.said(name) for name in SEARCHES if call.said(name)}
+        everything = call.said("scope") == "all"
+        back = local_path(call.said("back") or "/queue")
+        if not everything and not ids:
+            return Elsewhere(back, "Nothing was done: no message was chosen.")
+        chosen: Row = search if everything else {**search, "ids": ids}
+        if call.said("agreed") != "yes" and (wish.is_final or everything):
+            return await self._ask(do, wish, chosen, everything, back)
+        if everything and not search:
+            chosen = {"all": True}
+        done = await self.house.asks.ask_one(f"queue.{do}", **chosen)
+        return Elsewhere(back, _told(int(done["changed"]), wish))
+
+    async def _ask(self, do: str, wish: Wish, chosen: Row, everything: bool, back: str) -> Shown:
+        """The page that asks whether it is really meant, and says of what."""
+        recipients, messages = 0, set[str]()
+        first: list[Row] = []
+        ids = set(chosen.get("ids", ()))
+        async with aclosing(self._rows({name: chosen[name] for name in SEARCHES if name in chosen})) as rows:
+            async for row in rows:
+                if ids and row["id"] not in ids:
+                    continue
+                recipients += 1
+                messages.add(row["id"])
+                if len(first) < 5:
+                    first.append(row)
+                if recipients >= COUNTED:
+                    break
+        values = {
+            "title": f"{wish.button}?",
+            "do": do,
+            "wish": wish,
+            "search": {name: chosen[name] for name in SEARCHES if name in chosen},
+            "ids": sorted(ids),
+            "everything": everything,
+            "back": back,
+            "messages": len(messages),
+            "recipients": recipients,
+            "or_more": recipients >= COUNTED,
+            "first": first,
+        }
+        return Shown("confirm.html", values)
+
+
+def _told(changed: int, wish: Wish) -> str:
+    if not changed:
+        return "Nothing was changed: nothing of that was in the queue any more, or it was so already."
+    return f"{count(changed, 'recipient is', 'recipients are')} {wish.done}."

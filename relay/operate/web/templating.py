@@ -1,0 +1,64 @@
+"""Templates, all of them read and compiled before anything is served: the user who works may not be allowed to read
+where the program lives.
+
+The rule that must not be broken: whatever is filled in is escaped, and made printable before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from urllib.parse import quote
+
+from jinja2 import DictLoader, Environment, StrictUndefined
+from markupsafe import Markup, escape
+
+from relay.operate.web import words
+
+
+class Templates:
+    """See the module."""
+
+    def __init__(self, assets: Mapping[str, str]) -> None:
+        """assets  name -> where a browser gets it"""
+        sources = {
+            entry.name: entry.read_text(encoding="utf-8")
+            for entry in (files("relay.operate.web") / "templates").iterdir()
+            if entry.name.endswith(".html")
+        }
+        self._environment = environment = Environment(
+            loader=DictLoader(sources),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+            finalize=_printable,
+        )
+        environment.filters.update(
+            age=words.age,
+            away=words.away,
+            moment=words.moment,
+            day=words.day,
+            iso=words.iso,
+            octets=words.size,
+            number=words.number,
+            lines=_lines,
+            part=lambda text: quote(str(text), safe="", errors="replace"),
+        )
+        environment.globals.update(assets=assets, count=words.count, meaning_of=words.STATES)
+        self._templates = {name: environment.get_template(name) for name in sources}
+
+    def render(self, name: str, values: Mapping[str, object]) -> bytes:
+        """A page as octets."""
+        return self._templates[name].render(values).encode("utf-8", "backslashreplace")
+
+
+def _printable(value: object) -> object:
+    """Every value on its way into a page."""
+    return words.printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _lines(text: str) -> Markup:
+    """A text of several lines, as one that may stay so."""
+    return Markup(escape(words.lines(text)))
