@@ -35,7 +35,8 @@ SELECT n, message, at,
         WHEN entry->>0 = 'attempted' THEN json_replace(entry, '$[{_DIALOGUE}]', json('[]')) ELSE entry END,
     iif(json_valid(first), first->>{_SENDER}, ''), iif(json_valid(first), first->>{_MESSAGE_ID}, '')
 FROM (
-    SELECT n, message, at, CAST(entry AS TEXT) AS entry,
+    SELECT n, message, at,
+        CAST(substr(entry, 1, instr(entry || x'0A', x'0A') - 1) AS TEXT) AS entry,
         (SELECT CAST(entry AS TEXT) FROM journal AS first WHERE first.message = one.message ORDER BY n LIMIT 1) AS first
     FROM journal AS one WHERE n > ?1 ORDER BY n LIMIT ?2)
 """

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 
-from relay.message.journey import Entry
+from relay.message.account import Account
+from relay.message.journey import Entry, attempted
+from relay.message.reply import reply
 from relay.queue.store import BEGINNING, Place, Settlement, Store
 from tests.conformance.mail import NOW, now, queue
 
 CAME: Entry = (NOW, b'["accepted",null,"ann@client.example",10,"<1@client.example>",1,["bob@one.example"]]')
-TRIED: Entry = (NOW + 1, b'["attempted",0.1,"one.example","",[],[["mx","",[0,">EHLO"]]]]')
+SAID = Account(NOW, "rule")
+SAID.add("mx.one.example", "", [(NOW, b"EHLO relay.example\r\n"), (NOW, reply(250, "", "mx"))])
+TRIED: Entry = (NOW + 1, attempted(SAID, NOW + 1, "one.example", []))
 GONE = 1 << 40
 
 
@@ -34,7 +38,7 @@ def test_what_was_said_to_a_hop_stays_in_the_journal(store: Store) -> None:
     """It is long, and the receiver's business is the outcome."""
     tried(store, queue(store, entries=[CAME]).id)
     _, attempt = now(store.follow(BEGINNING, 10)).entries
-    assert json.loads(attempt.entry[1]) == ["attempted", 0.1, "one.example", "", [], []]
+    assert json.loads(attempt.entry[1]) == ["attempted", 1000, "one.example", "rule", [], []]
 
 
 def test_who_follows_goes_on_where_he_was(store: Store) -> None:

@@ -467,7 +467,7 @@ class MemoryStore:
     def _noted(self, n: int, message_id: str, entry: Entry) -> Noted:
         first = read(self.journal[message_id][0])
         named = [str(first.get(field) or "") for field in ("sender", "message_id")]
-        row = json.loads(entry[1])
+        row = json.loads(entry[1].partition(b"\n")[0])
         if row[0] == "attempted":
             row[place_of("attempted", "dialogue")] = []
         text = json.dumps(row, separators=(",", ":"))
