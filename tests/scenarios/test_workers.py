@@ -213,6 +213,7 @@ def test_a_domain_gets_one_tls_report_of_all_workers(tmp_path: Path, monkeypatch
     hurry = "import relay.operate.tls_reports as reports\nreports.SPREAD_S, reports.SAVE_S = 2.0, 0.5\n"
     (tmp_path / "sitecustomize.py").write_text(hurry, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("RELAY_NURSERY", "no")  # what is forked has begun without it
     yesterday = time.time() - DAY_S
     spool = tmp_path / "spool"
     spool.mkdir()
