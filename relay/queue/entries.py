@@ -71,6 +71,7 @@ SELECT json_group_array(message) FROM (
 
 _OF_THESE: Final = "message IN (SELECT value FROM json_each(?1))"
 
+_NEXT: Final = "SELECT at FROM journal WHERE n > ?1 ORDER BY n LIMIT 1"
 _FIRST: Final = "SELECT max(n) FROM (SELECT n FROM journal ORDER BY n LIMIT ?1)"
 
 _LEAVE: Final = """
@@ -139,11 +140,13 @@ class Forgotten:
     looked_up_to  the last entry that was looked at
     entries       how many went
     is_done       there is nothing more to forget now
+    next_at       then: as long as ``before`` is less than this, nothing is to be done, seconds since the epoch
     """
 
     looked_up_to: int
     entries: int
     is_done: bool
+    next_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +176,8 @@ class Forget:
     def _ended(self, writer: Writer) -> Forgotten:
         up_to = writer.value(_OLD_UP_TO, self.after, FORGOTTEN, int(self.before * 1_000_000))
         if up_to is None:
-            return Forgotten(self.after, 0, True)
+            next_at = writer.value(_NEXT, self.after)
+            return Forgotten(self.after, 0, True, next_at / 1_000_000 if next_at is not None else 0.0)
         ended = json_text(writer.db, _ENDED, (self.after, up_to))
         return Forgotten(up_to, _delete(writer, _OF_THESE, ended) if ended != "[]" else 0, False)
 

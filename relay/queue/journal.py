@@ -40,6 +40,7 @@ class Journal:
         self._read = read
         self._looked_up_to = 0
         self._looked_anew = 0.0
+        self._next_at = 0.0
 
     async def journey(self, message_id: str) -> AsyncIterator[Entry]:
         """See Store.journey."""
@@ -79,15 +80,21 @@ class Journal:
     def _asked(self, ask: Callable[..., Any]) -> Deferred[Any]:
         return self._read(lambda: self._listing.asked(ask))
 
-    async def forget(self, before: float, octets: int, add: AddTask, breath: Breath) -> int:
-        """See Store.forget."""
+    async def forget(self, before: float, octets: int, is_over: bool, add: AddTask, breath: Breath) -> int:
+        """See Store.forget.
+
+        is_over  there is more than these octets
+        """
         gone = 0
-        if before >= self._looked_anew + LOOK_AGAIN_S:
+        if not self._looked_anew <= before < self._looked_anew + LOOK_AGAIN_S:
             self._looked_up_to, self._looked_anew = 0, before
+        elif before < self._next_at and not is_over:
+            return 0  # who has no old mail is not woken for it
         while True:
             done: Forgotten = await add(Task(Forget(self._looked_up_to, before, octets)))
             self._looked_up_to = done.looked_up_to
             gone += done.entries
             if done.is_done:
+                self._next_at = done.next_at
                 return gone
             await breath.take()

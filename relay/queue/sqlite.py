@@ -415,8 +415,11 @@ class SqliteStore:
         return self._read(lambda: self._listing.asked(following.last))
 
     def forget(self, before: float, octets: int) -> Deferred[int]:
+        there = self.committer.tally.journal
+        if not there:
+            return succeed(0)
         breath = Breath(self._clock, self.committer)
-        return Deferred.fromCoroutine(self._journal.forget(before, octets, self.committer.add, breath))
+        return Deferred.fromCoroutine(self._journal.forget(before, octets, there > octets, self.committer.add, breath))
 
     # -- the end --------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 
 from relay.message.envelope import Envelope, Origin
 from relay.message.journey import Entry
-from relay.queue.store import EVERYTHING, NewMessage, Selection, Settlement, State, Store, StoreUnavailable
+from relay.queue.store import EVERYTHING, FOR_EVER, NewMessage, Selection, Settlement, State, Store, StoreUnavailable
 from tests.conformance.mail import NOW, all_of, now, queue, to, whole
 
 CAME: Entry = (NOW, b'["accepted","ann@client.example"]')
@@ -226,4 +226,21 @@ def test_a_new_entry_after_much_was_forgotten(store: Store) -> None:
     assert all_of(store.journey(message.id)) == [TRIED]
     assert now(store.forget(NOW + DAY, GONE)) == 0
     finish(store, message.id, NOW + 2)
+    assert now(store.forget(NOW + DAY, GONE)) == 2
+
+
+def test_old_mail_is_forgotten_when_its_time_has_come(store: Store) -> None:
+    """However often was looked before, and for nothing."""
+    message = queue(store, entries=[CAME])
+    finish(store, message.id, NOW + 2)
+    for second in (-DAY, -60, 0, 1):
+        assert now(store.forget(NOW + second, GONE)) == 0
+    assert now(store.forget(NOW + 3, GONE)) == 2
+
+
+def test_who_had_no_journal_and_has_one_again_keeps_and_forgets_as_before(store: Store) -> None:
+    now(store.forget(FOR_EVER, 0))
+    message = queue(store, entries=[CAME])
+    finish(store, message.id, NOW + 2)
+    assert now(store.forget(NOW, GONE)) == 0
     assert now(store.forget(NOW + DAY, GONE)) == 2

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from relay.message.outcome import Deferred, Delivered, Failed, Outcome
+from relay.schedule.destination import WISHED
 
 Name = tuple[int, str]
 """(shard, lane)."""
@@ -22,6 +23,7 @@ class Lane:
 
     in_flight: int = 0
     resting_until: float = 0.0
+    wished_until: float = 0.0
     on_probation: bool = False
     probes: int = 0
     used_at: float = 0.0
@@ -48,6 +50,8 @@ class Lanes:
         lane.used_at = now
         if now < lane.resting_until - 0.001:
             self._violated(f"{name[1]} was tried while it rests until {lane.resting_until:.3f}")
+        if now < lane.wished_until - 0.001:
+            self._violated(f"{name[1]} was tried, and an operator wishes it to rest until {lane.wished_until:.3f}")
         if lane.in_flight > window:
             self._violated(f"{lane.in_flight} attempts at once to {name[1]}, whose window is {window}")
         if lane.on_probation:
@@ -71,15 +75,24 @@ class Lanes:
             lane.resting_until = fields["next_at"]
             lane.on_probation = True
             lane.probes = 0
+            if fields["error"] == WISHED:
+                lane.wished_until = lane.resting_until
             return
         lane.used_at = self._seconds()
         if lane.used_at < lane.resting_until - 0.001:
             self._violated(f"the rest of {fields['destination']} ended before its time")
 
     def forgiven(self, shard: int, name: str | None) -> None:
-        """The rest of this destination is over, or all rests are: the operator says so, or the routes are new."""
+        """The rest of this destination is over, or all rests are: the operator says so."""
         for (of, lane_name), lane in self._lanes.items():
             if of == shard and name in (None, lane_name):
+                lane.resting_until = lane.wished_until = 0.0
+                lane.on_probation = False
+
+    def begun_anew(self, shard: int) -> None:
+        """The routes are new: all rests are over but those that the operator wishes."""
+        for (of, _), lane in self._lanes.items():
+            if of == shard and self._seconds() >= lane.wished_until:
                 lane.resting_until = 0.0
                 lane.on_probation = False
 

@@ -305,6 +305,10 @@ class Laws:
         """The rests of a shard's destinations, or of one, are over."""
         self._lanes.forgiven(shard, lane)
 
+    def routes_are_new(self, shard: int) -> None:
+        """The rests of a shard's destinations are over, but for those that the operator wishes."""
+        self._lanes.begun_anew(shard)
+
     def retry_begins(self, keys: Iterable[Key]) -> None:
         """An order is under way that makes these due now."""
         self.retrying += 1

@@ -150,13 +150,18 @@ class Life(Process):
         runner = self._made_runner(store)
         destinations, laws = runner._destinations, self.world.laws
         destinations._tell = partial(self.tell.of_shard, shard)
-        forgive = destinations.forgive
+        forgive, begin_anew = destinations.forgive, destinations.begin_anew
 
         def forgiven(lane: str | None = None) -> None:
             laws.rests_forgiven(shard, lane)
             forgive(lane)
 
+        def begun_anew() -> None:
+            laws.routes_are_new(shard)
+            begin_anew()
+
         destinations.forgive = forgiven  # type: ignore[method-assign]
+        destinations.begin_anew = begun_anew  # type: ignore[method-assign]
         self.clock.callLater(0, runner.reconfigure, self._settings)  # when it has been started
         return runner
 

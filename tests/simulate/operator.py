@@ -19,6 +19,7 @@ from relay.operate.asking import socket_path
 from relay.operate.shards import folder_of, shards_in
 from relay.queue.store import EVERYTHING, Selection
 from tests.simulate import queue
+from tests.simulate.laws import KIND, SHY
 from tests.simulate.ledger import Key, key_of, letter_of
 from tests.simulate.queue import Queue, Row
 
@@ -134,9 +135,14 @@ class Operator:
         """Something, by chance."""
         chance = self._chance
         do = chance.choice(
-            ("hold", "hold", "release", "retry", "remove", "list", "list", "show", "content", "flush", "status", "")
+            (
+                *("hold", "hold", "release", "retry", "remove", "list", "list", "show", "content", "flush", "status"),
+                *("rest", "wake", ""),
+            )
         )
-        if do:
+        if do in ("rest", "wake"):
+            self._wish(f"destination.{do}")
+        elif do:
             self._order(f"queue.{do}" if do != "status" else do, self._some)
         else:
             self._talk_nonsense()
@@ -184,6 +190,29 @@ class Operator:
             self._under_way += 1
             conversation = Conversation(world, order.request(), partial(self._ended, order))
             if not world.network.ask(socket_path(folder), conversation):
+                conversation.connectionLost(None)
+
+    def _wish(self, do: str) -> None:
+        """A destination is to rest, or to rest no more; what comes of it is for the laws of destinations to see."""
+        world = self._world
+        if not world.all_up():
+            return
+        waiting = queue.read(world.disk.folder, set()).rows.values()
+        lanes = sorted({row.lane for row in waiting if not row.lane.endswith((KIND, SHY))})
+        if not lanes:
+            return
+        wish: dict[str, object] = {"do": do, "destination": self._chance.choice(lanes)}
+        if do == "destination.rest":
+            wish["seconds"] = self._chance.choice((60, 600, 3600))
+        world.note(f"the operator says {wish}")
+
+        def ended(rows: list[dict[str, Any]], end: Any) -> None:
+            if end is not None and rows != [{"changed": 1}]:
+                world.violated(f"{wish} was answered {rows} {end}")
+
+        for shard in shards_in(world.disk.folder):
+            conversation = Conversation(world, json.dumps(wish).encode() + b"\n", ended)
+            if not world.network.ask(socket_path(folder_of(world.disk.folder, shard)), conversation):
                 conversation.connectionLost(None)
 
     def _talk_nonsense(self) -> None:
