@@ -205,7 +205,7 @@ class Relay(RelayService):
     def startService(self) -> None:
         """Begins to work.  Raises CannotStart."""
         super().startService()
-        self._inner = self._factory(_WITHIN)
+        self._inner = self.inward.listener(_WITHIN)
 
     def stopService(self) -> Deferred[None]:
         """Fires when all is at rest and on disk.  It cannot be started again: make another."""

@@ -259,7 +259,7 @@ def test_a_function_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
 def test_an_explanation_knows_functions_and_that_there_may_be_no_listener(relay_world: RelayWorld) -> None:
     async def told() -> dict[str, Any]:
         question = Question(client="192.0.2.1", sender="me@example.net", recipients=("ann@in.example",))
-        found = [one async for one in explain(relay_world.relay._premises(), question)]
+        found = [one async for one in explain(relay_world.relay._desk.premises(), question)]
         return {one.what: one for one in found}
 
     inbox(relay_world)
@@ -289,7 +289,7 @@ def test_a_policy_of_its_own_decides_and_explains(relay_world: RelayWorld) -> No
     relay_world.configure({"hostname": "relay.example"})
     with pytest.raises(NotTaken, match="Not today"):
         submit(relay_world, to="tuesday@example.org")
-    explaining = relay_world.relay._premises()
+    explaining = relay_world.relay._desk.premises()
     assert type(explaining.listeners[0][0].house.policy) is OnlyOnMondays
     from relay.operate.explaining.rehearsal import Rehearsal
 

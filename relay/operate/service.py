@@ -7,16 +7,14 @@ then the attempts, then the store is closed; all within a bound, and nothing ack
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from twisted.application.service import Service as TwistedService
-from twisted.internet.defer import Deferred, TimeoutError, gatherResults, maybeDeferred
+from twisted.internet.defer import Deferred, TimeoutError, gatherResults
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory
-from twisted.internet.protocol import Factory, Protocol
-from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.python.failure import Failure
 
 from relay import __version__
@@ -29,40 +27,23 @@ from relay.message.envelope import Composed, Origin
 from relay.operate import privileges, rules, systemd
 from relay.operate.admission import Admission
 from relay.operate.adoption import Adoption
-from relay.operate.answers.explain import ExplainAnswers, standing_here
-from relay.operate.answers.forecast import ForecastAnswers
-from relay.operate.answers.queue import QueueAnswers
-from relay.operate.answers.status import StatusAnswers
-from relay.operate.answers.trace import TraceAnswers
 from relay.operate.config import Config, ConfigFaults
-from relay.operate.control import listen_for_control
-from relay.operate.disk import Disk
-from relay.operate.explaining.premises import Premises
+from relay.operate.desk import Desk
+from relay.operate.doors import CannotBind, Doors, Doorway
 from relay.operate.inquirer import Inquirer
-from relay.operate.local_mail import LocalMail, settings_for_files
-from relay.operate.lookout import Answers, Lookout
-from relay.operate.mail_by_http import MailByHttp
-from relay.operate.merging import destinations_of
+from relay.operate.inward import Inward, encrypted, picks_up
+from relay.operate.lookout import Lookout
 from relay.operate.neighbours import Neighbours
 from relay.operate.outward import Outward, router_of
 from relay.operate.retention import Retention
 from relay.operate.settings.operating import Admin
 from relay.operate.settings.receiving import Listen
-from relay.operate.shards import number_of
-from relay.operate.sockets import why_not
 from relay.operate.steps import StepLog
 from relay.operate.surroundings import Surroundings
-from relay.operate.vitals import Vitals
-from relay.policy.policy import Policy, Service
-from relay.policy.recipients import RecipientList
+from relay.policy.policy import Policy
 from relay.queue.store import Content, Counts, Selection, Store, StoreUnavailable
-from relay.receive.attendance import Attendance
-from relay.receive.factory import SmtpServerFactory
-from relay.receive.recipients import RecipientFile
 from relay.receive.scribe import Scribe
-from relay.receive.settings import Entrance
-from relay.receive.tls import ServerTls, TlsFault
-from relay.route.reverse import ReverseNames
+from relay.receive.tls import TlsFault
 from relay.schedule.runner import Runner
 
 if TYPE_CHECKING:
@@ -76,18 +57,6 @@ LAST_WORDS_S = 1.0
 
 class CannotStart(Exception):
     """The relay cannot work so; ``str()`` says why, and what would help."""
-
-
-class Doorway(Factory):
-    """A port that is open before the relay is: bound as root, served when all is ready."""
-
-    noisy = False
-
-    def __init__(self) -> None:
-        self.inner: IProtocolFactory | None = None
-
-    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
-        return cast(Any, self.inner).buildProtocol(addr) if self.inner is not None else None
 
 
 class RelayService(TwistedService):
@@ -123,17 +92,13 @@ class RelayService(TwistedService):
         self._orphans = orphans
         self._policy_class = policy
         self._functions = functions
-        self._loaded_at = surroundings.reactor.seconds()
+        self.loaded_at = surroundings.reactor.seconds()
         self.identity: privileges.Identity | None = None
         self._is_prepared = False
-        self._doors: list[tuple[Doorway, Listen]] = []
-        self._ports: list[IListeningPort] = []
-        self._factories: list[tuple[SmtpServerFactory, Listen]] = []
-        self._attendance = Attendance()
-        self._recipients: RecipientFile | None = None
+        self.doors = Doors(surroundings)
+        self._doorways: list[tuple[Doorway, Listen]] = []
         self._front: Front | None = None
         self._stopped: Deferred[None] | None = None
-        self._local_mail: LocalMail | None = None
 
     # -- the beginning -----------------------------------------------------------------------
 
@@ -147,15 +112,14 @@ class RelayService(TwistedService):
                 privileges.load_what_is_loaded_late()
             privileges.prepare_spool(config.spool, self.identity)
             maildrop = rules.maildrop(config)
-            if maildrop is not None and self._picks_up():
+            if maildrop is not None and picks_up(config, self._around):
                 privileges.prepare_maildrop(maildrop, config.sendmail.maildrop is None, self.identity)
             self._admission = Admission(config, self._around, self.tell)
-        except (privileges.PrivilegesFault, TlsFault) as fault:
+            for number, listen in enumerate(config.listen):
+                door = self.doors.bind(listen.endpoint, config.place(f"listen[{number}].endpoint"))
+                self._doorways.append((door, listen))
+        except (privileges.PrivilegesFault, TlsFault, CannotBind) as fault:
             raise CannotStart(str(fault)) from None
-        for number, listen in enumerate(config.listen):
-            door = Doorway()
-            self._doors.append((door, listen))
-            self._bind(listen.endpoint, door, config.place(f"listen[{number}].endpoint"))
         if config.admin is not None:
             self._bind_front(config.admin)
 
@@ -163,27 +127,21 @@ class RelayService(TwistedService):
         """The page; what is merely built in, and finds its port taken, is done without."""
         from relay.operate.web.opening import Front, TokenFault  # who has no page does not pay for it
 
-        clock, door = self._around.reactor, Doorway()
+        clock = self._around.reactor
         try:
             asks, glance = Inquirer(clock, self.config.spool), Inquirer(clock, self.config.spool, GLANCE_S)
             self._front = Front(lambda: self.config, asks, clock, self.tell, self._around.in_thread, glance)
         except TokenFault as fault:
             raise CannotStart(str(fault)) from None
+        site: IProtocolFactory = self._front.site
+        if admin.tls:
+            site = encrypted(site, self._admission.tls_of_page(), self._around)
         try:
-            self._bind(admin.http, door, self.config.place("admin.http"))
-        except CannotStart as why:
+            self.doors.bind(admin.http, self.config.place("admin.http")).inner = site
+        except CannotBind as why:
             if self.config.says("admin"):
-                raise
+                raise CannotStart(str(why)) from None
             self.tell("trouble", place="admin.http", error=f"{why}; the relay works without its page")
-        tls = self._admission.tls_of_page() if admin.tls else None
-        door.inner = self._encrypted(self._front.site, tls) if admin.tls else self._front.site
-
-    def _bind(self, endpoint: str, door: Doorway, place: str) -> None:
-        faults: list[Failure] = []
-        # Endpoints of servers answer at once; one that did not could not be waited for before privileges are dropped.
-        maybeDeferred(self._around.listen, endpoint, door).addCallbacks(self._ports.append, faults.append)
-        for failure in faults:
-            raise CannotStart(why_not(place, endpoint, failure))
 
     def startService(self) -> None:
         """Gives up privileges and begins to work.  Raises CannotStart."""
@@ -222,7 +180,7 @@ class RelayService(TwistedService):
             switchboard=around.switchboard,
             functions=self._functions,
         )
-        self.reporter = Reporter(rules.report_settings(config), lambda address: self.policy.forwarded(address))
+        self.reporter = Reporter(rules.report_settings(config), lambda address: self.inward.policy.forwarded(address))
         self.runner = self._runner_of(self.store)
         self._adoption = Adoption(
             self._orphans,
@@ -230,15 +188,25 @@ class RelayService(TwistedService):
             self.tell,
             lambda folder: self._retention.take(around.open_store(folder, self.tell)),
             self._runner_of,
-            self._adopted_control,
+            self._adopted,
             self._lookout.leave,
         )
         self._retention = Retention(clock, lambda: (self.store, *self._adoption.stores), config.journal)
         self._scribe = Scribe(self.store, clock, self.tell)
         self._neighbours = Neighbours(clock, config.spool)
-        self.policy = self._policy_class(rules.policy_settings(config))
-        self._reverse = ReverseNames(around.names, clock, around.hosts)
-        self._disk = Disk(config.spool, clock, around.free)
+        self.inward = Inward(
+            config,
+            around,
+            self.tell,
+            policy=self._policy_class,
+            admission=self._admission,
+            store=self.store,
+            runner=self.runner,
+            scribe=self._scribe,
+            flush=self._flush,
+            counts=self._counts,
+        )
+        self._desk = Desk(self, around, self._lookout, self._neighbours)
 
     def _runner_of(self, store: Store) -> Runner:
         return Runner(
@@ -258,143 +226,27 @@ class RelayService(TwistedService):
         self._outward.start()
         self.runner.start()
         self._adoption.start()
-        self._lookout.start(self._vitals(), self.config)
+        self._lookout.start(self._desk.vitals(), self.config)
         self._lookout.follow(self.config.spool, self.store)
         self._retention.start()
-        self._watch_recipients()
-        self._admission.start()
-        for door, listen in self._doors:
-            factory = self._factory(listen)
-            door.inner = self._encrypted(factory, factory.house.tls) if listen.service == "submissions" else factory
-        if self._picks_up():
-            self._local_mail = self._made_local_mail()
-            self._local_mail.start()
+        self.inward.start(self.reporter, self._post)
+        for door, listen in self._doorways:
+            door.inner = self.inward.served(listen)
         if self._front is not None and self.config.admin is not None:
-            self._front.submission.submit = self._mail_by_http(self.config.admin)
+            self._front.submission.submit = self.inward.by_http(self.config.admin)
         try:
-            self._ports.append(self._control(self.config.spool, self.store, self.runner, self.tell.counts))
+            self.doors.add(self._desk.open(self.config.spool, self.store, self.runner, is_own=True))
         except (CannotListenError, ValueError) as error:
             raise CannotStart(str(error)) from None
 
-    def _factory(self, listen: Listen) -> SmtpServerFactory:
-        """Makes the sessions of a listener; it takes part in reloads and in the end."""
-        admission = self._admission
-        factory = SmtpServerFactory(
-            clock=self._around.reactor,
-            settings=rules.receive_settings(self.config),
-            policy=self.policy,
-            store=self.store,
-            enqueue=self.runner.enqueue,
-            flush=self._flush,
-            service=rules.service(listen),
-            tell=self.tell,
-            reverse_name=self._reverse.name_now,
-            counts=self._counts,
-            has_room=self._disk.has_room,
-            attendance=self._attendance,
-            entrance=rules.entrance(listen),
-            tls=admission.tls(listen),
-            logins=admission.logins,
-            trusted_certificates=admission.trusted,
-            switchboard=self._around.switchboard,
-            scribe=self._scribe,
-        )
-        self._factories.append((factory, listen))
-        return factory
-
-    def _picks_up(self) -> bool:
-        """Whether this process takes in what lies in the maildrop: the first of several workers does."""
-        is_there = rules.maildrop(self.config) is not None and self._around.watch is not None
-        return is_there and not number_of(self.config.spool)
-
-    def _made_local_mail(self) -> LocalMail:
-        factory = SmtpServerFactory(
-            clock=self._around.reactor,
-            settings=settings_for_files(rules.receive_settings(self.config)),
-            policy=self.policy,
-            store=self.store,
-            enqueue=self.runner.enqueue,
-            flush=self._flush,
-            service=Service.LOCAL,
-            tell=self.tell,
-            has_room=self._disk.has_room,
-            entrance=Entrance(listener="maildrop"),
-            scribe=self._scribe,
-        )
-        return LocalMail(self.config, self._around, self.tell, factory, self.reporter, self._post)
-
-    def _mail_by_http(self, admin: Admin) -> MailByHttp:
-        """What comes through the API is taken as at a listener for submission, from a client that has logged in."""
-        listen = Listen.model_construct(endpoint=admin.http, service="submission", tls="none", login="none")
-        return MailByHttp(self._factory(listen), self.config.place("admin"), admin.tls)
-
-    def _control(self, folder: Path, store: Store, runner: Runner, steps: Mapping[str, int]) -> IListeningPort:
-        """Opens the control socket of a shard."""
-        clock = self._around.reactor
-        answers: tuple[Answers, ...] = (
-            ExplainAnswers(self._premises, store, runner),
-            QueueAnswers(store, runner, clock, self.tell),
-            StatusAnswers(store, runner, clock, self.config.hostname, steps, clock.seconds()),
-            TraceAnswers(store),
-            ForecastAnswers(store, runner, clock, lambda: rules.schedule_settings(self.config)),
-            *self._lookout.answers(store, runner, is_own=steps is self.tell.counts),
-        )
-        commands = {name: command for one in answers for name, command in one.by_name().items()}
-        return listen_for_control(cast(Any, clock), folder, commands)
-
-    def _vitals(self) -> Vitals:
-        """How this process does, for who asks."""
-        admission = self._admission
-        return Vitals(
-            clock=self._around.reactor,
-            spool=self.config.spool,
-            steps=self.tell.counts,
-            meter=self._lookout.meter,
-            attendance=self._attendance,
-            deliverer=self.deliverer,
-            disk=self._disk,
-            names=self._around.names,
-            started_at=self._around.reactor.seconds(),
-            expiries=admission.expiries,
-            files=lambda: [*admission.troubles(), self._recipients.trouble if self._recipients is not None else ""],
-            reload=lambda: self._lookout.reload_fault,
-            webhooks=self._lookout.couriers.rows,
-        )
-
-    def _premises(self) -> Premises:
-        """What an explanation stands on, now."""
-        listen = self.config.listen
-        return Premises(
-            config=self.config,
-            is_running=True,
-            loaded_at=self._loaded_at,
-            listeners=[pair for pair in self._factories if pair[1] in listen],
-            attendance=self._attendance,
-            router=self.router,
-            deliverer=self.deliverer,
-            destinations=self._standing,
-        )
-
-    async def _standing(self, lanes: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
-        """How these destinations stand, in all shards together."""
-        own = await standing_here(self.store, self.runner, lanes)
-        others: list[dict[str, Any]] = []
-        if self._neighbours.are_there():
-            others = await self._neighbours.ask("explain.destinations", destinations=list(lanes))
-        return {row["destination"]: row for row in destinations_of([own, others])}
-
-    def _adopted_control(self, folder: Path, store: Store, runner: Runner) -> IListeningPort | None:
+    def _adopted(self, folder: Path, store: Store, runner: Runner) -> IListeningPort | None:
+        """A shard has been adopted: it is asked on its own socket, as before."""
         self._lookout.follow(folder, store)
         try:
-            return self._control(folder, store, runner, {})  # the steps made there are counted with our own
+            return self._desk.open(folder, store, runner, is_own=False)
         except (CannotListenError, ValueError) as error:
             self.tell("trouble", place=str(folder), error=str(error))
             return None
-
-    def _encrypted(self, factory: Any, tls: ServerTls | None) -> TLSMemoryBIOFactory:
-        """The same, within TLS from the first octet (RFC 8314 §3.3)."""
-        assert tls is not None, "a configuration without a certificate has no such listener"
-        return TLSMemoryBIOFactory(tls, False, factory, self._around.reactor)
 
     # -- what the parts ask of each other ------------------------------------------------------
 
@@ -441,20 +293,6 @@ class RelayService(TwistedService):
     def _content_of(self, message_id: str) -> Content:
         return self._adoption.open(message_id, self.store.open)
 
-    def _watch_recipients(self) -> None:
-        if self._recipients is not None:
-            self._recipients.stop()
-            self._recipients = None
-        path = self.config.accept.recipients
-        if path is not None:
-            self._recipients = RecipientFile(
-                path, self._around.reactor, self.tell, self._learned, self._around.in_thread
-            )
-            self._recipients.start()
-
-    def _learned(self, recipients: RecipientList) -> None:
-        self.policy.recipients = recipients
-
     # -- while it runs -------------------------------------------------------------------------
 
     def reload(self) -> None:
@@ -483,27 +321,17 @@ class RelayService(TwistedService):
         for key in self.config.needs_restart(newer):
             self.tell("trouble", place=newer.place(key), error=f"{key} has changed: that takes effect with a restart")
         self._use(newer)
-        self._loaded_at = self._around.reactor.seconds()
+        self.loaded_at = self._around.reactor.seconds()
         self.tell("reloaded", place=newer.source)
 
     def _use(self, config: Config) -> None:
-        known = self.policy.recipients if config.accept.recipients == self.config.accept.recipients else None
         # What can be changed only by a restart is not half changed.
         self.config = config.keeping(self.config)
         self.tell.use(self.config.log.format, self.config.log.level)
-        self.policy = self._policy_class(rules.policy_settings(self.config), known)
-        self._watch_recipients()
-        settings = rules.receive_settings(self.config)
-        admission = self._admission
-        admission.use(self.config)
+        self.inward.use(self.config)
         self._lookout.use(self.config)
         if self._front is not None:
             self._front.reload()
-        for factory, listen in self._factories:
-            factory.admit_by(admission.tls(listen), admission.logins, admission.trusted)
-            factory.reconfigure(settings, self.policy)
-        if self._local_mail is not None:
-            self._local_mail.use(self.config, settings, self.policy)
         self._retention.use(self.config.journal)
         self.router.replace(rules.route_table(self.config), rules.ourselves(self.config))
         self.deliverer.reconfigure(rules.delivery_settings(self.config))
@@ -527,17 +355,11 @@ class RelayService(TwistedService):
     async def _stop(self) -> None:
         within_s = self.config.timeouts.shutdown_s
         until = self._around.reactor.seconds() + within_s
-        await gatherResults([maybeDeferred(port.stopListening) for port in self._ports])
+        await self.doors.close()
         if self._front is not None:
             self._front.close()
-        if self._recipients is not None:
-            self._recipients.stop()
-        self._admission.stop()
         self._lookout.stop()
-        ends = [factory.shut_down(within_s) for factory, _ in self._factories]
-        if self._local_mail is not None:
-            ends.append(Deferred.fromCoroutine(self._local_mail.stop(within_s)))
-        await gatherResults(ends)
+        await self.inward.stop(within_s)
         self._scribe.stop()
         self._retention.stop()
         left_s = max(1.0, until - self._around.reactor.seconds())

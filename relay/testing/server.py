@@ -156,7 +156,7 @@ class RelayServer:
         self._relay = relay = Relay(config, reactor=self._reactor, surroundings=_without_names)
         relay.follow(lambda step, /, **fields: self.log.append(Step(self._reactor.seconds(), step, fields)))
         relay.startService()
-        port: Any = relay._ports[0]
+        port: Any = relay.doors.ports[0]
         self.port = port.getHost().port
 
     def _end(self) -> Deferred[None] | None:

@@ -246,7 +246,7 @@ class RelayWorld:
         octets = octets.encode() if isinstance(octets, str) else octets
         envelope, to, pieces, size = prepared(sender, recipients, re.sub(rb"\r?\n", b"\r\n", octets), None)
         with self.lock:
-            factories = {listen.endpoint: factory for factory, listen in self.relay._factories}
+            factories = {listen.endpoint: factory for factory, listen in self.relay.inward.factories}
             with Visit(factories[endpoint], client, helo="client.example") as visit:
                 sent = self.wait_for(ensureDeferred(visit.send(envelope, to, pieces, size)))
         told = zip(to, sent.recipients, strict=False)

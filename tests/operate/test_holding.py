@@ -88,7 +88,7 @@ def test_an_explanation_says_so(relay_world: RelayWorld) -> None:
     question = Question(client="192.0.2.1", sender="news@example.net", recipients=("ann@example.org",))
 
     async def findings() -> list[str]:
-        rows = [one.row() async for one in explain(relay_world.relay._premises(), question)]
+        rows = [one.row() async for one in explain(relay_world.relay._desk.premises(), question)]
         return [line for row in rows for line in finding_texts.of(row, relay_world.clock.now)]
 
     assert "held when it comes, until relay queue release" in relay_world.wait_for(ensureDeferred(findings()))

@@ -198,7 +198,7 @@ class Life(Process):
             ("connections counted", pool.count),
             ("connections looked after", len(pool._sockets)),
             ("hops with a line", len(pool._lines)),
-            ("sessions of clients", sum(factory.sessions for factory, _ in self.service._factories)),
+            ("sessions of clients", sum(factory.sessions for factory, _ in self.service.inward.factories)),
             ("connections open", self.world.network.open_of(self.clock)),
         ):
             if count:
