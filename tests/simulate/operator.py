@@ -188,9 +188,7 @@ class Operator:
             order = Order(do, selection, shard, folder, queue.read_shard(folder, set()))
             self._begins(order)
             self._under_way += 1
-            conversation = Conversation(world, order.request(), partial(self._ended, order))
-            if not world.network.ask(socket_path(folder), conversation):
-                conversation.connectionLost(None)
+            self._ask(folder, Conversation(world, order.request(), partial(self._ended, order)))
 
     def _wish(self, do: str) -> None:
         """A destination is to rest, or to rest no more; what comes of it is for the laws of destinations to see."""
@@ -211,9 +209,8 @@ class Operator:
                 world.violated(f"{wish} was answered {rows} {end}")
 
         for shard in shards_in(world.disk.folder):
-            conversation = Conversation(world, json.dumps(wish).encode() + b"\n", ended)
-            if not world.network.ask(socket_path(folder_of(world.disk.folder, shard)), conversation):
-                conversation.connectionLost(None)
+            folder = folder_of(world.disk.folder, shard)
+            self._ask(folder, Conversation(world, json.dumps(wish).encode() + b"\n", ended))
 
     def _talk_nonsense(self) -> None:
         """Asked wrongly: that is said, and nothing is done."""
@@ -223,7 +220,11 @@ class Operator:
             if end is not None and (rows or end.get("kind") != "request"):
                 world.violated(f"{said!r} was answered {rows} {end}")
 
-        world.network.ask(socket_path(world.disk.folder), Conversation(world, said, ended))
+        self._ask(world.disk.folder, Conversation(world, said, ended))
+
+    def _ask(self, folder: Path, conversation: Conversation) -> None:
+        if not self._world.network.ask(socket_path(folder), conversation):
+            conversation.connectionLost(None)  # nobody is there
 
     # -- what has to come of it -----------------------------------------------------------------
 
