@@ -23,6 +23,7 @@ from relay.testing.clock import EPOCH
 from tests.simulate.run import Ran, run_one
 from tests.simulate.world import World
 
+SAY_AFTER = 100  # worlds
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -42,6 +43,8 @@ def main() -> int:
             turns.release()
             ran.append(one)
             _tell(one, options.days)
+            if len(ran) % SAY_AFTER == 0:
+                print(_so_far(ran, time.monotonic() - began), file=sys.stderr, flush=True)
     return _sum_up(ran, first, time.monotonic() - began)
 
 
@@ -95,13 +98,17 @@ def _tell(one: Ran, days: float) -> None:
 
 
 def _sum_up(ran: list[Ran], first: int, took_s: float) -> int:
-    bad = [one for one in ran if one.violations]
+    print(f"from seed {first} on: {_so_far(ran, took_s)}")
+    return 1 if any(one.violations for one in ran) else 0
+
+
+def _so_far(ran: list[Ran], took_s: float) -> str:
+    bad = sum(bool(one.violations) for one in ran)
     days = sum(one.days for one in ran)
-    print(
-        f"{len(ran)} seeds from {first} on, {len(bad)} with a violation; {days:.0f} simulated days in {took_s:.0f} s: "
+    return (
+        f"{len(ran)} seeds, {bad} with a violation; {days:.0f} simulated days in {took_s:.0f} s: "
         f"{days / took_s:.2f} days per second"
     )
-    return 1 if bad else 0
 
 
 if __name__ == "__main__":
