@@ -110,7 +110,10 @@ class StepLog:
         counts = self.counts
         counts[step] = counts.get(step, 0) + 1
         if step in self.watch:
-            self._show(step, fields)
+            try:
+                self.watch[step](fields)
+            except Exception as error:  # a defect in counting must not stop the mail
+                self._not_counted(error)
         level = LEVEL_OF_STEP.get(step, INFO)
         if level >= self._least:
             at = self._seconds()
@@ -121,11 +124,8 @@ class StepLog:
                 fault = {"error": f"the log line could not be made: {error!r}"}
                 self._write(self._line(self._text_of(at), step, fault))
 
-    def _show(self, step: str, fields: Mapping[str, object]) -> None:
-        try:
-            self.watch[step](fields)
-        except Exception as error:  # a defect in counting must not stop the mail
-            self._write(self._line(self._text_of(self._seconds()), "trouble", {"error": f"not counted: {error!r}"}))
+    def _not_counted(self, error: Exception) -> None:
+        self._write(self._line(self._text_of(self._seconds()), "trouble", {"error": f"not counted: {error!r}"}))
 
     def write_event(self, level: int, name: str, fields: Mapping[str, object]) -> None:
         """Takes what is no step of a message: an event of Twisted's own log."""

@@ -44,6 +44,8 @@ from relay.smtp.events import (
 )
 from relay.smtp.scram import ScramSecret
 
+_UNKNOWN = "unknown"  # as a name of a client: it has none, or none is found yet
+
 
 class Intake:
     """Answers one session's events.
@@ -203,10 +205,11 @@ class Intake:
         tls = self._encryption.told if self._encryption is not None else ""
         protocol = protocol_name(self._house.service, self._extended, smtputf8, bool(tls), login is not None)
         origin = self._origin
-        if origin is None or origin.protocol != protocol or origin.client_name == "unknown":
+        if origin is None or origin.protocol != protocol or origin.client_name == _UNKNOWN:
             ip = self.client.ip
-            name = self._house.reverse_name(ip) if ip else "localhost"
-            origin = self._origin = Origin(ip, name or "unknown", self._helo, protocol, login, tls)
+            name = (self._house.reverse_name(ip) if ip else "localhost") or _UNKNOWN
+            if origin is None or origin.protocol != protocol or name != _UNKNOWN:
+                origin = self._origin = Origin(ip, name, self._helo, protocol, login, tls)
         return origin
 
     def _told(self, client: Client, smtputf8: bool) -> str:

@@ -147,6 +147,16 @@ def test_a_name_that_comes_late_is_used_for_the_next_message() -> None:
     assert "(localhost [127.0.0.1])" in head(house)
 
 
+def test_who_has_no_name_is_put_in_words_once_a_session() -> None:
+    """Most printers have none; what stands in queue and journal of who they are is made for each origin."""
+    house = House()
+    visit = house.visit()
+    visit.mails()
+    visit.mails()
+    first, second = house.stored
+    assert first.message.origin is second.message.origin
+
+
 def test_several_recipients_are_not_told_of_each_other() -> None:
     house = House()
     house.visit().mails("x\r\n", "bob@ours.example", "eve@ours.example")
