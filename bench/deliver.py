@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from bench.peers import find, free_port, wait_for
 from relay.deliver.deliverer import Deliverer
 from relay.deliver.opening import dial_by
+from relay.deliver.pump import Content
 from relay.deliver.settings import DeliverySettings
 from relay.message.account import Tried
 from relay.message.address import Address
@@ -50,6 +51,10 @@ class OneHop:
 
     def addresses(self, hop: Hop) -> defer.Deferred[Addresses]:
         return defer.succeed(("127.0.0.1",))
+
+
+def _none_large(message_id: str) -> Content:
+    raise AssertionError(f"{message_id} is carried")
 
 
 def message(number: int) -> Message:
@@ -90,7 +95,7 @@ async def measure(reactor: IReactorTime, port: int, messages: int) -> None:
             clock=reactor,
             dial=dial_by(reactor),
             router=OneHop(port),
-            open_content=lambda message_id: None,
+            open_content=_none_large,
             hostname="bench.example",
             settings=settings,
         )

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -329,7 +329,7 @@ under: list[str] = []
 """A program under which every relay is started, with its arguments; none as a rule."""
 
 
-def start(folder: Path, command: list[str | Path]) -> subprocess.Popen[bytes]:
+def start(folder: Path, command: Sequence[str | Path]) -> subprocess.Popen[bytes]:
     """Starts a relay so that all its processes are counted."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     with (folder / "out").open("wb") as out:

@@ -13,13 +13,17 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 from bench.peers import Relay, free_port
 from bench.usage import usage
 from bench.works import LIMIT_S, Result, Sink, source
 
+RELAY = Path(sys.executable).parent / "relay"
 DEAD = "dead.bench"
+
+Load = Callable[[Relay, Sink], Result]
 
 
 def filled(cache: Path, messages: int, dead_port: int) -> Path:
@@ -27,7 +31,7 @@ def filled(cache: Path, messages: int, dead_port: int) -> Path:
     spool = cache / f"{messages}-{dead_port}"
     if not (spool / "complete").exists():
         shutil.rmtree(spool, ignore_errors=True)
-        fill(spool, messages, f"smtp:[127.0.0.1]:{dead_port}", DEAD)
+        fill(spool, messages, lane_of(dead_port), DEAD)
         (spool / "complete").touch()
     return spool
 
@@ -39,8 +43,10 @@ def fill(spool: Path, messages: int, lane: str, domain: str) -> None:
 class Queued:
     """Rounds with and without a queue, in turn.
 
-    start_s    from the start of the process to the first delivery of something queued
-    list_s     until ``relay queue list`` shows its first row
+    start_s   from the start of the process to the first delivery of something queued
+    list_s    until ``relay queue list`` shows its first row
+    pause_ms  the longest time in which nothing of the live traffic arrived
+    retry_s   how long ``relay queue retry`` took to make all of it due, while live traffic went on
     """
 
     def __init__(self, messages: int, folder: Path, workers: int = 1) -> None:
@@ -59,9 +65,7 @@ class Queued:
         found["loses"] = 1 - found["live"] / without["live"]
         return found
 
-    def _round(
-        self, sink: Sink, load: Callable[..., Result], spool: Path | None, say: Callable[[str], None]
-    ) -> dict[str, float]:
+    def _round(self, sink: Sink, load: Load, spool: Path | None, say: Callable[[str], None]) -> dict[str, float]:
         with tempfile.TemporaryDirectory(prefix="bench-", dir=self._folder) as name:
             folder = Path(name)
             found: dict[str, float] = {}
@@ -70,7 +74,7 @@ class Queued:
             if spool is not None:
                 shutil.copytree(spool, folder / "spool")
                 (folder / "spool").chmod(0o700)
-                fill(folder / "spool", 20, f"smtp:[127.0.0.1]:{sink.port}", "live.bench")
+                fill(folder / "spool", 20, lane_of(sink.port), "live.bench")
                 os.sync()
             sink.ask("XRESET")
             begun = time.monotonic()
@@ -84,42 +88,46 @@ class Queued:
                 time.sleep(3)  # the dead host is known by now
                 found["live"] = load(relay, sink).value
                 if spool is not None:
+                    found["pause_ms"] = longest_pause_ms(sink)
                     found["list_s"] = first_row(folder)
-                    found["retry_live"] = self._while_retried(folder, relay, sink, load)
+                    self._while_retried(folder, relay, sink, load, found)
                     found["memory_mib"] = usage(relay.pids()).memory_octets / (1 << 20)
             finally:
                 relay.stop()
             say(f"    {found}")
             return found
 
-    def _while_retried(self, folder: Path, relay: Relay, sink: Sink, load: Callable[..., Result]) -> float:
-        """Live messages a second while an operator makes all of it due."""
-        command = [
-            Path(sys.executable).parent / "relay",
-            "queue",
-            "retry",
-            "--all",
-            "--yes",
-            "--spool",
-            folder / "spool",
-        ]
-        done: list[float] = []
+    def _while_retried(self, folder: Path, relay: Relay, sink: Sink, load: Load, found: dict[str, float]) -> None:
+        """Live traffic while an operator makes all of it due."""
+        program = [str(RELAY), "queue", "retry", "--spool", str(folder / "spool")]
+        lane = lane_of(self._dead_port)
 
         def retry() -> None:
             begun = time.monotonic()
-            subprocess.run(command, check=False, capture_output=True)
-            done.append(time.monotonic() - begun)
+            subprocess.run([*program, "--destination", lane], check=True, capture_output=True)
+            found["retry_s"] = time.monotonic() - begun
 
         thread = threading.Thread(target=retry)
         thread.start()
-        rate = load(relay, sink).value
+        found["retry_live"] = load(relay, sink).value
+        found["retry_pause_ms"] = longest_pause_ms(sink)
         thread.join()
-        return rate
+
+
+def lane_of(port: int) -> str:
+    """The name of a destination, as ``relay status`` shows it."""
+    return f"smtp:[127.0.0.1]:{port}"
+
+
+def longest_pause_ms(sink: Sink) -> float:
+    """Between two arrivals at the sink."""
+    came = sorted(sink.ask("XTIMES").values())
+    return max(later - earlier for earlier, later in pairwise(came)) * 1000
 
 
 def first_row(folder: Path) -> float:
     """Seconds from the command to its first row."""
-    command = [Path(sys.executable).parent / "relay", "queue", "list", "--json", "--spool", folder / "spool"]
+    command = [str(RELAY), "queue", "list", "--json", "--spool", str(folder / "spool")]
     begun = time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

@@ -63,7 +63,7 @@ def spin(stop: threading.Event) -> None:
 
 
 async def main(options: argparse.Namespace, directory: Path) -> None:
-    store = SqliteStore(directory / "spool", clock=reactor, executors=threads(reactor))
+    store = SqliteStore(directory / "spool", clock=reactor, executors=threads(reactor))  # type: ignore[arg-type]
     for batch in sorted({1, 10, options.batch}):
         count = min(options.messages, 1000 * batch)
         used = time.process_time()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,22 @@ def usage(roots: list[int]) -> Usage:
             ticks += sum(int(field) for field in fields[11:15])  # utime, stime, cutime, cstime
             octets += 0 if pid in roots else _pss(pid)  # a root is our own reaper
     return Usage(ticks / _TICKS_PER_S, octets)
+
+
+def share_busy(seconds: float) -> float:
+    """How busy the processors of the machine are in the next so many seconds, 0..1."""
+    before = _busy_ticks()
+    time.sleep(seconds)
+    after = _busy_ticks()
+    return (after[0] - before[0]) / max(1, after[1] - before[1])
+
+
+def _busy_ticks() -> tuple[int, int]:
+    """Those in which something ran, and all."""
+    user, nice, system, idle, waiting, *others = map(
+        int, Path("/proc/stat").read_text("ascii").split("\n")[0].split()[1:9]
+    )
+    return user + nice + system + sum(others), user + nice + system + idle + waiting + sum(others)
 
 
 def _stat(pid: int) -> list[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench.peers import Peer, find, free_port, wait_for
 from bench.sender import Client, idle, paced
-from bench.usage import usage
+from bench.usage import share_busy, usage
 
 MIB = 1 << 20
 SETTLE_S = 0.5
@@ -25,13 +25,20 @@ LIMIT_S = 120.0
 
 @dataclass(slots=True)
 class Result:
-    """What one round measured.  ``value`` is in the work's unit; complete: every message arrived, once."""
+    """What one round measured.
+
+    value     in the work's unit; 0 when it could not be done
+    complete  every message arrived, once
+    more      of latencies: the 99th percentile and the worst
+    others    how busy other programs kept the processors just before, 0..1
+    """
 
     value: float
     cpu_ms: float = 0.0
     memory_octets: int = 0
     complete: bool = True
     more: dict[str, float] = field(default_factory=dict)
+    others: float = 0.0
 
 
 class Sink:
@@ -172,7 +179,10 @@ def one_round(peer: Peer, work: Work, sink: Sink) -> Result:
         try:
             peer.start(folder, sink.port)
             time.sleep(SETTLE_S)
-            return work.run(peer, sink)
+            others = share_busy(SETTLE_S)
+            result = work.run(peer, sink)
+            result.others = others
+            return result
         finally:
             with suppress(OSError):
                 peer.stop()
