@@ -70,6 +70,7 @@ class Relay:
 
     def __init__(self, name: str = "relay", extra: str = "", routes: str = "") -> None:
         """routes  rules that come before the one for everything, as YAML"""
+        self.program: Sequence[str] = (str(Path(sys.executable).parent / "twistd"),)
         self.name = name
         self.by_mx = ""
         self.part = 1.0
@@ -88,8 +89,7 @@ class Relay:
             f"{self._ways(sink_port)}{self._extra}",
             encoding="utf-8",
         )
-        twistd = Path(sys.executable).parent / "twistd"
-        self._process = start(folder, [twistd, "-n", "--pidfile=", "relay", "--config", config])
+        self._process = start(folder, [*self.program, "-n", "--pidfile=", "relay", "--config", config])
         wait_for(self.port)
 
     def _ways(self, sink_port: int) -> str:
