@@ -430,10 +430,10 @@ def test_a_faulty_configuration_does_not_start(relay: Relay, tmp_path: Path) -> 
 def test_a_whole_relay_starts_answers_and_ends(relay: Relay, tmp_path: Path) -> None:
     """From a folder that has nothing of Twisted's plugins in it."""
     script = [sys.executable, "-c", "from relay.operate.cli import main; main()", "run"]
-    endpoint = f"unix:{tmp_path}/smtp"
+    ways_in = ["--listen", f"unix:{tmp_path}/smtp", "--admin", f"unix:{tmp_path}/page"]  # whatever else runs here
     with (tmp_path / "out").open("wb") as out:
         running = subprocess.Popen(
-            [*script, "--listen", endpoint, "--spool", tmp_path / "spool"], cwd=tmp_path, stdout=out, stderr=out
+            [*script, *ways_in, "--spool", tmp_path / "spool"], cwd=tmp_path, stdout=out, stderr=out
         )
     try:
         until = time.monotonic() + 20
