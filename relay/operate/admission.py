@@ -68,12 +68,18 @@ class FromFiles:
 
 def read_files(config: Config) -> FromFiles:
     """Reads all certificates that the configuration names.  Raises TlsFault."""
+    trusted = read_trusted(config)
+    return FromFiles(load(rules.key_pairs(config)), trusted)
+
+
+def read_trusted(config: Config) -> TrustedCertificates:
+    """Those by which clients are known.  Raises TlsFault."""
     authorities: list[x509.Certificate] = []
     for path in config.accept.certificates:
         if isinstance(path, Path):
             authorities += load_authorities(path)
     fingerprints = frozenset(one.removeprefix("sha256:") for one in config.accept.certificates if isinstance(one, str))
-    return FromFiles(load(rules.key_pairs(config)), TrustedCertificates(fingerprints, tuple(authorities)))
+    return TrustedCertificates(fingerprints, tuple(authorities))
 
 
 class Admission:

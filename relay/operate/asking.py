@@ -16,7 +16,7 @@ EXPLAIN_LIMIT_S = 300.0
 CHANGES = ("queue.flush", "queue.hold", "queue.release", "queue.retry", "queue.remove")
 CHANGE_LIMIT_S = 3600.0
 """A change of a million rows is answered when it is done, and mail goes first meanwhile."""
-SEARCHES = ("trace.find",)
+SEARCHES = ("trace.find", "trace.envelopes")
 SEARCH_LIMIT_S = 600.0
 """A search may look through much before it finds something."""
 

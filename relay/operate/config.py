@@ -91,6 +91,13 @@ class Config(Settings):
         """Where each key stands that the file or the command line names."""
         return {path: str(place) for path, place in self._places.items() if path}
 
+    def standing_at(self, source: str, places: Mapping[str, str]) -> Config:
+        """The same configuration, as it stands there: in the forms of ``source`` and ``places``."""
+        moved = self.model_copy()
+        moved._source = source
+        moved._places = {path: Place(place) for path, place in places.items()}
+        return moved
+
     def needs_restart(self, newer: Config) -> tuple[str, ...]:
         """Keys that differ in a newer configuration and take effect only by a restart."""
         return tuple(key for key in FIXED_AT_START if attrgetter(key)(self) != attrgetter(key)(newer))

@@ -5,12 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from relay.message.envelope import Envelope, Recipient
+from relay.operate.settings.operating import Admin
+from relay.operate.settings.receiving import Listen
 from relay.operate.web.api.messages import Pieces
 from relay.policy.users import ANY_SENDER, User
 from relay.receive.factory import SmtpServerFactory
 from relay.receive.visit import AS_IF_BY_TLS, Sent, Visit
 
 LOGIN = "api"
+
+
+def listener_of(admin: Admin) -> Listen:
+    """The listener that the API is, as far as rules go: one for submission."""
+    return Listen.model_construct(endpoint=admin.http, service="submission", tls="none", login="none")
+
+
+def user_of(place: str) -> User:
+    """Whom a program counts as, that may use the API."""
+    return User(LOGIN, senders=(ANY_SENDER,), place=place)
 
 
 class MailByHttp:
@@ -23,7 +35,7 @@ class MailByHttp:
 
     def __init__(self, factory: SmtpServerFactory, place: str, is_tls: bool) -> None:
         self.factory = factory
-        self._user = User(LOGIN, senders=(ANY_SENDER,), place=place)
+        self._user = user_of(place)
         self._encryption = AS_IF_BY_TLS if is_tls else None
 
     async def __call__(

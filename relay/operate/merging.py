@@ -265,6 +265,7 @@ RULES: Mapping[str, Rule] = {
     "destination.wake": _CHANGED,
     "trace.find": Rule(Manner.IN_ORDER, "id", newest_first=True, limit="limit", most=FOUND_LIMIT),
     "trace.show": _OF_ONE,
+    "trace.envelopes": Rule(Manner.IN_ORDER, "id", newest_first=True),
     "explain": _OF_ANY,
     "explain.destinations": Rule(Manner.IN_ORDER, "destination"),
     "explain.message": _OF_ONE,

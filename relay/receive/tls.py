@@ -148,12 +148,17 @@ class TrustedCertificates:
             path = crypto.X509StoreContext(store, leaf, others).get_verified_chain()
         except crypto.X509StoreContextError:
             return None
-        return f"signed by {path[-1].to_cryptography().subject.rfc4514_string() or 'an authority without a name'}"
+        return f"signed by {authority_name(path[-1].to_cryptography())}"
 
 
 def load_authorities(path: Path) -> tuple[x509.Certificate, ...]:
     """The certificates of a file, as authorities.  Raises TlsFault."""
     return _certificates(path)
+
+
+def authority_name(authority: x509.Certificate) -> str:
+    """What an authority is called where it is told by whom a certificate is signed."""
+    return authority.subject.rfc4514_string() or "an authority without a name"
 
 
 def fingerprint_of(certificate: x509.Certificate) -> str:

@@ -240,6 +240,8 @@ def written(way: Way) -> str | list[str]:
             return f"reject:{reply}"
         case ToLiteral(address):
             return f"smtp://[{address}]:{SMTP_PORT}"
+        case ToFunction(name):
+            return f"function:{name}"
     return "discard:"
 
 

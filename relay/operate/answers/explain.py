@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from relay.message.reply import printable
 from relay.operate.answers.status import Destination, destination_rows
 from relay.operate.control import BadRequest, Command, Request, Row
+from relay.operate.explaining.certificate import pretended
 from relay.operate.explaining.explanation import explain, explain_message
 from relay.operate.explaining.finding import Question
 from relay.operate.explaining.premises import Premises
@@ -87,6 +88,7 @@ async def standing_here(store: Store, runner: Scheduler, lanes: Sequence[str]) -
 def question_of(request: Request) -> Question:
     """What is asked.  Raises BadRequest."""
     client, login, sender = _client(request.text("client")), request.text("login") or "", request.text("sender")
+    certificate = _certificate(request.text("certificate") or "")
     asked = Question(
         recipients=request.texts("recipients"),
         sender=sender if sender is not None else login if "@" in login else "",
@@ -96,8 +98,9 @@ def question_of(request: Request) -> Question:
         listener=request.text("listener") or "",
         size=_octets(request.number("size", 0, SIZE_LIMIT_OCTETS)),
         smtputf8=request.flag("smtputf8"),
-        tls=request.flag("tls"),
+        tls=request.flag("tls") or bool(certificate),
         probe=request.flag("probe"),
+        certificate=certificate,
     )
     request.no_more()
     if not asked.recipients:
@@ -118,6 +121,14 @@ def _client(text: str | None) -> str:
         return str(ip_address(text))
     except ValueError:
         raise BadRequest(f"client must be an IP address, or unix, not {printable(text)[:100]}") from None
+
+
+def _certificate(text: str) -> str:
+    try:
+        pretended(text)
+    except ValueError as fault:
+        raise BadRequest(f"certificate: {fault}") from None
+    return text
 
 
 def _literal(ip: str) -> str:

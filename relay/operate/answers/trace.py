@@ -59,7 +59,7 @@ class TraceAnswers:
 
     def by_name(self) -> Mapping[str, Command]:
         """For the control socket."""
-        return {"trace.find": self.find, "trace.show": self.show}
+        return {"trace.find": self.find, "trace.show": self.show, "trace.envelopes": self.envelopes}
 
     async def find(self, request: Request) -> AsyncGenerator[Row, None]:
         """A row for each journey that is meant, the newest first."""
@@ -82,6 +82,17 @@ class TraceAnswers:
             yield read(entry)
         if not is_known:
             raise BadRequest(f"the journal knows nothing of {message_id}; it may have been forgotten, see journal.keep")
+
+    async def envelopes(self, request: Request) -> AsyncGenerator[Row, None]:
+        """The first entry of each journey that began since a time, the newest first: what came, from whom and for whom,
+        and what was refused."""
+        since = request.number("since") or 0.0
+        request.no_more()
+        known = ""
+        async for message_id, entries in self.store.journeys(since):
+            if message_id != known and entries:
+                yield {"id": message_id, **read(entries[0])}
+            known = message_id
 
     async def _outlines(self, wanted: Wanted) -> AsyncGenerator[tuple[str, Outline], None]:
         if wanted.id is not None:

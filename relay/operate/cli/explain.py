@@ -26,6 +26,17 @@ def _octets(context: click.Context, option: click.Parameter, value: str | None) 
         raise click.BadParameter(str(fault)) from None
 
 
+def _certificate(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """``sha256:…``, or the text of a file."""
+    if value is None or value.lower().startswith("sha256:"):
+        return value
+    try:
+        return Path(value).read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        what = f"{value} cannot be read as a certificate (PEM): {error}; or write sha256: and its fingerprint"
+        raise click.BadParameter(what) from None
+
+
 @click.command()
 @click.argument("message_id", metavar="[ID]", required=False)
 @click.option("--client", metavar="IP", help="The client's address. Default: 127.0.0.1; unix for a unix socket.")
@@ -37,6 +48,9 @@ def _octets(context: click.Context, option: click.Parameter, value: str | None) 
 @click.option("--size", metavar="SIZE", callback=_octets, help="The size that it declares: 300K, 5M.")
 @click.option("--smtputf8", is_flag=True, help="It says SMTPUTF8, for addresses beyond ASCII.")
 @click.option("--tls", is_flag=True, help="It begins TLS.")
+@click.option(
+    "--certificate", metavar="SHA256|FILE", callback=_certificate, help="It begins TLS and shows this certificate."
+)
 @click.option("--probe", is_flag=True, help="Ask the next hops in truth, as far as RCPT. Nothing is sent.")
 @click.option("--dry", is_flag=True, help="Explain by the file, whether a relay runs or not.")
 @config_option
@@ -70,6 +84,7 @@ def explain(
     \b
     relay explain --client 192.168.1.20 --from printer@lan --to ann@example.org
     relay explain --login ann@example.org --tls --to bob@example.net --size 30M
+    relay explain --client 10.1.2.3 --certificate client.pem --to bob@example.net
     relay explain --to bob@example.net --probe           does their server take it?
     relay explain --config new.yaml --to ann@example.org would the new file do what I mean?
     relay explain 5f3c9a7be2d1                           why is it still here?

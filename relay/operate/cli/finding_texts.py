@@ -73,6 +73,10 @@ def _hello(row: Row, now: float) -> Iterator[str]:
         yield f"login offered: {' '.join(details['mechanisms'])}"
 
 
+def _certificate(row: Row, now: float) -> Iterator[str]:
+    yield f"{_short(row['about'])}, {'trusted' if row['details']['is_trusted'] else 'not trusted'}"
+
+
 def _login(row: Row, now: float) -> Iterator[str]:
     details = row["details"]
     yield f"{row['about']}, by {details['mechanism']}; the password is taken to be right"
@@ -261,6 +265,7 @@ _TEXTS: Mapping[tuple[str, str], Callable[[Row, float], Iterator[str]]] = {
     ("in", "listener"): _listener,
     ("in", "connection"): _connection,
     ("in", "hello"): _hello,
+    ("in", "certificate"): _certificate,
     ("in", "login"): _login,
     ("in", "sender"): _sender,
     ("in", "recipient"): _recipient,

@@ -6,6 +6,7 @@ The details of each, by part and what:
            listener       service tls login
            connection     trusted connections connections_limit of_client of_client_limit
            hello          helo encrypted must_encrypt must_log_in mechanisms; twice when TLS is begun
+           certificate    is_trusted; where the client shows one
            login          mechanism assumed senders
            recipient      to: where its mail goes, after forwarding
            content        message_size header_size max_recipients max_hops
@@ -91,6 +92,8 @@ class Question:
     size        octets that it declares, or None
     tls         it begins TLS where it can
     probe       the next hops are to be asked in truth
+    certificate  what the client shows when TLS begins: ``sha256:…``, or PEM; empty: nothing
+    require_tls  it says REQUIRETLS (RFC 8689)
     """
 
     recipients: tuple[str, ...]
@@ -103,6 +106,8 @@ class Question:
     smtputf8: bool = False
     tls: bool = False
     probe: bool = False
+    certificate: str = ""
+    require_tls: bool = False
 
 
 def decision_of(reply: Reply) -> Decision:

@@ -8,7 +8,8 @@ stays what it was.  Time stands still, but for answers that are held back.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from functools import lru_cache
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
@@ -17,6 +18,7 @@ from relay.message.address import Address
 from relay.message.envelope import Envelope, Message, Notify, Origin, Recipient
 from relay.message.journey import Entry
 from relay.message.step import tell_nobody
+from relay.operate.explaining.certificate import NO_CERTIFICATE, Pretended
 from relay.policy.access import Client
 from relay.policy.content import HeaderWatch
 from relay.policy.policy import Policy, Service
@@ -37,8 +39,7 @@ class Overheard(Policy):
     @staticmethod
     def of(policy: Policy) -> Overheard:
         """Answers as this policy does, whatever its own class may override."""
-        kind = type(Overheard.__name__, (Overheard, type(policy)), {})
-        return cast(Overheard, kind(policy))
+        return cast(Overheard, _overheard(cast(Any, type(policy)))(policy))
 
     def __init__(self, policy: Policy) -> None:
         vars(self).update(vars(policy))  # the very tables: a million domains are not read again
@@ -64,6 +65,12 @@ class Overheard(Policy):
     def _heard(self, verdict: Verdict) -> Verdict:
         self.verdicts.append(verdict)
         return verdict
+
+
+@lru_cache(16)
+def _overheard(policy: Any) -> Any:
+    """The class of a policy, overheard; made once of each."""
+    return type(Overheard.__name__, (Overheard, policy), {})
 
 
 class _NoDraft:
@@ -113,8 +120,10 @@ class Rehearsal:
     clock    the time of this session
     """
 
-    def __init__(self, of: SmtpServerFactory, attendance: Attendance) -> None:
-        """attendance  of the real listeners, as it is now"""
+    def __init__(self, of: SmtpServerFactory, attendance: Attendance, certificate: Pretended = NO_CERTIFICATE) -> None:
+        """attendance   of the real listeners, as it is now
+        certificate  what the client shows when TLS begins
+        """
         house = of.house
         self.clock = Clock()
         self.clock.advance(house.clock.seconds())
@@ -135,5 +144,5 @@ class Rehearsal:
             entrance=house.entrance,
             tls=house.tls,
             logins=house.logins.rehearsed(self.clock, tell_nobody) if house.logins is not None else None,
-            trusted_certificates=house.trusted_certificates,
+            trusted_certificates=certificate.judged_by(house.trusted_certificates),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -12,6 +13,7 @@ from relay.message.envelope import Recipient
 from relay.message.reply import Reply
 from relay.operate.config import Config
 from relay.operate.explaining.causes import Circumstances, cause_of
+from relay.operate.explaining.certificate import Pretended, pretended
 from relay.operate.explaining.finding import Finding, Question, decision_of
 from relay.operate.explaining.rehearsal import Rehearsal
 from relay.operate.settings.receiving import Listen
@@ -34,7 +36,8 @@ class WayIn:
     """One session.
 
     sender      the reverse-path, once it is accepted; None is the null sender
-    recipients  where the mail of those that were accepted goes, after forwarding, none twice
+    goes        where the mail of each recipient goes, in the order in which they were named; nowhere: it is refused
+    recipients  where the mail of all that were accepted goes, after forwarding, none twice
     """
 
     def __init__(
@@ -43,53 +46,74 @@ class WayIn:
         listeners: Sequence[tuple[SmtpServerFactory, Listen]],
         attendance: Attendance,
         question: Question,
+        user: User | None = None,
+        certificate: Pretended | None = None,
     ) -> None:
-        """listeners  in the order of ``listen`` in the configuration.  Raises ValueError for a listener that is not
-        there.
+        """listeners    in the order of ``listen`` in the configuration
+        user         who the client is, where that is known without a login, as in a Visit
+        certificate  what it shows when TLS begins; by default the one that the question names
+
+        Raises ValueError for a listener that is not there.
         """
         self._config = config
         self._question = question
         self._number = _chosen(listeners, question)
         factory, self._listen = listeners[self._number]
-        self._rehearsal = Rehearsal(factory, attendance)
+        self._certificate = certificate if certificate is not None else pretended(question.certificate)
+        self._rehearsal = Rehearsal(factory, attendance, self._certificate)
         self._visit: Visit
-        self._user: User | None = None
+        self._known_user = self._user = user
         self.sender: Address | None = None
+        self.goes: list[Sequence[Recipient]] = []
         self.recipients: list[Recipient] = []
-        self._accepted = 0
 
-    async def findings(self) -> AsyncIterator[Finding]:
-        """Each step, up to the first that ends it."""
+    async def findings(self, with_content: bool = True) -> AsyncIterator[Finding]:
+        """Each step, up to the first that ends it.
+
+        with_content  content is sent too, if anybody is to have it
+        """
         yield self._of_listener()
-        question = self._question
-        implicit = AS_IF_BY_TLS if self._listen.service == "submissions" else None
-        with Visit(self._rehearsal.factory, question.client, encryption=implicit, helo=question.helo) as self._visit:
+        question, tls = self._question, replace(AS_IF_BY_TLS, shown=self._certificate.chain)
+        with Visit(
+            self._rehearsal.factory,
+            question.client,
+            user=self._known_user,
+            encryption=tls if self._listen.service == "submissions" or (question.tls and self._known_user) else None,
+            pretended=tls,
+            helo=question.helo,
+        ) as self._visit:
             try:
-                async for finding in self._steps():
+                async for finding in self._steps(with_content):
                     yield finding
             except VisitOver as over:
                 yield Finding("in", "connection", self._client, "temporary", "the session is over", reply=str(over))
 
-    async def _steps(self) -> AsyncIterator[Finding]:
+    async def _steps(self, with_content: bool) -> AsyncIterator[Finding]:
         question = self._question
         greeted = self._of_greeting(await self._visit.greeting())
         yield greeted
         if greeted.decision != "accepted":
             return
         yield self._of_hello(await self._visit.hello())
-        if question.tls and self._listen.service != "submissions":
+        if question.tls and not self._visit.offered.encrypted:
             begun = self._found("tls", self._client, await self._visit.say("STARTTLS"))
             yield begun
             if begun.decision != "accepted":
                 return
             yield self._of_hello(await self._visit.hello())
-        if question.login:
+        if self._certificate and self._visit.offered.encrypted:
+            yield self._of_certificate()
+        if question.login and self._known_user is None:
             logged_in = await self._log_in()
             yield logged_in
             if logged_in.decision != "accepted":
                 return
         async for finding in self._envelope():
             yield finding
+        if with_content and any(self.goes):
+            reply = await self._visit.content([CONTENT])
+            verdict = self._verdict() if not reply.is_positive else None
+            yield self._found("content", "", reply, verdict, self._limits())
 
     async def _envelope(self) -> AsyncIterator[Finding]:
         question = self._question
@@ -103,18 +127,15 @@ class WayIn:
         for address in question.recipients:
             reply = await self._visit.say(f"RCPT TO:<{address}>")
             verdict = self._verdict()
+            goes = verdict.recipients if reply.is_positive and isinstance(verdict, Accepted) else ()
+            self.goes.append(goes)
+            self._take(goes)
             yield self._of_recipient(address, reply, verdict)
-            if reply.is_positive and isinstance(verdict, Accepted):
-                self._accepted += 1
-                self._take(verdict.recipients)
-        if self._accepted:
-            reply = await self._visit.content([CONTENT])
-            verdict = self._verdict() if not reply.is_positive else None
-            yield self._found("content", "", reply, verdict, self._limits())
 
     def _parameters(self) -> str:
         question = self._question
         said = f" SIZE={question.size}" if question.size is not None else ""
+        said += " REQUIRETLS" if question.require_tls else ""
         return said + (" BODY=8BITMIME SMTPUTF8" if question.smtputf8 else "")
 
     def _take(self, recipients: Sequence[Recipient]) -> None:
@@ -235,6 +256,17 @@ class WayIn:
             "mechanisms": list(offer.mechanisms),
         }
         return self._found("hello", self._question.helo, reply, details=details)
+
+    def _of_certificate(self) -> Finding:
+        client, about = self._visit.client, str(self._certificate)
+        if client.certified:
+            details = {"is_trusted": True}
+            return Finding("in", "certificate", about, "accepted", client.rule, client.place, details=details)
+        place = self._config.place("accept.certificates")
+        remedy = f"add it, or who has signed it, to accept.certificates in {self._config.source}"
+        return Finding(
+            "in", "certificate", about, "told", "not in accept.certificates", place, "", remedy, {"is_trusted": False}
+        )
 
     def _of_recipient(self, address: str, reply: Reply, verdict: Verdict | None) -> Finding:
         details: dict[str, object] = {}

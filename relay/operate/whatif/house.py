@@ -1,0 +1,237 @@
+"""What a configuration makes of an envelope: by the very session, policy and route table that live mail meets.
+
+The rules that must not be broken: nobody is asked and nothing is waited for; and what hangs on the hour and not on the
+configuration (connections, failed logins, room on the disk) refuses nothing here.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Coroutine, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar, cast
+
+from twisted.internet.task import Clock
+
+from relay.message.address import Address, parse_mailbox
+from relay.operate import rules
+from relay.operate.config import BUILT_IN, Config
+from relay.operate.explaining.certificate import NO_CERTIFICATE, Pretended, pretended
+from relay.operate.explaining.doors import Door, Doors
+from relay.operate.explaining.finding import Finding, Question
+from relay.operate.explaining.way_in import WayIn
+from relay.operate.explaining.way_out import via_of
+from relay.operate.local_mail import settings_for_files
+from relay.operate.mail_by_http import LOGIN as BY_HTTP
+from relay.operate.mail_by_http import listener_of, user_of
+from relay.operate.settings.receiving import Listen
+from relay.operate.surroundings import Surroundings
+from relay.operate.whatif.fate import End, Fate, Target
+from relay.operate.whatif.past import Past, Visitor
+from relay.policy.policy import Service
+from relay.policy.users import User
+from relay.receive.settings import Entrance
+from relay.route.hosts import HostsFile
+from relay.route.table import Route
+from relay.route.via import ByMx, Discard, HopList, Reject
+
+T = TypeVar("T")
+
+MAILDROP = "maildrop"
+HELO = "client.example"
+"""No rule looks at what a client calls itself."""
+
+_ENDLESS = 1 << 30
+_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+
+
+class House:
+    """See the module.  A context manager."""
+
+    def __init__(self, config: Config, now: float) -> None:
+        """now  seconds since the epoch; time stands still"""
+        self._config = config
+        clock = Clock()
+        clock.advance(now)
+        settings = replace(settings_for_files(rules.receive_settings(config)), client_limit=_ENDLESS)
+        self._doors = Doors(config, _surroundings(clock), lambda octets: True, settings)
+        self._table = rules.route_table(config)
+        self._submitter = rules.submitters(config)
+        local = Listen.model_construct(endpoint=MAILDROP, service="relay", tls="none", login="none")
+        self._of_files = self._doors.door(Service.LOCAL, Entrance(listener=MAILDROP)), local
+        self._by_http: Door | None = None
+        if config.admin is not None:
+            listen = listener_of(config.admin)
+            self._by_http = self._doors.door(rules.service(listen), rules.entrance(listen)), listen
+
+    def __enter__(self) -> House:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._doors.stop()
+
+    def fates(self, past: Past) -> Sequence[Fate]:
+        """Of each recipient, in their order; where nobody is named, of the sender."""
+        if past.visitor is None:  # what we write ourselves, no rule refuses
+            sender = _address(past.sender)
+            return [self._accepted("", "written here", "", sender, [_known(one)]) for one in past.recipients]
+        door = self._door_of(past.visitor)
+        if isinstance(door, Fate):
+            return [door] * max(1, len(past.recipients))
+        return _at_once(self._visited(past, past.visitor, door))
+
+    # -- the way in --------------------------------------------------------------------------------
+
+    async def _visited(self, past: Past, visitor: Visitor, door: Door) -> Sequence[Fate]:
+        user = self._user_of(visitor, door)
+        limit = self._config.accept.message_size_octets
+        question = Question(
+            past.recipients,
+            sender=past.sender,
+            client=visitor.client,
+            helo=HELO,
+            login="" if user is not None else visitor.login,
+            size=past.size if past.size is not None and past.size > limit else None,
+            smtputf8=past.smtputf8,
+            tls=bool(visitor.tls),
+            require_tls=past.require_tls,
+        )
+        way_in = WayIn(self._config, [door], self._doors.attendance, question, user, _certificate(visitor))
+        return self._fates_of(way_in, [one async for one in way_in.findings(with_content=False)], len(past.recipients))
+
+    def _fates_of(self, way_in: WayIn, findings: Sequence[Finding], named: int) -> Sequence[Fate]:
+        said = [one for one in findings if one.what == "recipient"]
+        fates = [
+            self._accepted(one.reply, one.rule, one.place, way_in.sender, [goes.address for goes in to])
+            if one.decision == "accepted"
+            else _not_accepted(one)
+            for one, to in zip(said, way_in.goes, strict=True)
+        ]
+        if len(fates) == max(1, named):
+            return fates
+        last = findings[-1]  # it came no further
+        fate = _not_accepted(last) if last.decision != "accepted" else Fate(*_of(last))
+        return [*fates, *[fate] * (max(1, named) - len(fates))]
+
+    def _door_of(self, visitor: Visitor) -> Door | Fate:
+        """Where this visitor would come in now: at the listener of that name, else at one on the same port."""
+        if visitor.service == Service.LOCAL.value:
+            if rules.maildrop(self._config) is None:
+                return self._closed("there is no maildrop", "sendmail.maildrop")
+            return self._of_files
+        listeners = self._doors.listeners
+        found = next((one for one in listeners if one[1].endpoint == visitor.listener), None)
+        if found is None and visitor.login == BY_HTTP and visitor.service == Service.SUBMISSION.value:
+            return self._by_http or self._closed("there is no API", "admin")
+        port = _port(visitor.listener)
+        if found is None and port:
+            found = next((one for one in listeners if _port(one[1].endpoint) == port), None)
+        if found is None:
+            return self._closed(f"nobody listens at {visitor.listener or 'its listener'}", "listen")
+        return self._unfit(visitor, found[1]) or found
+
+    def _unfit(self, visitor: Visitor, listen: Listen) -> Fate | None:
+        """Why the TLS of this visitor does not come about there, or None."""
+        number = self._config.listen.index(listen)
+        if listen.service == "submissions" and not visitor.tls:
+            return self._closed("TLS begins with the first octet there", f"listen[{number}].service", "tls")
+        least = f"TLSv{listen.tls_minimum.removesuffix('.0')}"
+        if visitor.tls in _VERSIONS and _VERSIONS.index(visitor.tls) < _VERSIONS.index(least):
+            return self._closed(f"{visitor.tls} is too old", f"listen[{number}].tls_minimum", "tls")
+        return None
+
+    def _closed(self, why: str, key: str, stage: str = "listener") -> Fate:
+        return Fate("refused", stage, why, key, self._config.place(key))
+
+    def _user_of(self, visitor: Visitor, door: Door) -> User | None:
+        """Who it is without having logged in, as the kernel or the API knows it."""
+        if door is self._of_files:
+            number, _, name = visitor.login.removeprefix("uid ").partition(" ")
+            uid = int(number) if number.isdigit() else _ENDLESS
+            return self._submitter(uid, name.removeprefix("(").removesuffix(")")).user
+        return user_of(self._config.place("admin")) if door is self._by_http else None
+
+    # -- the way out -------------------------------------------------------------------------------
+
+    def _accepted(self, said: str, rule: str, place: str, sender: Address | None, goes: Sequence[Address]) -> Fate:
+        targets = tuple(_target(one, self._table.route(sender, one)) for one in goes)
+        return Fate("accepted", "recipient", said, rule, place, targets)
+
+
+def _surroundings(clock: Clock) -> Surroundings:
+    """In which nobody is there to be asked."""
+    return Surroundings(
+        reactor=clock,
+        chance=random.Random(0),
+        names=cast(Any, None),
+        hosts=HostsFile(clock),
+        dial=cast(Any, _nobody),
+        listen=_nobody,
+        open_store=_nobody,
+        free=_nobody,
+    )
+
+
+def _nobody(*_: object) -> Any:
+    raise AssertionError("nobody is asked, and nothing is opened")
+
+
+def _at_once(work: Coroutine[Any, Any, T]) -> T:
+    """What comes of work that waits for nothing."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        return cast(T, done.value)
+    work.close()
+    raise AssertionError("something waits, and time stands still")
+
+
+def _certificate(visitor: Visitor) -> Pretended:
+    if visitor.certificate.startswith("signed by "):
+        return Pretended(authority=visitor.certificate.removeprefix("signed by "))
+    return pretended(visitor.certificate) if visitor.certificate.startswith("sha256:") else NO_CERTIFICATE
+
+
+def _not_accepted(finding: Finding) -> Fate:
+    return Fate("temporary" if finding.decision == "temporary" else "refused", *_of(finding)[1:])
+
+
+def _of(finding: Finding) -> tuple[Any, str, str, str, str]:
+    return finding.decision, finding.what, finding.reply, finding.rule, finding.place
+
+
+def _target(address: Address, route: Route) -> Target:
+    rule, _, place = route.rule.partition(", ")
+    way = route.way
+    ends: End = ""
+    if isinstance(way, Discard):
+        ends = "discarded"
+    elif isinstance(way, Reject) and way.reply.is_permanent:
+        ends = "rejected"
+    return Target(str(address), route.lane, _via(address, route), rule, place or str(BUILT_IN), route.hold, ends)
+
+
+def _via(address: Address, route: Route) -> str:
+    """The way, with what its route asks for."""
+    way = route.way
+    text = "mx:" if isinstance(way, ByMx) and way.domain == address.domain_key else via_of(way)
+    security = way.hops[0].security if isinstance(way, HopList) else getattr(way, "security", None)
+    if security is not None and str(security):
+        text += f", tls: {security.level.value}" + (f" by {security.authorities}" if security.authorities else "")
+    login = way.hops[0].login if isinstance(way, HopList) else None
+    return text + (f", as {login.user} by {login.secret_file}" if login is not None else "")
+
+
+def _known(text: str) -> Address:
+    return parse_mailbox(text)
+
+
+def _address(text: str) -> Address | None:
+    return parse_mailbox(text) if text else None
+
+
+def _port(endpoint: str) -> str:
+    """The port of a Twisted endpoint description; empty for one that has none of its own."""
+    kind, _, rest = endpoint.partition(":")
+    port = rest.partition(":")[0].removeprefix("port=")
+    return port if kind in ("tcp", "tcp6", "ssl") and port.isdigit() and port != "0" else ""
