@@ -116,7 +116,9 @@ def test_it_tells_exactly_what_would_change(tmp_path: Path) -> None:
                 "rule": "routes[0]",
                 "place": f"{new}:{at(new_lines, 'via: ')}",
             },
-            "examples": [{"sender": "ann@ours.example", "recipient": "bob@far.example"}],
+            "examples": [
+                {"client": "127.0.0.1", "login": "", "sender": "ann@ours.example", "recipient": "bob@far.example"}
+            ],
         }
         assert groups["refused"]["new"]["what"].startswith("550 5.7.1 Relaying denied")
         assert groups["refused"]["new"]["place"] == f"{new}:{at(new_lines, 'networks')}"

@@ -33,8 +33,9 @@ CONTENT = b"From: <nobody@invalid>\r\nSubject: a rehearsal\r\n\r\n"
 
 
 class WayIn:
-    """One session.
+    """One session.  A context manager, for who goes through it step by step.
 
+    is_in       a transaction can begin
     sender      the reverse-path, once it is accepted; None is the null sender
     goes        where the mail of each recipient goes, in the order in which they were named; nowhere: it is refused
     recipients  where the mail of all that were accepted goes, after forwarding, none twice
@@ -63,32 +64,74 @@ class WayIn:
         self._rehearsal = Rehearsal(factory, attendance, self._certificate)
         self._visit: Visit
         self._known_user = self._user = user
+        self.is_in = False
         self.sender: Address | None = None
         self.goes: list[Sequence[Recipient]] = []
         self.recipients: list[Recipient] = []
 
-    async def findings(self, with_content: bool = True) -> AsyncIterator[Finding]:
-        """Each step, up to the first that ends it.
-
-        with_content  content is sent too, if anybody is to have it
-        """
+    async def findings(self) -> AsyncIterator[Finding]:
+        """Each step, up to the first that ends it."""
         yield self._of_listener()
+        with self:
+            async for finding in self.entering():
+                yield finding
+            if self.is_in:
+                async for finding in self.transaction(self._question):
+                    yield finding
+
+    def __enter__(self) -> WayIn:
         question, tls = self._question, replace(AS_IF_BY_TLS, shown=self._certificate.chain)
-        with Visit(
+        begins_so = self._listen.service == "submissions" or (question.tls and self._known_user is not None)
+        self._visit = Visit(
             self._rehearsal.factory,
             question.client,
             user=self._known_user,
-            encryption=tls if self._listen.service == "submissions" or (question.tls and self._known_user) else None,
+            encryption=tls if begins_so else None,
             pretended=tls,
             helo=question.helo,
-        ) as self._visit:
-            try:
-                async for finding in self._steps(with_content):
-                    yield finding
-            except VisitOver as over:
-                yield Finding("in", "connection", self._client, "temporary", "the session is over", reply=str(over))
+        )
+        return self
 
-    async def _steps(self, with_content: bool) -> AsyncIterator[Finding]:
+    def __exit__(self, *_: object) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """The session is over."""
+        self.is_in = False
+        self._visit.leave()
+
+    async def entering(self) -> AsyncIterator[Finding]:
+        """What comes before a transaction can begin, up to the first step that ends it; then ``is_in`` tells."""
+        try:
+            async for finding in self._entering():
+                yield finding
+        except VisitOver as over:
+            yield self._over(over)
+
+    async def transaction(self, question: Question, with_content: bool = True) -> AsyncIterator[Finding]:
+        """The envelope of the question, in the session that there is.
+
+        with_content  content is sent too, if anybody is to have it; else the transaction is forgotten
+        """
+        self._question = question
+        self.sender, self.goes, self.recipients = None, [], []
+        try:
+            async for finding in self._envelope():
+                yield finding
+            if with_content and any(self.goes):
+                reply = await self._visit.content([CONTENT])
+                verdict = self._verdict() if not reply.is_positive else None
+                yield self._found("content", "", reply, verdict, self._limits())
+            else:
+                await self._visit.say("RSET")
+        except VisitOver as over:
+            self.is_in = False
+            yield self._over(over)
+
+    def _over(self, over: VisitOver) -> Finding:
+        return Finding("in", "connection", self._client, "temporary", "the session is over", reply=str(over))
+
+    async def _entering(self) -> AsyncIterator[Finding]:
         question = self._question
         greeted = self._of_greeting(await self._visit.greeting())
         yield greeted
@@ -108,12 +151,7 @@ class WayIn:
             yield logged_in
             if logged_in.decision != "accepted":
                 return
-        async for finding in self._envelope():
-            yield finding
-        if with_content and any(self.goes):
-            reply = await self._visit.content([CONTENT])
-            verdict = self._verdict() if not reply.is_positive else None
-            yield self._found("content", "", reply, verdict, self._limits())
+        self.is_in = True
 
     async def _envelope(self) -> AsyncIterator[Finding]:
         question = self._question

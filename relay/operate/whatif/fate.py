@@ -46,3 +46,6 @@ class Fate:
     rule: str
     place: str
     targets: tuple[Target, ...] = ()
+
+
+NO_FATE = Fate("told", "", "", "", "")

@@ -7,7 +7,7 @@ configuration (connections, failed logins, room on the disk) refuses nothing her
 from __future__ import annotations
 
 import random
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
@@ -26,7 +26,7 @@ from relay.operate.mail_by_http import LOGIN as BY_HTTP
 from relay.operate.mail_by_http import listener_of, user_of
 from relay.operate.settings.receiving import Listen
 from relay.operate.surroundings import Surroundings
-from relay.operate.whatif.fate import End, Fate, Target
+from relay.operate.whatif.fate import NO_FATE, End, Fate, Target
 from relay.operate.whatif.past import Past, Visitor
 from relay.policy.policy import Service
 from relay.policy.users import User
@@ -40,6 +40,13 @@ T = TypeVar("T")
 MAILDROP = "maildrop"
 HELO = "client.example"
 """No rule looks at what a client calls itself."""
+
+STAYS = 200
+"""Sessions that are kept for the next envelope of the same visitor."""
+ENVELOPES = 90
+"""Of one session: it may say no more of what brings no message nearer, as RSET (relay.smtp.patience)."""
+REFUSALS = 900
+"""Recipients of one session, for each of them may be refused; likewise.  One envelope may have more."""
 
 _ENDLESS = 1 << 30
 _VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
@@ -59,6 +66,7 @@ class House:
         self._submitter = rules.submitters(config)
         local = Listen.model_construct(endpoint=MAILDROP, service="relay", tls="none", login="none")
         self._of_files = self._doors.door(Service.LOCAL, Entrance(listener=MAILDROP)), local
+        self._stays: dict[Visitor, _Stay] = {}
         self._by_http: Door | None = None
         if config.admin is not None:
             listen = listener_of(config.admin)
@@ -68,38 +76,71 @@ class House:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for stay in self._stays.values():
+            stay.leave()
         self._doors.stop()
 
     def fates(self, past: Past) -> Sequence[Fate]:
         """Of each recipient, in their order; where nobody is named, of the sender."""
         if past.visitor is None:  # what we write ourselves, no rule refuses
-            sender = _address(past.sender)
-            return [self._accepted("", "written here", "", sender, [_known(one)]) for one in past.recipients]
-        door = self._door_of(past.visitor)
-        if isinstance(door, Fate):
-            return [door] * max(1, len(past.recipients))
-        return _at_once(self._visited(past, past.visitor, door))
+            sender = parse_mailbox(past.sender) if past.sender else None
+            return [self._accepted("", "written here", "", sender, [parse_mailbox(one)]) for one in past.recipients]
+        return _at_once(self._visited(past, past.visitor))
 
     # -- the way in --------------------------------------------------------------------------------
 
-    async def _visited(self, past: Past, visitor: Visitor, door: Door) -> Sequence[Fate]:
+    async def _visited(self, past: Past, visitor: Visitor) -> Sequence[Fate]:
+        units = max(1, len(past.recipients))
+        stay = self._stays.pop(visitor, None)
+        if stay is None or not stay.has_room(len(past.recipients)):
+            if stay is not None:
+                stay.leave()
+            stay = await self._stay(visitor)
+        self._stays[visitor] = stay  # the last in order
+        if stay.way_in is None:
+            return [stay.fate] * units
+        fates = self._fates_of(
+            stay.way_in, [one async for one in stay.transaction(self._question(past, visitor))], units
+        )
+        if not stay.way_in.is_in:
+            self._stays.pop(visitor).leave()
+        return fates
+
+    async def _stay(self, visitor: Visitor) -> _Stay:
+        """Begins a session of this visitor; for one that has no way in, what becomes of all he sends."""
+        if len(self._stays) >= STAYS:
+            self._stays.pop(next(iter(self._stays))).leave()
+        door = self._door_of(visitor)
+        if isinstance(door, Fate):
+            return _Stay(None, door)
         user = self._user_of(visitor, door)
-        limit = self._config.accept.message_size_octets
         question = Question(
+            (), client=visitor.client, helo=HELO, login="" if user is not None else visitor.login, tls=bool(visitor.tls)
+        )
+        way_in = WayIn(self._config, [door], self._doors.attendance, question, user, _certificate(visitor))
+        way_in.__enter__()
+        findings = [one async for one in way_in.entering()]
+        if way_in.is_in:
+            return _Stay(way_in)
+        way_in.leave()
+        return _Stay(None, _not_accepted(findings[-1]))
+
+    def _question(self, past: Past, visitor: Visitor) -> Question:
+        """The envelope as a question.  A size within the limit refuses nothing, and is not said."""
+        limit = self._config.accept.message_size_octets
+        return Question(
             past.recipients,
             sender=past.sender,
             client=visitor.client,
             helo=HELO,
-            login="" if user is not None else visitor.login,
+            login=visitor.login,
             size=past.size if past.size is not None and past.size > limit else None,
             smtputf8=past.smtputf8,
             tls=bool(visitor.tls),
             require_tls=past.require_tls,
         )
-        way_in = WayIn(self._config, [door], self._doors.attendance, question, user, _certificate(visitor))
-        return self._fates_of(way_in, [one async for one in way_in.findings(with_content=False)], len(past.recipients))
 
-    def _fates_of(self, way_in: WayIn, findings: Sequence[Finding], named: int) -> Sequence[Fate]:
+    def _fates_of(self, way_in: WayIn, findings: Sequence[Finding], units: int) -> Sequence[Fate]:
         said = [one for one in findings if one.what == "recipient"]
         fates = [
             self._accepted(one.reply, one.rule, one.place, way_in.sender, [goes.address for goes in to])
@@ -107,11 +148,11 @@ class House:
             else _not_accepted(one)
             for one, to in zip(said, way_in.goes, strict=True)
         ]
-        if len(fates) == max(1, named):
+        if len(fates) == units:
             return fates
-        last = findings[-1]  # it came no further
-        fate = _not_accepted(last) if last.decision != "accepted" else Fate(*_of(last))
-        return [*fates, *[fate] * (max(1, named) - len(fates))]
+        last = findings[-1]  # it came no further; or it was only the sender
+        fate = Fate("accepted", *_of(last)) if last.decision == "accepted" else _not_accepted(last)
+        return [*fates, *[fate] * (units - len(fates))]
 
     def _door_of(self, visitor: Visitor) -> Door | Fate:
         """Where this visitor would come in now: at the listener of that name, else at one on the same port."""
@@ -158,6 +199,31 @@ class House:
         return Fate("accepted", "recipient", said, rule, place, targets)
 
 
+class _Stay:
+    """A visitor's session, or his fate where he does not come so far."""
+
+    def __init__(self, way_in: WayIn | None, fate: Fate = NO_FATE) -> None:
+        self.way_in = way_in
+        self.fate = fate
+        self._envelopes = 0
+        self._recipients = 0
+
+    def has_room(self, recipients: int) -> bool:
+        """Whether one more envelope is judged as if it were the first."""
+        return self.way_in is None or (self._envelopes < ENVELOPES and self._recipients + recipients <= REFUSALS)
+
+    async def transaction(self, question: Question) -> AsyncIterator[Finding]:
+        assert self.way_in is not None
+        self._envelopes += 1
+        self._recipients += len(question.recipients)
+        async for finding in self.way_in.transaction(question, with_content=False):
+            yield finding
+
+    def leave(self) -> None:
+        if self.way_in is not None:
+            self.way_in.leave()
+
+
 def _surroundings(clock: Clock) -> Surroundings:
     """In which nobody is there to be asked."""
     return Surroundings(
@@ -193,11 +259,11 @@ def _certificate(visitor: Visitor) -> Pretended:
 
 
 def _not_accepted(finding: Finding) -> Fate:
-    return Fate("temporary" if finding.decision == "temporary" else "refused", *_of(finding)[1:])
+    return Fate("temporary" if finding.decision == "temporary" else "refused", *_of(finding))
 
 
-def _of(finding: Finding) -> tuple[Any, str, str, str, str]:
-    return finding.decision, finding.what, finding.reply, finding.rule, finding.place
+def _of(finding: Finding) -> tuple[str, str, str, str]:
+    return finding.what, finding.reply, finding.rule, finding.place
 
 
 def _target(address: Address, route: Route) -> Target:
@@ -220,14 +286,6 @@ def _via(address: Address, route: Route) -> str:
         text += f", tls: {security.level.value}" + (f" by {security.authorities}" if security.authorities else "")
     login = way.hops[0].login if isinstance(way, HopList) else None
     return text + (f", as {login.user} by {login.secret_file}" if login is not None else "")
-
-
-def _known(text: str) -> Address:
-    return parse_mailbox(text)
-
-
-def _address(text: str) -> Address | None:
-    return parse_mailbox(text) if text else None
 
 
 def _port(endpoint: str) -> str:
