@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Protocol
 
+from relay.message.journey import read
+from relay.message.outline import Outline
 from relay.message.reply import printable
 from relay.operate.answers.status import Destination, destination_rows
 from relay.operate.control import BadRequest, Command, Request, Row
 from relay.operate.explaining.certificate import pretended
 from relay.operate.explaining.explanation import explain, explain_message
-from relay.operate.explaining.finding import Question
+from relay.operate.explaining.finding import Finding, Question
+from relay.operate.explaining.last_attempts import gone
 from relay.operate.explaining.premises import Premises
 from relay.queue.store import Store
 
@@ -60,14 +63,28 @@ class ExplainAnswers:
             raise BadRequest(str(fault)) from None
 
     async def message(self, request: Request) -> AsyncGenerator[Row, None]:
-        """The findings about a message in the queue, by its id; with ``probe`` its next hops are asked."""
+        """The findings about a message in the queue, by its id; with ``probe`` its next hops are asked.  Of one that is
+        no longer there, the one finding what became of it."""
         message_id, probes = request.text("id") or "", request.flag("probe")
         request.no_more()
         found = await self.store.read(message_id)
         if found is None:
-            raise BadRequest(f"there is no message {message_id} in the queue; it may have been delivered meanwhile")
-        async for finding in explain_message(self.premises(), *found, self.runner.turns(message_id), probes):
+            yield (await self._gone(message_id)).row()
+            return
+        turns, journey = self.runner.turns(message_id), self.store.journey(message_id)
+        async for finding in explain_message(self.premises(), *found, turns, probes, journey):
             yield finding.row()
+
+    async def _gone(self, message_id: str) -> Finding:
+        outline = Outline()
+        async for entry in self.store.journey(message_id):
+            outline.add(read(entry))
+        if not outline.is_known:
+            raise BadRequest(
+                f"there is no message {message_id} in the queue, and the journal knows nothing of it; relay trace "
+                "ADDRESS finds a message by its sender or recipient, as long as journal.keep says"
+            )
+        return gone(message_id, outline)
 
     async def destinations(self, request: Request) -> AsyncGenerator[Row, None]:
         """How some destinations stand in this shard: rows as in ``status``."""

@@ -76,7 +76,8 @@ def explain(
     Asks the relay that runs. Where none does, or with --dry, or when --config names another file than the relay has
     read, it is found out from the file.
 
-    With ID, the id of a message in the queue: why it is still here, what happens when, and what would change that.
+    With ID, the id of a message in the queue: why it is still here, what was said when it was last tried, what happens
+    when, and what would change that. Of one that has left the queue: what became of it.
 
     Ends with 0 when the message would be taken and has a way; with 1 when any of it would be refused; with 75 when it
     would be put off.

@@ -246,6 +246,35 @@ def _waiting(row: Row, now: float) -> Iterator[str]:
         yield f"the sender {warned}has it back {hour(details['expires_at'])}"
 
 
+def _attempt(row: Row, now: float) -> Iterator[str]:
+    details = row["details"]
+    at = f" at {details['hop']}" if details["hop"] else ""
+    tls = f", {details['tls']}" if details["tls"] else ""
+    yield f"{row['about']}: last tried {age(now - details['began_at'])} ago{at}{tls}, in {details['took_s']:.2f} s"
+    for one in details["recipients"][:SHOWN]:
+        yield f"{one['recipient']}  {one['step']}: {one['reply']}"
+    if len(details["recipients"]) > SHOWN:
+        yield f"and {count(len(details['recipients']) - SHOWN, 'more recipient')}"
+    for part in details["dialogue"]:
+        yield f"with {part['hop']}" + (f", {part['tls']}" if part["tls"] else "")
+        yield from (f"{after_s:7.3f} {_short(line)}" for after_s, line in part["lines"])
+
+
+def _gone(row: Row, now: float) -> Iterator[str]:
+    details = row["details"]
+    states = {
+        "delivered": "it is delivered",
+        "failed": "it has failed",
+        "refused": "it was not taken",
+        "removed": "it was removed",
+    }
+    became = states.get(details["state"], "it has left the queue")
+    yield f"{row['about']} is not in the queue: {became}, {age(now - details['last_at'])} ago"
+    if details["sender"]:
+        yield f"from <{details['sender'].strip('<>')}> to {_some(details['recipients'])}"
+    yield f"at last: {details['last']}"
+
+
 def _when(at: float, now: float) -> str:
     return f"in {age(at - now)}, {hour(at)}" if at - now >= 1 else "now"
 
@@ -280,4 +309,6 @@ _TEXTS: Mapping[tuple[str, str], Callable[[Row, float], Iterator[str]]] = {
     ("probe", "way"): _asked,
     ("queue", "message"): _message,
     ("queue", "recipient"): _waiting,
+    ("queue", "attempt"): _attempt,
+    ("queue", "gone"): _gone,
 }

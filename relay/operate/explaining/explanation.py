@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 from relay.message.envelope import Body, Envelope, Message, Origin
+from relay.message.journey import Entry, read
 from relay.operate import rules
 from relay.operate.explaining.finding import Finding, Question, verdict_of
+from relay.operate.explaining.last_attempts import LastAttempts
 from relay.operate.explaining.premises import Premises
 from relay.operate.explaining.standing import Standing, message_of
 from relay.operate.explaining.way_in import CONTENT, WayIn
@@ -15,6 +17,19 @@ from relay.operate.explaining.way_out import WayOut
 from relay.queue.store import QueuedRecipient, State
 
 RECIPIENTS_SHOWN = 1000
+
+
+class _NoJourney:
+    """Of a message of which the journal knows nothing."""
+
+    def __aiter__(self) -> _NoJourney:
+        return self
+
+    async def __anext__(self) -> Entry:
+        raise StopAsyncIteration
+
+
+NO_JOURNEY = _NoJourney()
 
 
 async def explain(premises: Premises, question: Question) -> AsyncIterator[Finding]:
@@ -48,10 +63,12 @@ async def explain_message(
     rows: Sequence[QueuedRecipient],
     turns: Mapping[int, int],
     probes: bool = False,
+    journey: AsyncIterable[Entry] = NO_JOURNEY,
 ) -> AsyncIterator[Finding]:
     """Why a message is still here, and what happens when.
 
-    turns  as relay.schedule.runner.Runner.turns has them
+    turns    as relay.schedule.runner.Runner.turns has them
+    journey  what the journal has of it
     """
     yield message_of(message, len(rows))
     router, retry = premises.router, rules.schedule_settings(premises.config).retry
@@ -68,6 +85,11 @@ async def explain_message(
         yield finding
     if len(rows) > len(shown):
         yield Finding("queue", "recipient", details={"left_out": len(rows) - len(shown)})
+    last = LastAttempts({row.number for row in rows})
+    async for entry in journey:
+        last.add(read(entry))
+    for finding in last.findings():
+        yield finding
     to_go = [row.recipient for row in shown if row.state is not State.OWING]
     found: list[Finding] = []
     way_out = WayOut(premises, message)

@@ -21,6 +21,9 @@ The details of each, by part and what:
     queue  message        sender accepted_at size client client_name protocol login require_tls recipients
            recipient      state attempts destination destination_now place orcpt next_at attempts_at warned warns_at
                           expires_at
+           attempt        the last on its way: began_at took_s hop tls recipients[{recipient step reply}]
+                          dialogue[{hop tls lines[[after_s line]]}]
+           gone           instead of all this, when it is no longer in the queue: as ``trace.find`` has it
     end    verdict        at: the finding that decided; is_queued
 """
 
