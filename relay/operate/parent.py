@@ -25,7 +25,7 @@ from relay import __version__
 from relay.message.step import Tell
 from relay.operate import systemd
 from relay.operate.config import Config, ConfigFaults
-from relay.operate.workers import FAILED, READY, RELOAD, RELOADED, STOP, Line
+from relay.operate.workers import FAILED, FAULTY, READY, RELOAD, RELOADED, STOP, Line
 
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0
@@ -39,6 +39,7 @@ LOOKS = 250
 """So often is looked whether a worker that has let go of its line has ended, before it is killed."""
 
 WORD_LIMIT_OCTETS = 8192
+FAULT_LIMIT_OCTETS = 4096
 
 
 class CannotBegin(Exception):
@@ -97,6 +98,7 @@ class Parent(Service):
         self._reloading: list[Minded] | None = None
         self._reload_limit: IDelayedCall | None = None
         self._reload_again = False
+        self._faulty = b""  # what the workers are told of a file that cannot be used
         self._kill: IDelayedCall | None = None
 
     # -- the beginning -----------------------------------------------------------------------
@@ -139,6 +141,8 @@ class Parent(Service):
         if word == READY:
             worker.is_ready = True
             self._tell("started", worker=worker.number, pid=worker.pid)
+            if self._faulty and worker.line is not None:
+                worker.line.say(self._faulty)
         elif word == RELOADED:
             self._reloaded(worker)
         elif word.startswith(FAILED):
@@ -185,13 +189,22 @@ class Parent(Service):
         except ConfigFaults as faults:
             for fault in faults.faults:
                 self._tell("trouble", place=str(fault.place), error=f"{fault}; the old configuration stays in force")
+            self._say_faulty(str(faults.faults[0]))
             return
+        self._faulty = b""
         for key in self.config.needs_restart(newer):
             self._tell("trouble", place=newer.place(key), error=f"{key} has changed: that takes effect with a restart")
         self.config = newer.keeping(self.config)
         systemd.notify(systemd.reloading())
         self._reloading = list(self._workers)
         self._reload_next()
+
+    def _say_faulty(self, fault: str) -> None:
+        """Has the workers know it, who are asked how the relay does."""
+        self._faulty = FAULTY + " ".join(fault.split()).encode("utf-8", "replace")[:FAULT_LIMIT_OCTETS]
+        for worker in self._workers:
+            if worker.line is not None:
+                worker.line.say(self._faulty)
 
     def _reload_next(self) -> None:
         while self._reloading:

@@ -306,6 +306,10 @@ class RelayService(TwistedService):
         finally:
             self._around.notify(systemd.READY)
 
+    def not_reloaded(self, fault: str) -> None:
+        """A reload was asked for, and whoever read the file found it faulty; the old configuration stays in force."""
+        self._lookout.reload_fault = fault
+
     def _reload(self) -> None:
         self.tell.reopen()
         if self._load is None:
@@ -313,7 +317,7 @@ class RelayService(TwistedService):
         try:
             newer = self._load()
         except ConfigFaults as faults:
-            self._lookout.reload_fault = str(faults.faults[0])
+            self.not_reloaded(str(faults.faults[0]))
             for fault in faults.faults:
                 self.tell("trouble", place=str(fault.place), error=f"{fault}; the old configuration stays in force")
             return

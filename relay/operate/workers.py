@@ -2,7 +2,7 @@
 
 The parent forks it, and talks to it on a line (a pair of sockets), one word at a time:
 
-    parent says    reload, stop
+    parent says    reload, stop; or faulty, with a sentence: a reload was asked for, and the file cannot be used
     worker says    ready; reloaded; or failed, with a sentence, and ends
 
 Each knows of the other's death by the end of the line, however it died.  A worker whose parent is gone ends as it
@@ -36,6 +36,7 @@ READY = b"ready"
 RELOADED = b"reloaded"
 FAILED = b"failed "
 RELOAD = b"reload"
+FAULTY = b"faulty "
 STOP = b"stop"
 
 CANNOT_START = 1
@@ -199,6 +200,8 @@ class Worker:
         elif word == RELOAD:
             self._service.reload()
             self._line.say(RELOADED)
+        elif word.startswith(FAULTY):
+            self._service.not_reloaded(word.removeprefix(FAULTY).decode("utf-8", "replace"))
 
     def _stop(self) -> None:
         with suppress(ReactorNotRunning):  # it is ending already

@@ -19,6 +19,7 @@ from relay.operate.answers.forecast import ForecastAnswers
 from relay.operate.answers.queue import QueueAnswers
 from relay.operate.answers.status import StatusAnswers
 from relay.operate.answers.trace import TraceAnswers
+from relay.operate.answers.vitals import VitalsAnswers
 from relay.operate.answers.watching import WatchingAnswers
 from relay.operate.config import Config, load
 from relay.operate.control import listen_for_control
@@ -148,6 +149,7 @@ def running_relay(
         **WatchingAnswers(recent, history, reactor).by_name(),
         **ConfigurationAnswers(lambda: config, look, at_once).by_name(),
         **QueueAnswers(store, runner, reactor, tell).by_name(),
+        **VitalsAnswers(store, runner, reactor, lambda: 432_000.0, None).by_name(),
         **StatusAnswers(store, runner, reactor, "relay.test", counts, reactor.seconds()).by_name(),
         **TraceAnswers(store).by_name(),
         **ForecastAnswers(store, runner, reactor, ScheduleSettings).by_name(),

@@ -248,6 +248,15 @@ def test_status_shows_the_queue_and_each_destination(running: Running, relay: Re
     assert lines.index(next(line for line in lines if line.startswith("b.example\t2"))) == len(lines) - 2
 
 
+def test_status_says_what_is_wrong_and_what_to_do(running: Running, relay: Relay) -> None:
+    running.put("ann@client.example", "bob@a.example", age_s=9 * 86400)
+    out = relay("status")[1].splitlines()
+    at = next(number for number, line in enumerate(out) if line.startswith("wrong: "))
+    assert out[at] == "wrong: the oldest message has been in the queue for 9d, and is given up after 5d"
+    assert out[at + 1].startswith("  -> the log says why")
+    assert json.loads(relay("status", "--json")[1])["complaints"][0]["about"] == "age"
+
+
 def test_status_in_json_is_one_object(running: Running, relay: Relay) -> None:
     running.put("ann@client.example", "bob@a.example")
     code, out, _ = relay("status", "--json")

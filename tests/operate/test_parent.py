@@ -183,14 +183,21 @@ def test_a_worker_that_does_not_answer_does_not_stop_the_others_turn(house: Hous
     assert house.processes.heard(102) == [b"reload"]
 
 
-def test_a_faulty_configuration_reaches_no_worker(house: House) -> None:
+def test_of_a_faulty_configuration_workers_hear_only_that_it_is_faulty(house: House) -> None:
+    """They are asked how the relay does, and the parent is not."""
+
     def newer() -> Config:
         raise ConfigFaults([Fault(Place("relay.yaml", 3), "vai", "there is no such key")])
 
     house.newer = newer
     house.parent.reload()
-    assert house.processes.heard(101) == []
+    faulty = b"faulty relay.yaml:3:0: vai: there is no such key"
+    assert house.processes.heard(101) == house.processes.heard(102) == [faulty]
     assert "the old configuration stays in force" in str(house.told[0][1]["error"])
+    house.processes.ends(101, 1)
+    house.clock.pump([LOOK_S, FIRST_WAIT_S])
+    house.processes.says(103, b"ready")
+    assert house.processes.heard(103) == [faulty], "who begins later knows it too"
 
 
 def test_the_end_waits_for_all_workers(house: House) -> None:

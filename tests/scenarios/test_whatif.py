@@ -174,3 +174,34 @@ def test_a_file_with_faults_is_not_replayed(tmp_path: Path) -> None:
     assert (done.returncode, told["ok"], told["replay"]) == (78, False, None)
     assert checked(tmp_path, "new.yaml", "--replay", "soon").returncode == 64
     assert checked(tmp_path, "new.yaml", "--against", "old.yaml").returncode == 64
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_reload_that_fails_keeps_the_old_configuration_and_says_why(tmp_path: Path, workers: int) -> None:
+    text = f"workers: {workers}\naccept: {{networks: [127.0.0.0/8]}}\nroutes:\n  - {{to: '*', via: 'discard:'}}\n"
+    with running_relay(tmp_path, text) as relay:
+        good = relay.config.read_text(encoding="utf-8")
+        broken = good.replace("127.0.0.0/8", "127.0.0.1").replace("via:", "vai:")
+        relay.config.write_text(broken, encoding="utf-8")
+        relay.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "the old configuration stays in force" in relay.said(), "the reload")
+        line = next(number for number, one in enumerate(broken.splitlines(), 1) if "vai" in one)
+        assert f"{relay.config}:{line}:15: routes[0].vai: unknown key" in relay.said()
+        assert " reloaded " not in relay.said()
+        send(relay, "elsewhere", "x@else.example")  # whom only the old one lets in
+
+        def complaints() -> list[dict[str, str]]:
+            found: list[dict[str, str]] = json.loads(relay.command("status", "--json").stdout)["complaints"]
+            return found
+
+        wait_until(complaints, "the complaint")
+        (complaint,) = complaints()
+        assert complaint["about"] == "configuration"
+        assert f"{relay.config}:{line}" in complaint["what"]
+        words = relay.command("status").stdout
+        assert "look: the last reload changed nothing, since the file has faults" in words
+        assert "-> relay check FILE shows them all" in words
+        relay.config.write_text(good, encoding="utf-8")
+        relay.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: relay.said().count(" reloaded ") == workers, "the reload")
+        assert complaints() == []

@@ -44,7 +44,7 @@ def status(
     down: Sequence[str],
     up: Sequence[str],
 ) -> None:
-    """Show the queue in numbers, and how each destination does.
+    """Show the queue in numbers, what is wrong if anything is, and how each destination does.
 
     With --forecast: what becomes of the queue if nothing changes. What is refused goes on being refused, destinations
     that are down stay down, all else is delivered. HOST is a destination as it is shown here, or its host or domain.
@@ -62,9 +62,10 @@ def status(
         raise click.UsageError("--down and --up go with --forecast")
     with running(config, spool) as control:
         found = control.ask_one("status")
+        complaints = control.ask_one("health")["complaints"]
         silent = len(control.silent)
     if as_json:
-        say_json(found)
+        say_json({**found, "complaints": complaints})
         return
     _say_relay(found)
     if silent:
@@ -72,6 +73,9 @@ def status(
     _say_queue(found["queue"])
     steps = [f"{found['steps'][step]:,} {step.replace('_', ' ')}" for step in STEPS_SHOWN if found["steps"].get(step)]
     say(f"since the start: {', '.join(steps) or 'nothing yet'}")
+    for complaint in complaints:
+        say(f"{'wrong' if complaint['level'] == 'wrong' else 'look'}: {complaint['what']}")
+        say(f"  -> {complaint['do']}")
     if found["destinations"]:
         say()
         show_table(
