@@ -19,7 +19,7 @@ from relay.operate.admission import Admission
 from relay.operate.config import Config
 from relay.operate.disk import Disk
 from relay.operate.local_mail import LocalMail, Post, settings_for_files
-from relay.operate.mail_by_http import MailByHttp
+from relay.operate.mail_by_http import MailByHttp, listener_of
 from relay.operate.settings.operating import Admin
 from relay.operate.settings.receiving import Listen
 from relay.operate.shards import number_of
@@ -136,8 +136,7 @@ class Inward:
 
     def by_http(self, admin: Admin) -> MailByHttp:
         """What comes through the API is taken as at a listener for submission, from a client that has logged in."""
-        listen = Listen.model_construct(endpoint=admin.http, service="submission", tls="none", login="none")
-        return MailByHttp(self.listener(listen), self._config.place("admin"), admin.tls)
+        return MailByHttp(self.listener(listener_of(admin)), self._config.place("admin"), admin.tls)
 
     def expiries(self) -> Sequence[Any]:
         """When our certificates end; see Admission."""

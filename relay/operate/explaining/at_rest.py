@@ -17,9 +17,9 @@ from relay.message.step import tell_nobody
 from relay.operate import rules
 from relay.operate.config import Config
 from relay.operate.disk import Disk
-from relay.operate.explaining.doors import Doors
 from relay.operate.explaining.explanation import explain
 from relay.operate.explaining.finding import Finding, Question
+from relay.operate.explaining.listeners import Listeners
 from relay.operate.explaining.premises import Premises
 from relay.operate.outward import Outward, router_of
 from relay.operate.surroundings import Surroundings, real_surroundings
@@ -56,7 +56,7 @@ class AtRest:
     def __init__(self, config: Config, around: Surroundings) -> None:
         self._config = config
         self._clock = around.reactor
-        self._doors = Doors(config, around, Disk(config.spool, around.reactor, around.free).has_room)
+        self._listeners = Listeners(config, around, Disk(config.spool, around.reactor, around.free).has_room)
         outward = Outward(config, around, tell_nobody, _post_nothing)
         if outward.securing.policies is not None:
             outward.securing.policies.start()  # takes up what the relay holds
@@ -74,15 +74,15 @@ class AtRest:
 
     def stop(self) -> None:
         """Watches no files any more."""
-        self._doors.stop()
+        self._listeners.stop()
 
     def premises(self) -> Premises:
         return Premises(
             config=self._config,
             is_running=False,
             loaded_at=self._clock.seconds(),
-            listeners=self._doors.listeners,
-            attendance=self._doors.attendance,
+            listeners=self._listeners.listeners,
+            attendance=self._listeners.attendance,
             router=self._router,
             deliverer=self._deliverer,
             destinations=_at_rest,

@@ -17,8 +17,8 @@ from relay.message.address import Address, parse_mailbox
 from relay.operate import rules
 from relay.operate.config import BUILT_IN, Config
 from relay.operate.explaining.certificate import NO_CERTIFICATE, Pretended, pretended
-from relay.operate.explaining.doors import Door, Doors
 from relay.operate.explaining.finding import Finding, Question
+from relay.operate.explaining.listeners import Listeners, Listening
 from relay.operate.explaining.way_in import WayIn
 from relay.operate.explaining.way_out import via_of
 from relay.operate.local_mail import settings_for_files
@@ -61,16 +61,16 @@ class House:
         clock = Clock()
         clock.advance(now)
         settings = replace(settings_for_files(rules.receive_settings(config)), client_limit=_ENDLESS)
-        self._doors = Doors(config, _surroundings(clock), lambda octets: True, settings)
+        self._listeners = Listeners(config, _surroundings(clock), lambda octets: True, settings)
         self._table = rules.route_table(config)
         self._submitter = rules.submitters(config)
         local = Listen.model_construct(endpoint=MAILDROP, service="relay", tls="none", login="none")
-        self._of_files = self._doors.door(Service.LOCAL, Entrance(listener=MAILDROP)), local
+        self._of_files = self._listeners.listener(Service.LOCAL, Entrance(listener=MAILDROP)), local
         self._stays: dict[Visitor, _Stay] = {}
-        self._by_http: Door | None = None
+        self._by_http: Listening | None = None
         if config.admin is not None:
             listen = listener_of(config.admin)
-            self._by_http = self._doors.door(rules.service(listen), rules.entrance(listen)), listen
+            self._by_http = self._listeners.listener(rules.service(listen), rules.entrance(listen)), listen
 
     def __enter__(self) -> House:
         return self
@@ -78,7 +78,7 @@ class House:
     def __exit__(self, *_: object) -> None:
         for stay in self._stays.values():
             stay.leave()
-        self._doors.stop()
+        self._listeners.stop()
 
     def fates(self, past: Past) -> Sequence[Fate]:
         """Of each recipient, in their order; where nobody is named, of the sender."""
@@ -110,14 +110,20 @@ class House:
         """Begins a session of this visitor; for one that has no way in, what becomes of all he sends."""
         if len(self._stays) >= STAYS:
             self._stays.pop(next(iter(self._stays))).leave()
-        door = self._door_of(visitor)
-        if isinstance(door, Fate):
-            return _Stay(None, door)
-        user = self._user_of(visitor, door)
+        listening = self._listening_of(visitor)
+        if isinstance(listening, Fate):
+            return _Stay(None, listening)
+        user = self._user_of(visitor, listening)
         question = Question(
-            (), client=visitor.client, helo=HELO, login="" if user is not None else visitor.login, tls=bool(visitor.tls)
+            (),
+            client=visitor.client,
+            helo=HELO,
+            login="" if user is not None else visitor.login,
+            listener=listening[1].endpoint,
+            tls=bool(visitor.tls),
         )
-        way_in = WayIn(self._config, [door], self._doors.attendance, question, user, _certificate(visitor))
+        among = self._listeners.listeners if user is None else [listening]
+        way_in = WayIn(self._config, among, self._listeners.attendance, question, user, _certificate(visitor))
         way_in.__enter__()
         findings = [one async for one in way_in.entering()]
         if way_in.is_in:
@@ -154,13 +160,13 @@ class House:
         fate = Fate("accepted", *_of(last)) if last.decision == "accepted" else _not_accepted(last)
         return [*fates, *[fate] * (units - len(fates))]
 
-    def _door_of(self, visitor: Visitor) -> Door | Fate:
+    def _listening_of(self, visitor: Visitor) -> Listening | Fate:
         """Where this visitor would come in now: at the listener of that name, else at one on the same port."""
         if visitor.service == Service.LOCAL.value:
             if rules.maildrop(self._config) is None:
                 return self._closed("there is no maildrop", "sendmail.maildrop")
             return self._of_files
-        listeners = self._doors.listeners
+        listeners = self._listeners.listeners
         found = next((one for one in listeners if one[1].endpoint == visitor.listener), None)
         if found is None and visitor.login == BY_HTTP and visitor.service == Service.SUBMISSION.value:
             return self._by_http or self._closed("there is no API", "admin")
@@ -184,13 +190,13 @@ class House:
     def _closed(self, why: str, key: str, stage: str = "listener") -> Fate:
         return Fate("refused", stage, why, key, self._config.place(key))
 
-    def _user_of(self, visitor: Visitor, door: Door) -> User | None:
+    def _user_of(self, visitor: Visitor, listening: Listening) -> User | None:
         """Who it is without having logged in, as the kernel or the API knows it."""
-        if door is self._of_files:
+        if listening is self._of_files:
             number, _, name = visitor.login.removeprefix("uid ").partition(" ")
             uid = int(number) if number.isdigit() else _ENDLESS
             return self._submitter(uid, name.removeprefix("(").removesuffix(")")).user
-        return user_of(self._config.place("admin")) if door is self._by_http else None
+        return user_of(self._config.place("admin")) if listening is self._by_http else None
 
     # -- the way out -------------------------------------------------------------------------------
 

@@ -172,7 +172,7 @@ class Live:
         return self.world.wait_for(ensureDeferred(self._bring(caller)))
 
     async def _bring(self, caller: Caller) -> tuple[list[tuple[str, Reply]], str]:
-        factories = {one.endpoint: factory for factory, one in self.world.relay._factories}
+        factories = {one.endpoint: factory for factory, one in self.world.relay.inward.factories}
         heard: list[tuple[str, Reply]] = []
         shown = replace(AS_IF_BY_TLS, shown=(SHOWN,) if caller.certified else ())
 

@@ -25,10 +25,10 @@ from relay.receive.logins import Logins
 from relay.receive.settings import Entrance, HasRoom, ReceiveSettings
 from relay.receive.tls import Certificates, ServerTls, TlsFault, TrustedCertificates
 
-Door = tuple[SmtpServerFactory, Listen]
+Listening = tuple[SmtpServerFactory, Listen]
 
 
-class Doors:
+class Listeners:
     """See the module.
 
     attendance  nobody
@@ -57,11 +57,11 @@ class Doors:
         # Nobody begins TLS here in truth, and the key may be for others to read.
         self._tls = ServerTls(Certificates(())) if config.tls else None
         self.attendance = Attendance()
-        self.listeners: Sequence[Door] = [
-            (self.door(rules.service(listen), rules.entrance(listen)), listen) for listen in config.listen
+        self.listeners: Sequence[Listening] = [
+            (self.listener(rules.service(listen), rules.entrance(listen)), listen) for listen in config.listen
         ]
 
-    def door(self, service: Service, entrance: Entrance) -> SmtpServerFactory:
+    def listener(self, service: Service, entrance: Entrance) -> SmtpServerFactory:
         """One more."""
         return SmtpServerFactory(
             clock=self._around.reactor,
