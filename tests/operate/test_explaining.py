@@ -18,10 +18,12 @@ from relay.operate.explaining.finding import Finding
 from relay.operate.explaining.rehearsal import Rehearsal
 from relay.operate.explaining.standing import Standing
 from relay.queue.store import QueuedRecipient, State
+from relay.receive.tls import fingerprint_of
 from relay.receive.visit import Visit
 from relay.route.dane import Tlsa
 from relay.route.names import TLSA
 from relay.schedule.retry import RetrySettings
+from relay.testing import certificates
 from tests.fakes.next_hop import NextHop
 from tests.operate.explaining import START, Asked, all_of, detail, the
 from tests.receive.visit import STRANGER, House
@@ -166,6 +168,48 @@ def test_who_keeps_the_passwords_elsewhere_is_not_asked_and_that_is_said(tmp_pat
     assert (found.decision, found.details["assumed"], found.details["mechanism"]) == ("accepted", True, "PLAIN")
 
 
+def shown_certificate(folder: Path, by: str = certificates.AUTHORITY) -> tuple[str, str]:
+    """A client's certificate: its fingerprint, and as PEM; and in the folder the authority that may have signed it."""
+    pair = certificates.pair("device.example", by)
+    (folder / "ca.pem").write_bytes(certificates.pair(certificates.AUTHORITY).certificate_pem)
+    (folder / "relay.pem").write_bytes(certificates.pair("relay.example").certificate_pem)
+    return f"sha256:{fingerprint_of(pair.certificate)}", pair.certificate_pem.decode()
+
+
+def with_certificates(entry: str) -> str:
+    return f"tls: {{certificate: relay.pem, key: relay.pem}}\naccept:\n  certificates: ['{entry}']\n"
+
+
+def test_a_certificate_that_is_trusted_lets_a_stranger_in(tmp_path: Path) -> None:
+    fingerprint, pem = shown_certificate(tmp_path)
+    for entry, certificate in ((fingerprint, fingerprint), (fingerprint, pem), ("ca.pem", pem)):
+        found = asked(tmp_path, with_certificates(entry))
+        findings = found.findings(client="192.0.2.9", tls=True, certificate=certificate)
+        told = the(findings, "certificate")
+        assert (told.decision, told.details["is_trusted"]) == ("accepted", True)
+        assert told.rule.startswith("accept.certificates: " + ("sha256:" if entry == fingerprint else "signed by CN="))
+        assert the(findings, "recipient").decision == "accepted"
+        assert the(findings, "recipient").rule == told.rule
+
+
+def test_one_that_is_not_helps_nobody_and_what_would_is_said(tmp_path: Path) -> None:
+    fingerprint, _ = shown_certificate(tmp_path)
+    _, stranger = shown_certificate(tmp_path, certificates.STRANGER)
+    for entry, certificate in (("sha256:" + "ab" * 32, fingerprint), ("ca.pem", fingerprint), ("ca.pem", stranger)):
+        found = asked(tmp_path, with_certificates(entry))
+        findings = found.findings(client="192.0.2.9", tls=True, certificate=certificate)
+        told = the(findings, "certificate")
+        assert (told.decision, told.rule) == ("told", "not in accept.certificates")
+        assert "accept.certificates" in told.remedy
+        assert the(findings, "recipient").decision == "refused"
+
+
+def test_a_certificate_is_shown_within_tls_only(tmp_path: Path) -> None:
+    fingerprint, _ = shown_certificate(tmp_path)
+    found = asked(tmp_path, with_certificates(fingerprint))
+    assert not all_of(found.findings(client="192.0.2.9", certificate=fingerprint), "certificate")
+
+
 def test_the_place_of_a_rule_is_the_line_of_the_entry(tmp_path: Path) -> None:
     networks = "  networks:\n    - 10.0.0.0/8\n    - 192.168.0.0/16\n"
     found = asked(tmp_path, f"accept:\n{networks}  domains:\n    - x.example\n    - .ours.example\n")
@@ -214,6 +258,8 @@ def test_at_rest_nothing_is_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "fault"),
     [
+        ({"recipients": ["a@b.example"], "certificate": "sha256:abc"}, "certificate: .* not a SHA-256 fingerprint"),
+        ({"recipients": ["a@b.example"], "certificate": "-----BEGIN CERTIFICATE-----"}, "no certificate in it"),
         ({}, "to whom"),
         ({"recipients": ["a@b\r\nDATA"]}, "cannot be said"),
         ({"recipients": ["a@b"], "sender": "x\0"}, "cannot be said"),
