@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from relay.operate.asking import Refusal
+from relay.operate.explaining.certificate import PEM_LIMIT_CHARACTERS
 from relay.operate.web.api.models import Asked, At, MaybeAt, Text, Told
 from relay.operate.web.api.operation import Answer, Call, Operation, Row, Rows, Topic
 from relay.operate.web.api.overview import all_of
@@ -92,6 +93,10 @@ class Question(Asked):
     size: Annotated[int, Field(ge=0)] | None = Field(default=None, description="Octets.")
     smtputf8: bool = Field(default=False, description="With SMTPUTF8.")
     tls: bool = Field(default=False, description="Within TLS.")
+    certificate: Annotated[str, Field(max_length=PEM_LIMIT_CHARACTERS)] | None = Field(
+        default=None,
+        description="What the client shows within TLS: `sha256:` and a fingerprint, or PEM.",
+    )
     probe: bool = Field(default=False, description="Really connect to the next hops, as far as RCPT.")
 
 
@@ -108,7 +113,7 @@ class Finding(Told):
 
 
 class Findings(Told):
-    """Every decision, in order; the last one is the verdict."""
+    """Every decision, in order; the last one is the verdict.  Of a message that is gone, what became of it."""
 
     rows: Sequence[Finding]
 

@@ -30,7 +30,7 @@ PARTS = {
 ICONS = {"accepted": "good", "refused": "bad", "temporary": "warn", "told": "next"}
 DECISIONS = {"accepted": "yes: ", "refused": "no: ", "temporary": "not now: ", "told": ""}
 
-TEXTS = ("client", "login", "helo", "listener", "sender", "size")
+TEXTS = ("client", "login", "helo", "listener", "sender", "size", "certificate")
 FLAGS = ("smtputf8", "tls")
 
 
