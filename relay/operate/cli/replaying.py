@@ -52,10 +52,12 @@ def replayed(
     progress = Progress(now, span_s)
     with House(old, now) as old_house, House(newer, now) as new_house, journals(meant, spool) as ask:
         replay = Replay(old_house, new_house)
-        for row in ask("trace.envelopes", since=now - span_s):
-            replay.take(row)
-            progress.tell(replay.tally.envelopes, row["at"])
-        progress.end()
+        try:
+            for row in ask("trace.envelopes", since=now - span_s):
+                replay.take(row)
+                progress.tell(replay.tally.envelopes, row["at"])
+        finally:
+            progress.end()
     return {
         "since": now - span_s,
         "until": now,
