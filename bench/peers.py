@@ -20,7 +20,7 @@ from typing import Protocol
 from bench.roots import Missing, Root
 from bench.usage import family
 
-SEARCH_PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+SEARCH_PATH = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 
 class Peer(Protocol):
