@@ -16,7 +16,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
-from bench.peers import Relay, free_port
+from bench.peers import ENVIRONMENT, Relay, free_port
 from bench.usage import usage
 from bench.works import LIMIT_S, Result, Sink, source
 
@@ -105,7 +105,7 @@ class Queued:
 
         def retry() -> None:
             begun = time.monotonic()
-            subprocess.run([*program, "--destination", lane], check=True, capture_output=True)
+            subprocess.run([*program, "--destination", lane], check=True, capture_output=True, env=ENVIRONMENT)
             found["retry_s"] = time.monotonic() - begun
 
         thread = threading.Thread(target=retry)
@@ -130,7 +130,7 @@ def first_row(folder: Path) -> float:
     """Seconds from the command to its first row."""
     command = [str(RELAY), "queue", "list", "--json", "--spool", str(folder / "spool")]
     begun = time.monotonic()
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=ENVIRONMENT) as process:
         assert process.stdout is not None
         process.stdout.readline()
         took = time.monotonic() - begun
