@@ -139,11 +139,11 @@ class Benchmark:
             else:
                 print(f"  {peer.name:28} {self.measured.syncs[peer.name]:6.2f}", flush=True)
 
-    def with_queues(self, sizes: Sequence[int], live: int) -> None:
+    def with_queues(self, sizes: Sequence[int], live: int, spools: Path | None) -> None:
         with tempfile.TemporaryDirectory(prefix="bench-", dir=Path.cwd()) as folder:
             for messages in sizes:
                 print(f"\n{messages:,} messages queued for a host that does not answer", flush=True)
-                queued = Queued(messages, Path(folder))
+                queued = Queued(messages, spools or Path(folder))
                 for _ in range(self._rounds):
                     self.measured.queued.setdefault(messages, []).append(queued.measure(self._sink, live, print))
 
@@ -157,6 +157,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--works", help="numbers of works, from 0, separated by commas; empty for none")
     parser.add_argument("--queued", help="sizes of queues, separated by commas; empty for none")
+    parser.add_argument("--spools", type=Path, help="a folder that keeps the queues, which take minutes to fill")
     parser.add_argument("--no-syncs", action="store_true", help="count no system calls")
     parser.add_argument("--write", action="store_true", help="put the result into docs/performance.md")
     parser.add_argument("--json", type=Path, help="add what was measured to what this file has")
@@ -171,7 +172,7 @@ def main() -> None:
             benchmark.count_syncs()
         queued = "20000" if options.quick else "100000,1000000"
         sizes = numbers(queued if options.queued is None else options.queued)
-        benchmark.with_queues(sizes, 3000 if options.quick else 12000)
+        benchmark.with_queues(sizes, 3000 if options.quick else 12000, options.spools)
     finally:
         benchmark.close()
         if options.json:

@@ -20,7 +20,11 @@ from typing import Protocol
 from bench.roots import Missing, Root
 from bench.usage import family
 
-SEARCH_PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+ENVIRONMENT = {
+    **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},  # as if installed
+    "PYTHONPATH": str(Path(__file__).parent.parent),
+}
+SEARCH_PATH = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 
 class Peer(Protocol):
@@ -331,10 +335,9 @@ under: list[str] = []
 
 def start(folder: Path, command: Sequence[str | Path]) -> subprocess.Popen[bytes]:
     """Starts a relay so that all its processes are counted."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     with (folder / "out").open("wb") as out:
         command = [sys.executable, "-m", "bench.reaper", *under, *map(str, command)]
-        return subprocess.Popen(command, stdout=out, stderr=out, cwd=folder, env=environment)
+        return subprocess.Popen(command, stdout=out, stderr=out, cwd=folder, env=ENVIRONMENT)
 
 
 def end(process: subprocess.Popen[bytes] | None) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
-from bench.peers import Relay, free_port
+from bench.peers import ENVIRONMENT, Relay, free_port
 from bench.usage import usage
 from bench.works import LIMIT_S, Result, Sink, source
 
@@ -26,14 +26,16 @@ DEAD = "dead.bench"
 Load = Callable[[Relay, Sink], Result]
 
 
-def filled(cache: Path, messages: int, dead_port: int) -> Path:
-    """A spool with so many messages for a host that does not answer, kept for the next round."""
-    spool = cache / f"{messages}-{dead_port}"
-    if not (spool / "complete").exists():
-        shutil.rmtree(spool, ignore_errors=True)
-        fill(spool, messages, lane_of(dead_port), DEAD)
-        (spool / "complete").touch()
-    return spool
+def filled(cache: Path, messages: int) -> tuple[Path, int]:
+    """A spool with so many messages for a host that does not answer, kept for the next round; and that host's port."""
+    for complete in cache.glob(f"{messages}-*/complete"):
+        return complete.parent, int(complete.parent.name.partition("-")[2])
+    port = free_port()
+    spool = cache / f"{messages}-{port}"
+    shutil.rmtree(spool, ignore_errors=True)
+    fill(spool, messages, lane_of(port), DEAD)
+    (spool / "complete").touch()
+    return spool, port
 
 
 def fill(spool: Path, messages: int, lane: str, domain: str) -> None:
@@ -52,15 +54,14 @@ class Queued:
     def __init__(self, messages: int, folder: Path, workers: int = 1) -> None:
         self.messages = messages
         self._folder = folder
-        self._dead_port = free_port()
+        self._spool, self._dead_port = filled(folder, messages)
         self._workers = workers
 
     def measure(self, sink: Sink, live: int, say: Callable[[str], None]) -> dict[str, float]:
         """One pair of rounds: live messages a second without the queue, and with it."""
         load = source(20, live, kept=True)
         without = self._round(sink, load, None, say)
-        spool = filled(self._folder, self.messages, self._dead_port)
-        found = self._round(sink, load, spool, say)
+        found = self._round(sink, load, self._spool, say)
         found["live_without"] = without["live"]
         found["loses"] = 1 - found["live"] / without["live"]
         return found
@@ -104,7 +105,7 @@ class Queued:
 
         def retry() -> None:
             begun = time.monotonic()
-            subprocess.run([*program, "--destination", lane], check=True, capture_output=True)
+            subprocess.run([*program, "--destination", lane], check=True, capture_output=True, env=ENVIRONMENT)
             found["retry_s"] = time.monotonic() - begun
 
         thread = threading.Thread(target=retry)
@@ -129,7 +130,7 @@ def first_row(folder: Path) -> float:
     """Seconds from the command to its first row."""
     command = [str(RELAY), "queue", "list", "--json", "--spool", str(folder / "spool")]
     begun = time.monotonic()
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=ENVIRONMENT) as process:
         assert process.stdout is not None
         process.stdout.readline()
         took = time.monotonic() - begun

@@ -11,7 +11,7 @@ import pytest
 from relay.queue import batch, entries, lanes, leasing, listing, schema
 from relay.queue.lanes import Lanes
 from relay.queue.sqlite import SqliteStore
-from relay.queue.store import EVERYTHING, Settlement, StoreUnavailable
+from relay.queue.store import EVERYTHING, Selection, Settlement, State, StoreUnavailable
 from tests.conformance.mail import NOW, all_of, clock_at, now, queue, whole
 from tests.fakes.executors import inline
 
@@ -41,6 +41,9 @@ def test_a_new_database_has_the_newest_version(db: apsw.Connection) -> None:
     schema.migrate(db)
 
 
+ALONG_THE_KEY = "SEARCH recipients USING PRIMARY KEY ((message,number)>(?,?))"
+OF_A_LANE = listing.conditions(Selection(lane="lane"), (State.WAITING,))[0]
+
 PLANS = {
     "journeys": (entries._IDS, 3, ["SEARCH journal USING COVERING INDEX journey (message>? AND message<?)"]),
     "of one message": (entries._ENTRIES, 3, ["SEARCH journal USING INDEX journey (message=? AND rowid>?)"]),
@@ -67,7 +70,9 @@ PLANS = {
     "still due": (leasing.STILL_DUE, 2, ["SEARCH recipients USING PRIMARY KEY (message=? AND number=?)"]),
     "give back": (leasing.GIVE_BACK, 3, ["SEARCH recipients USING PRIMARY KEY (message=? AND number=?)"]),
     "rebuild": (lanes.REBUILD, 0, ["SCAN recipients USING COVERING INDEX due"]),
-    "list": (listing._ROWS.format(conditions=""), 3, ["SEARCH recipients USING PRIMARY KEY ((message,number)>(?,?))"]),
+    "list": (listing._ROWS.format(conditions=""), 3, [ALONG_THE_KEY]),
+    "list a lane": (listing._ROWS.format(conditions=OF_A_LANE), 4, [ALONG_THE_KEY]),
+    "change a lane": (listing._KEYS.format(conditions=OF_A_LANE), 4, [ALONG_THE_KEY]),
     "write": (batch.WRITE, 9, []),
 }
 
@@ -79,6 +84,8 @@ def test_no_query_of_the_mails_way_reads_the_queue(db: apsw.Connection, name: st
     plan = [str(row[3]) for row in db.execute(f"EXPLAIN QUERY PLAN {sql}", (None,) * bindings).fetchall()]
     for line in wanted:
         assert line in plan, plan
+    if ALONG_THE_KEY in wanted:
+        assert not [line for line in plan if "ORDER BY" in line], plan  # nothing is sorted
     reads_one_row_or_is_the_start = name in ("earliest owing", "write", "rebuild")
     scans = [line for line in plan if line.startswith(("SCAN recipients", "SCAN messages", "SCAN journal"))]
     assert reads_one_row_or_is_the_start or not scans, plan
