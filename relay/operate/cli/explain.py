@@ -26,7 +26,7 @@ def _octets(context: click.Context, option: click.Parameter, value: str | None) 
         raise click.BadParameter(str(fault)) from None
 
 
-@click.command()
+@click.command(short_help="Explain what would happen to a message, and why.")
 @click.argument("message_id", metavar="[ID]", required=False)
 @click.option("--client", metavar="IP", help="The client's address. Default: 127.0.0.1; unix for a unix socket.")
 @click.option("--from", "sender", metavar="ADDRESS", help="The sender. Default: the user of --login, else <>.")
