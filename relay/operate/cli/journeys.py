@@ -169,7 +169,7 @@ def _attempted_head(row: Row) -> str:
 
 def _attempted(row: Row) -> Lines:
     if row["rule"]:
-        name = f": {row['destination']}" if row["hop"] else ""
+        name = f": {row['destination'].partition(';')[0]}" if row["hop"] else ""  # the rest is what the rule says
         yield f"way     {row['rule']}{name}", None
     yield from _became(row)
     for part in row["dialogue"]:

@@ -67,7 +67,7 @@ def show_message(found: Mapping[str, Any]) -> None:
         _show_recipient(recipient)
     say()
     for line in found["header"].splitlines():
-        say(f"    {line}")
+        say(f"    {line.expandtabs()}")
 
 
 def _show_recipient(recipient: Mapping[str, Any]) -> None:
