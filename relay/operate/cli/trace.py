@@ -134,7 +134,7 @@ def _show(ask: Ask, message_id: str, as_json: bool, follow: bool) -> None:
 
 def _nothing(what: str | None, is_bounded: bool) -> str:
     if what is None and not is_bounded:
-        return "the journal knows nothing: no message has come, or all are forgotten by now (journal.keep, journal.size)"
+        return "the journal knows nothing: no message has come, or all are forgotten by now (journal.keep)"
     about = f" of {what}" if what is not None else ""
     when = " from that time" if is_bounded else ""
     return (
