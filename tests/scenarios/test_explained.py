@@ -335,7 +335,7 @@ def test_workers_answer_as_one(tmp_path: Path) -> None:
     )
     with running_relay(tmp_path, config) as relay:
         names = send_until_every_shard_has_mail(relay, 2, "down.example")
-        wait_until(lambda: "Connection refused" in relay.command("queue", "list", "--json").stdout, "an attempt")
+        wait_until(lambda: "connection refused" in relay.command("queue", "list", "--json").stdout, "an attempt")
         ids = [row["id"] for row in rows_of(relay.command("queue", "list", "--json").stdout)]
         for one in (min(ids, key=shard_of), max(ids, key=shard_of)):
             rows = rows_of(relay.command("explain", one, "--json").stdout)
