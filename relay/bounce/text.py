@@ -122,7 +122,11 @@ def _expiry(facts: Facts, final: Final) -> str:
 
 
 def _whose_words(facts: Facts, final: Final) -> str:
-    return f"{printable(final.hop)} answered" if final.hop else f"This server, {facts.hostname}, found"
+    if not final.hop:
+        return f"This server, {facts.hostname}, found"
+    # RFC 3463 §3.5: "No answer from host", "Bad connection"; these are our words, for there were none.
+    is_silent = final.status.endswith((".4.1", ".4.2"))
+    return f"{printable(final.hop)} was tried" if is_silent else f"{printable(final.hop)} answered"
 
 
 def _closing(facts: Facts) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Protocol, cast
 
 from twisted.internet import defer
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, UNIXClientEndpoint
+from twisted.internet.error import ConnectionRefusedError, NoRouteError, TCPTimedOutError, TimeoutError
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
@@ -162,7 +163,7 @@ class Opening:
             self._untried.insert(0, address)  # another was quicker; this one may still be needed
             return
         port = f":{self._hop.port}" if self._hop.path is None else ""
-        self._why = unreachable(f"connect to {label}{port}: {failure.getErrorMessage().rstrip('.')}", label)
+        self._why = unreachable(f"connect to {label}{port}: {_in_words(failure)}", label)
         self.said.append((label, "", [(self._clock.seconds(), str(self._why.reply))]))
         if self._talking is None:
             self._next()
@@ -207,3 +208,14 @@ class Opening:
 
     def closed(self, connection: Connection) -> None:
         self._closed(connection)
+
+
+def _in_words(failure: Failure) -> str:
+    """Why there is no connection, as people say it who do not know Twisted."""
+    if failure.check(ConnectionRefusedError):
+        return "connection refused"
+    if failure.check(TimeoutError, TCPTimedOutError):
+        return "no answer"
+    if failure.check(NoRouteError):
+        return "no route to host"
+    return failure.getErrorMessage().rstrip(".")

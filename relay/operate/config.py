@@ -397,5 +397,6 @@ def _doubts(config: Config, reading: Reading, nowhere: Place) -> Iterator[Fault]
         what = "reports by mail are not signed, and who gets them is to ignore such ones; add dkim under tls_reports"
         yield Fault(reading.nearest(("tls_reports", "send"), reading.values) or nowhere, "tls_reports.send", what)
     if "." not in config.hostname.strip("."):
-        what = f'"{config.hostname}" has no dot, and many hosts refuse mail from such a name; give the full name'
+        why = f'"{config.hostname}" has no dot, and many hosts refuse mail from such a name'
+        what = f"{why}; write hostname: gateway.example.org"
         yield Fault(reading.nearest(("hostname",), reading.values) or nowhere, "hostname", what)

@@ -205,6 +205,10 @@ class ControlFactory(Factory):
     def __init__(self, commands: Mapping[str, Command]) -> None:
         self._commands = commands
 
+    def logPrefix(self) -> str:
+        """What Twisted's log calls who listens."""
+        return "relay, for its commands,"
+
     def buildProtocol(self, addr: IAddress | None) -> ControlProtocol:
         return ControlProtocol(self._commands)
 

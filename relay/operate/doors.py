@@ -28,6 +28,10 @@ class Doorway(Factory):
     def __init__(self) -> None:
         self.inner: IProtocolFactory | None = None
 
+    def logPrefix(self) -> str:
+        """What Twisted's log calls who listens."""
+        return "relay"
+
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
         return cast(Any, self.inner).buildProtocol(addr) if self.inner is not None else None
 

@@ -5,6 +5,8 @@ What is wrong is said before the daemon begins: all faults of the configuration 
 
 from __future__ import annotations
 
+import os
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -39,7 +41,7 @@ class Options(usage.Options):
         self["listen"].append(endpoint)
 
     def postOptions(self) -> None:
-        """Loads the configuration; raises UsageError with every fault in it."""
+        """Loads the configuration; every fault in it ends the process, with what relay run would say."""
         config = self["config"]
         self["load"] = partial(
             load,
@@ -52,7 +54,8 @@ class Options(usage.Options):
         try:
             self["loaded"] = self["load"]()
         except ConfigFaults as faults:
-            raise usage.UsageError(f"the configuration has faults:\n{faults}") from None
+            print(f"relay: the configuration has faults\n{faults}", file=sys.stderr)  # a UsageError would drown it
+            raise SystemExit(os.EX_CONFIG) from None
 
 
 def make_service(options: Options) -> IService:

@@ -9,6 +9,7 @@ replaced waits in the backlog and is not refused.
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from relay.landing import Landing, landed
 from relay.wire import Switchboard
 
 BACKLOG = 1024
+_PORT = re.compile(r"(?:haproxy:)?tcp6?:(\d+)")
 _HAS_BACKLOG = re.compile(r"(?:haproxy:)?(?:tcp6?|ssl|unix):")
 
 Wrap = Callable[[Any], IProtocolFactory]
@@ -109,7 +111,13 @@ def with_backlog(endpoint: str) -> str:
 def why_not(place: str, endpoint: str, failure: Failure) -> str:
     """Why an endpoint could not be bound, as a sentence with its place in the configuration."""
     why = getattr(failure.value, "socketError", None) or failure.value
-    advice = " (ports below 1024 need root, or systemd's socket)" if isinstance(why, PermissionError) else ""
+    advice = ""
+    if isinstance(why, PermissionError):
+        advice = " (ports below 1024 need root, or systemd's socket)"
+    elif getattr(why, "errno", None) == errno.EADDRINUSE:
+        port = _PORT.match(endpoint)
+        look = f" (who has it: ss -ltnp 'sport = :{port[1]}')" if port else ""
+        advice = f"{look}; end that, or choose another port"
     return f"{place}: cannot listen on {endpoint}: {getattr(why, 'strerror', None) or why}{advice}"
 
 

@@ -41,7 +41,9 @@ def keys_of(file: Path) -> dict[str, Data]:
         reading = read_yaml(file.read_text(encoding="utf-8-sig"), str(file))
     except PermissionError:
         raise NoConfig(f"{file} cannot be read; it holds no secrets: chmod 644 {file}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise NoConfig(f"{file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
         raise NoConfig(f"{file} cannot be read: {error}") from None
     if reading.data is None and not reading.faults:
         return {}

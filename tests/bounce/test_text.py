@@ -218,3 +218,9 @@ def test_a_notice_to_the_postmaster_has_it_too() -> None:
     composed = reporter.undeliverable(a_message(sender=None), [told()], None, NOW, [said("< 550 no")])
     assert isinstance(composed, Composed)
     assert b"< 550 no" in composed.content
+
+
+def test_who_does_not_answer_has_not_answered() -> None:
+    """RFC 3463 §3.5: X.4.1 and X.4.2 are our own words about a host."""
+    gone = told("bob@example.net", status="4.4.1", reply="451 4.4.1 connect to it: no answer", hop="mx.example.net")
+    assert "\n    mx.example.net was tried\n    on " in read(a_reporter().compose(a_message(), [gone], None, NOW)).text

@@ -310,7 +310,7 @@ def test_the_dialogue_of_an_attempt_can_be_shown() -> None:
     way_out.send(message())
     lines = [text for _, _, text in way_out.accounts[0].lines()]
     assert lines[:3] == [
-        "* 451 4.4.1 connect to mx0.example [10.0.0.1]:25: Connection was refused by other side",
+        "* 451 4.4.1 connect to mx0.example [10.0.0.1]:25: connection refused",
         "< 220 hop.example ESMTP",
         "> EHLO relay.example",
     ]

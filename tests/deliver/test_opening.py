@@ -72,7 +72,7 @@ def test_the_port_and_the_address_stand_in_the_outcome() -> None:
     way_out.routes.known_addresses["192.0.2.7"] = ("192.0.2.7",)
     way_out.network.hosts["192.0.2.7"] = error.ConnectionRefusedError()
     (outcome,) = way_out.send(message())
-    assert "connect to [192.0.2.7]:2525: Connection was refused" in str(outcome)
+    assert "connect to [192.0.2.7]:2525: connection refused" in str(outcome)
 
 
 @pytest.mark.parametrize("behind", ["250 2.0.0 another", "421 4.3.2 bye", "garbage"])

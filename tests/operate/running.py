@@ -94,6 +94,7 @@ class Running:
         state: State = State.WAITING,
         note: str = "",
         age_s: float = 0,
+        attempts: int = 0,
     ) -> str:
         """Puts a message in the queue; gives its id."""
 
@@ -109,6 +110,7 @@ class Running:
                     Recipient(parse_mailbox(one), Notify.FAILURE | Notify.DELAY, f"rfc822;{one}"),
                     one.rpartition("@")[2],
                     now + 600,
+                    attempts=attempts,
                     state=state,
                     note=note,
                 )

@@ -70,6 +70,13 @@ def test_the_list_shows_age_size_next_try_sender_recipient_and_last_error(runnin
     assert second[3:] == ["held", "<>", "eve@b.example", "by me"]
 
 
+def test_the_end_of_a_lease_is_not_shown_as_the_next_attempt(running: Running, relay: Relay) -> None:
+    """Fresh mail is tried now, and would seem to wait for a quarter of an hour."""
+    message = running.put("ann@client.example", "bob@a.example", attempts=1)
+    assert relay("queue", "list")[1].split("\t")[3] == "1st try"
+    assert "waiting, 1 attempt, no outcome yet, to a.example" in relay("queue", "show", message)[1]
+
+
 def test_json_has_a_row_in_each_line(running: Running, relay: Relay) -> None:
     message = running.put("ann@client.example", "bob@a.example", "eve@b.example")
     code, out, _ = relay("queue", "list", "--json")

@@ -23,6 +23,7 @@ from relay.operate.shares import part_of
 from relay.operate.steps import StepLog
 from relay.operate.together import Together
 from relay.receive.watched import at_once
+from relay.schedule.runner import DestinationStatus
 from tests.operate.running import running_relay
 
 
@@ -204,11 +205,32 @@ def test_a_destination_rests_and_is_woken(tmp_path: Path, capfd: pytest.CaptureF
         code, out, _ = relay(capfd, tmp_path, "destination", "wake", "a.example")
         assert (code, running.runner.flushed) == (0, ["a.example"])
         code, out, _ = relay(capfd, tmp_path, "destination", "rest", "a.example", "--json")
-        assert (code, json.loads(out), running.runner.rested[-1]) == (0, {"changed": 1}, ("a.example", 3600.0))
+        assert (code, json.loads(out), running.runner.rested[-1]) == (
+            0,
+            {"changed": 1, "destinations": ["a.example"]},
+            ("a.example", 3600.0),
+        )
         code, _, err = relay(capfd, tmp_path, "destination", "rest", "a.example", "--for", "2 hours or so")
         assert (code, "duration" in err) == (64, True)
         code, _, err = relay(capfd, tmp_path, "destination", "rest", "a.example", "--for", "60d")
         assert (code, "seconds must be from 1 to" in err) == (65, True)
+
+
+def test_a_smart_host_is_named_by_its_host_and_need_not_be_spelt_out(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lane = "smtp:mail.example:587;tls=verify;login=ann,/etc/relay/password"
+    with running_relay(tmp_path) as running:
+        running.runner.known = [
+            DestinationStatus(lane, 0, 0, 5, None, 0, ""),
+            DestinationStatus("b.example", 0, 0, 5, None, 0, ""),
+        ]
+        assert relay(capfd, tmp_path, "destination", "rest", "mail.example")[1].startswith(f"{lane} rests for 1h")
+        assert running.runner.rested == [(lane, 3600.0)]
+        relay(capfd, tmp_path, "destination", "wake", "mail.example:587")
+        relay(capfd, tmp_path, "queue", "flush", "--destination", "mail.example")
+        relay(capfd, tmp_path, "queue", "flush", "--destination", "not-yet.example")
+        assert running.runner.flushed == [lane, lane, "not-yet.example"]
 
 
 def test_what_was_told_lately_is_answered_by_the_socket(tmp_path: Path) -> None:

@@ -335,7 +335,7 @@ def test_workers_answer_as_one(tmp_path: Path) -> None:
     )
     with running_relay(tmp_path, config) as relay:
         names = send_until_every_shard_has_mail(relay, 2, "down.example")
-        wait_until(lambda: "Connection refused" in relay.command("queue", "list", "--json").stdout, "an attempt")
+        wait_until(lambda: "connection refused" in relay.command("queue", "list", "--json").stdout, "an attempt")
         ids = [row["id"] for row in rows_of(relay.command("queue", "list", "--json").stdout)]
         for one in (min(ids, key=shard_of), max(ids, key=shard_of)):
             rows = rows_of(relay.command("explain", one, "--json").stdout)
@@ -360,7 +360,7 @@ def test_a_probe_shows_the_dialogue_and_the_certificate_and_no_secret(tmp_path: 
 
     def authenticate(server: object, session: object, envelope: object, mechanism: str, data: Any) -> AuthResult:
         logins.append(data.password)
-        return AuthResult(success=True)
+        return AuthResult(success=data.password == b"sehr geheim", handled=False)
 
     with destination(tls_context=context, authenticator=authenticate, auth_required=True) as hop:
         hop.refuse["eve@else.example"] = "550 5.1.1 Nobody here"
@@ -373,7 +373,11 @@ def test_a_probe_shows_the_dialogue_and_the_certificate_and_no_secret(tmp_path: 
             done = relay.command(*asked)
             refused = relay.command(*asked, "--to", "eve@else.example", check=False)
             told = rows_of(relay.command(*asked, "--json").stdout)
-        assert logins == [b"sehr geheim"] * 3
+            assert logins == [b"sehr geheim"] * 3
+            secret.write_text("veraltet\n", encoding="utf-8")
+            kept_out = relay.command(*asked, check=False)
+        assert kept_out.returncode == 75 and "< 535" in kept_out.stdout and "veraltet" not in kept_out.stdout
+        assert f"-> look at the user of its route (me) and at the password ({secret})" in kept_out.stdout
         assert not hop.arrived
     assert "TLSv1.3" in done.stdout and "certificate of relay.test" in done.stdout
     assert "> AUTH PLAIN ..." in done.stdout and "< 235" in done.stdout

@@ -31,7 +31,7 @@ def error_of(world: RelayWorld, message_id: str) -> str:
     ("misbehave", "minutes", "said"),
     [
         (lambda hop: hop.is_down(), 1, "refused"),
-        (lambda hop: hop.is_away(), 2, "timeout"),
+        (lambda hop: hop.is_away(), 2, "no answer"),
         (lambda hop: hop.drops("GREETING"), 1, "greeting"),
         (lambda hop: hop.drops("DATA"), 1, "connection"),
         (lambda hop: hop.drops("END"), 1, "end of the content"),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from relay.operate.places import Fault
 
 
-@click.command()
+@click.command(short_help="Find every fault of a configuration at once.")
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--replay",

@@ -9,6 +9,7 @@ import click
 
 from relay.operate.cli.reach import reaching, running
 from relay.operate.cli.speech import count, moment, say, say_json
+from relay.operate.together import Together
 from relay.operate.values import parse_duration, show_duration
 
 
@@ -26,7 +27,7 @@ class _Duration(click.ParamType[float]):
 def destination() -> None:
     """Leave a next hop in peace for a while, or no longer.
 
-    Names are those that relay status shows.
+    NAME is one that relay status shows, or the host or domain in it.
 
     \b
     relay destination rest example.org --for 2h
@@ -45,14 +46,15 @@ def rest(name: str, seconds: float, config: Path | None, spool: Path | None, as_
     forgotten when the relay is started again.
     """
     with running(config, spool) as control:
-        answer = control.ask_one("destination.rest", destination=name, seconds=seconds)
-        rows = control.ask_one("status")["destinations"]
+        lanes = lanes_named(control, name)
+        answers = [control.ask_one("destination.rest", destination=lane, seconds=seconds) for lane in lanes]
+        waiting = {row["destination"]: row["waiting"] for row in control.ask_one("status")["destinations"]}
     if as_json:
-        say_json(answer)
+        say_json({"changed": sum(answer["changed"] for answer in answers), "destinations": lanes})
         return
-    waiting = next((row["waiting"] for row in rows if row["destination"] == name), 0)
-    there = f"{count(waiting, 'recipient')} there" if waiting else "nothing waits for it just now"
-    say(f"{name} rests for {show_duration(seconds)}, until {moment(time.time() + seconds)}; {there}")
+    for lane in lanes:
+        there = f"{count(waiting[lane], 'recipient')} there" if waiting.get(lane) else "nothing waits for it just now"
+        say(f"{lane} rests for {show_duration(seconds)}, until {moment(time.time() + seconds)}; {there}")
 
 
 @destination.command()
@@ -64,8 +66,21 @@ def wake(name: str, config: Path | None, spool: Path | None, as_json: bool) -> N
     relay queue flush --destination also tries what is not due yet.
     """
     with running(config, spool) as control:
-        answer = control.ask_one("destination.wake", destination=name)
+        lanes = lanes_named(control, name)
+        answers = [control.ask_one("destination.wake", destination=lane) for lane in lanes]
     if as_json:
-        say_json(answer)
-    else:
-        say(f"{name} rests no more; what is due there is tried now")
+        say_json({"changed": sum(answer["changed"] for answer in answers), "destinations": lanes})
+        return
+    for lane in lanes:
+        say(f"{lane} rests no more; what is due there is tried now")
+
+
+def lanes_named(control: Together, name: str) -> list[str]:
+    """The destinations that somebody means by a name: one as relay status shows it, or all that lead to this host.
+
+    Where none is known, it is the name of one that mail may come for.
+    """
+    from relay.route.via import leads_to
+
+    known = [row["destination"] for row in control.ask_one("status")["destinations"]]
+    return [name] if name in known else [lane for lane in known if leads_to(lane, name)] or [name]

@@ -37,7 +37,7 @@ def _certificate(context: click.Context, option: click.Parameter, value: str | N
         raise click.BadParameter(what) from None
 
 
-@click.command()
+@click.command(short_help="Explain what would happen to a message, and why.")
 @click.argument("message_id", metavar="[ID]", required=False)
 @click.option("--client", metavar="IP", help="The client's address. Default: 127.0.0.1; unix for a unix socket.")
 @click.option("--from", "sender", metavar="ADDRESS", help="The sender. Default: the user of --login, else <>.")
@@ -45,7 +45,7 @@ def _certificate(context: click.Context, option: click.Parameter, value: str | N
 @click.option("--login", metavar="USER", help="The client logs in as this user; the password is taken to be right.")
 @click.option("--helo", metavar="NAME", help="What the client calls itself.")
 @click.option("--listener", metavar="ENDPOINT", help="Where it comes in. Default: the first listener that suits.")
-@click.option("--size", metavar="SIZE", callback=_octets, help="The size that it declares: 300K, 5M.")
+@click.option("--size", metavar="SIZE", callback=_octets, help="The size that it declares: 300 KiB, 5MiB.")
 @click.option("--smtputf8", is_flag=True, help="It says SMTPUTF8, for addresses beyond ASCII.")
 @click.option("--tls", is_flag=True, help="It begins TLS.")
 @click.option(
@@ -84,10 +84,10 @@ def explain(
 
     \b
     relay explain --client 192.168.1.20 --from printer@lan --to ann@example.org
-    relay explain --login ann@example.org --tls --to bob@example.net --size 30M
+    relay explain --login ann@example.org --tls --to bob@example.net --size 30MiB
     relay explain --client 10.1.2.3 --certificate client.pem --to bob@example.net
     relay explain --to bob@example.net --probe           does their server take it?
-    relay explain --config new.yaml --to ann@example.org would the new file do what I mean?
+    relay explain --config new.yaml --to ann@example.org  would the new file do what I mean?
     relay explain 5f3c9a7be2d1                           why is it still here?
     relay explain --to ann@example.org --json | jq 'select(.what == "host")'
     """

@@ -213,7 +213,11 @@ def _shown_by_tls(tls: Row, now: float) -> Iterator[str]:
 
 
 def _asked(row: Row, now: float) -> Iterator[str]:
-    words = {"accepted": "it would be asked for the content", "refused": "it is not taken", "temporary": "not now"}
+    words = {
+        "accepted": "it would be asked for the content",
+        "refused": "it is not taken",
+        "temporary": "it would wait",
+    }
     yield words[row["decision"]]
 
 

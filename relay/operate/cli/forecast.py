@@ -18,6 +18,9 @@ Row = Mapping[str, Any]
 def show_forecast(found: Row) -> None:
     """A table of the time to come, the destinations, and the first messages that come back."""
     spans = len(found["messages"])
+    if not any(found["messages"]) and not any(map(any, found["events"].values())):
+        say("the queue is empty, so nothing is tried, warned of or given up")
+        return
     say(f"if nothing changes, until {moment(found['from_at'] + spans * found['every_s'])}:")
     say()
     heads = ("UNTIL", *(head for _, head in EVENTS), "LEFT", "ON DISK")

@@ -45,7 +45,7 @@ _file = click.Path(path_type=Path)
 _there = click.Path(path_type=Path, exists=True, dir_okay=False, resolve_path=True)
 
 
-@click.command()
+@click.command(short_help="Set up a relay: four questions and a test message.")
 @click.argument("file", type=_file, required=False)
 @click.option(
     "--smarthost", metavar="HOST[:PORT]", callback=_parsed(parse_smart_host), help="Everything goes by this host."

@@ -122,6 +122,8 @@ def _came(row: Row) -> Lines:
 
 
 def _client(row: Row) -> str:
+    if row["service"] == "local":  # what stands in helo, protocol and listener is ours
+        return f"a program of this machine, by sendmail, {row['login']}"
     name = f"{row['client_name']} [{row['client']}]" if row["client"] else "this machine, by a unix socket"
     told = (
         name,
@@ -161,14 +163,14 @@ def _named(one: Row, row: Row) -> Lines:
 
 def _attempted_head(row: Row) -> str:
     took = row["at"] - row["began_at"]
-    hop = f" at {row['hop']}" if row["hop"] else ""
     tls = f", {row['tls']}" if row["tls"] else ""
-    return f"tried {row['destination']}{hop}{tls}, in {took:.2f}s"
+    return f"tried {row['hop'] or row['destination']}{tls}, in {took:.2f}s"
 
 
 def _attempted(row: Row) -> Lines:
     if row["rule"]:
-        yield f"way     {row['rule']}", None
+        name = f": {row['destination'].partition(';')[0]}" if row["hop"] else ""  # the rest is what the rule says
+        yield f"way     {row['rule']}{name}", None
     yield from _became(row)
     for part in row["dialogue"]:
         yield f"  {part['hop']}" + (f"  {part['tls']}" if part["tls"] else ""), None

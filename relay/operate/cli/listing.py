@@ -40,9 +40,18 @@ def show_rows(rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    next_try = until(row["next_at"]) if row["state"] == "waiting" else row["state"]
+    next_try = _next_try(row) if row["state"] == "waiting" else row["state"]
     waited = age(time.time() - row["accepted_at"])
     return (row["id"], waited, size(row["size"]), next_try, row["sender"], row["recipient"], row["error"])
+
+
+def _next_try(row: Mapping[str, Any]) -> str:
+    return "1st try" if _is_first(row) else until(row["next_at"])
+
+
+def _is_first(row: Mapping[str, Any]) -> bool:
+    """Whether the first attempt has no outcome yet; ``next_at`` is but the end of its lease then."""
+    return row["attempts"] == 1 and not row["error"]
 
 
 def show_message(found: Mapping[str, Any]) -> None:
@@ -67,12 +76,14 @@ def show_message(found: Mapping[str, Any]) -> None:
         _show_recipient(recipient)
     say()
     for line in found["header"].splitlines():
-        say(f"    {line}")
+        say(f"    {line.expandtabs()}")
 
 
 def _show_recipient(recipient: Mapping[str, Any]) -> None:
     say(f"recipient: {recipient['recipient']}")
-    when = f", next try {until(recipient['next_at'])}" if recipient["next_at"] else ""
+    when = ""
+    if recipient["next_at"]:
+        when = ", no outcome yet" if _is_first(recipient) else f", next try {until(recipient['next_at'])}"
     say(f"    {recipient['state']}, {count(recipient['attempts'], 'attempt')}{when}, to {recipient['destination']}")
     if recipient["orcpt"] or recipient["notify"]:
         wishes = ",".join(recipient["notify"] or ())

@@ -20,7 +20,7 @@ def oauth() -> None:
     """Log in at providers that want OAuth 2.0."""
 
 
-@oauth.command()
+@oauth.command(short_help="Get a refresh token, by a code for any browser.")
 @config_option
 @click.option("--user", help="The user of the route, when several routes use OAuth.")
 def login(config: Path | None, user: str | None) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from relay.operate.cli.destination import lanes_named
 from relay.operate.cli.export import export
 from relay.operate.cli.listing import show_message, show_rows
 from relay.operate.cli.reach import listed, reaching, running
@@ -33,7 +34,7 @@ def queue() -> None:
 queue.add_command(export)
 
 
-@queue.command("list")
+@queue.command("list", short_help="Show what waits, until when, and why.")
 @selecting
 @reaching
 def list_rows(config: Path | None, spool: Path | None, as_json: bool, **conditions: Any) -> None:
@@ -55,7 +56,7 @@ def list_rows(config: Path | None, spool: Path | None, as_json: bool, **conditio
             show_rows(rows)
 
 
-@queue.command()
+@queue.command(short_help="Show one message: envelope, recipients, header.")
 @click.argument("message_id", metavar="ID")
 @reaching
 def show(message_id: str, config: Path | None, spool: Path | None, as_json: bool) -> None:
@@ -69,7 +70,7 @@ def show(message_id: str, config: Path | None, spool: Path | None, as_json: bool
 
 
 @queue.command()
-@click.option("--destination", help="Only this one, by the name that relay status shows.")
+@click.option("--destination", help="Only this one: as relay status shows it, or its host or domain.")
 @reaching
 def flush(destination: str | None, config: Path | None, spool: Path | None, as_json: bool) -> None:
     """Try now all that waits, and end the rests of destinations.
@@ -79,10 +80,13 @@ def flush(destination: str | None, config: Path | None, spool: Path | None, as_j
     relay queue flush --destination example.org
     """
     with running(config, spool) as control:
-        _say_changed(control.ask_one("queue.flush", destination=destination), "will be tried now", as_json)
+        lanes = [None] if destination is None else lanes_named(control, destination)
+        answers = [control.ask_one("queue.flush", destination=lane) for lane in lanes]
+        changed = sum(answer["changed"] for answer in answers)
+        _say_changed({"changed": changed}, "will be tried now", as_json)
 
 
-@queue.command()
+@queue.command(short_help="Hold recipients: they are not tried until released.")
 @selecting_with_all
 @click.option("--why", help="A note that relay queue list shows.")
 @reaching

@@ -19,7 +19,7 @@ class _Sendmail(click.Command):
         return HELP
 
 
-@click.command(cls=_Sendmail, add_help_option=False)
+@click.command(cls=_Sendmail, add_help_option=False, short_help="Take a message from a program, as sendmail does.")
 @click.pass_context
 def sendmail(context: click.Context, arguments: tuple[str, ...]) -> None:
     """Take a message on standard input, as programs know it from sendmail(8).

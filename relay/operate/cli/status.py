@@ -14,7 +14,9 @@ from relay.operate.cli.reach import reaching, running
 from relay.operate.cli.speech import age, count, moment, say, say_json, show_table, size, until
 from relay.operate.values import parse_duration
 
-STEPS_SHOWN = ("accepted", "delivered", "deferred", "failed", "expired", "refused", "reported", "trouble")
+STEPS_SHOWN = (
+    "accepted", "delivered", "deferred", "failed", "expired", "refused", "reported", "set_aside", "trouble",
+)  # fmt: skip
 
 
 def _seconds(context: click.Context, option: click.Parameter, value: str | None) -> float | None:

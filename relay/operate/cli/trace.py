@@ -41,7 +41,7 @@ def _moment(context: click.Context, option: click.Parameter, value: str | None) 
         ) from None
 
 
-@click.command()
+@click.command(short_help="Show what happened to a message, and what was said.")
 @click.argument("what", metavar="[ID|MESSAGE-ID|ADDRESS]", required=False)
 @click.option("--since", callback=_moment, metavar="TIME", help="Only what came since: 2h, 14:05, 2026-11-23.")
 @click.option("--until", callback=_moment, metavar="TIME", help="Only what came before.")
@@ -60,10 +60,10 @@ def trace(
 ) -> None:
     """Show what happened to a message: who sent it, what let it in, each attempt with what was said, and the outcome.
 
-    WHAT is an id as it stands in the log, the Message-ID of the message, or an address of the sender or a recipient
-    (@example.org: any of that domain). When several journeys match they are listed, the newest first; when one does,
-    it is shown whole. With --json an id gives each entry of its journey, anything else each journey in short. Works for
-    mail that is gone, as long as journal.keep says, and while the relay is not running.
+    Say which: by its id, as it stands in the log; by its Message-ID; or by an address of the sender or a recipient
+    (@example.org: any of that domain); without, all are meant. When several journeys match they are listed, the newest
+    first; when one does, it is shown whole. With --json an id gives each entry of its journey, anything else each
+    journey in short. Works for mail that is gone, as long as journal.keep says, and while the relay is not running.
 
     \b
     relay trace 0abc123def45
@@ -75,7 +75,7 @@ def trace(
         found = _found(ask, what, since, until, limit)
         first = next(found, None)
         if first is None:
-            raise Stop(_nothing(what), EX_DATAERR)
+            raise Stop(_nothing(what, is_bounded=since is not None or until is not None), EX_DATAERR)
         second = next(found, None)
         if what is not None and second is None and (not as_json or to_number(what) >= 0):
             _show(ask, first["id"], as_json, follow)
@@ -132,9 +132,12 @@ def _show(ask: Ask, message_id: str, as_json: bool, follow: bool) -> None:
         rows = later
 
 
-def _nothing(what: str | None) -> str:
+def _nothing(what: str | None, is_bounded: bool) -> str:
+    if what is None and not is_bounded:
+        return "the journal knows nothing: no message has come, or all are forgotten by now (journal.keep)"
     about = f" of {what}" if what is not None else ""
+    when = " from that time" if is_bounded else ""
     return (
-        f"the journal knows nothing{about}\n"
-        "  it may have been before --since, or be forgotten by now (journal.keep); relay queue list shows what waits"
+        f"the journal knows nothing{about}{when}\n"
+        "  it may be forgotten by now (journal.keep, journal.size); relay queue list shows what waits"
     )

@@ -103,7 +103,7 @@ def passwd(name: str, scheme: str, from_stdin: bool, file: Path | None, config: 
     say(f"the password of {name} is changed")
 
 
-@user.command("senders")
+@user.command("senders", short_help="Change whom a user may send as.")
 @click.argument("name")
 @click.argument("patterns", required=False)
 @_common
@@ -131,7 +131,7 @@ def remove(name: str, file: Path | None, config: Path | None) -> None:
     say(f"{name} may log in no more")
 
 
-@user.command("list")
+@user.command("list", short_help="List the users.")
 @json_option
 @_common
 def list_users(as_json: bool, file: Path | None, config: Path | None) -> None:

@@ -11,7 +11,7 @@ from relay.operate.cli.reach import reaching, running
 from relay.operate.cli.speech import age, say, say_json, show_table, until
 
 
-@click.command()
+@click.command(short_help="Show who is told by HTTP, and how far behind they are.")
 @reaching
 def webhooks(config: Path | None, spool: Path | None, as_json: bool) -> None:
     """Show who is told by HTTP what becomes of mail, how far behind they are, and why.

@@ -60,7 +60,19 @@ def _of_host(hop: Hop, probed: Probed, recipients: Sequence[Recipient]) -> Findi
         "tls": _tls(probed),
     }
     decision, reply = _decision(probed.outcomes), _reply(probed.outcomes)
-    return Finding("probe", "host", hop.name(), decision, reply=reply, details=details)
+    return Finding("probe", "host", hop.name(), decision, reply=reply, remedy=_remedy(hop, probed), details=details)
+
+
+def _remedy(hop: Hop, probed: Probed) -> str:
+    """Where the host does not let us in: what is to be looked at."""
+    login = hop.login
+    if login is None or not any(isinstance(one, Deferred) and one.lasting for one in probed.outcomes):
+        return ""
+    kind = "token" if login.oauth is not None else "password"
+    return (
+        f"look at the user of its route ({login.user}) and at the {kind} ({login.secret_file}); some providers want an "
+        f"app password, or OAuth"
+    )
 
 
 def _decision(outcomes: Sequence[Outcome]) -> Decision:

@@ -176,6 +176,9 @@ class Setup:
         self._write_one(self._file, configuration(plan, _today()), FOR_ALL, None, replaces=self._replaces)
 
     def _write_one(self, path: Path, text: str, mode: int, owner: Owner | None, replaces: bool = False) -> None:
+        if mode == FOR_ALL and not replaces and _says(path, text):
+            self.say(f"there already: {path}")
+            return
         replaces = replaces or self._given.replaces
         if not replaces and path.exists() and self._given.is_asked and path != self._file:
             replaces = click.confirm(f"{path} is there already. Put a new one in its place?", default=True)
@@ -218,6 +221,14 @@ class Setup:
         self.say(f"\nThe systemd unit, for {UNIT_FILE} (--unit FILE writes it):\n")
         for line in text.splitlines():
             self.say(f"    {line}")
+
+
+def _says(path: Path, text: str) -> bool:
+    """Whether this very file is there."""
+    try:
+        return path.read_text(encoding="utf-8") == text
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _known(name: str) -> Owner | None:

@@ -185,7 +185,7 @@ class Maildrop:
             raise NotADrop("it is no plain file")
         if status.st_nlink != 1:
             raise NotADrop("it has a second name")
-        if status.st_dev != os.fstat(self._folder).st_dev:
+        if _mount_of(fd) != _mount_of(self._folder):
             raise NotADrop("something is mounted there")
         return status.st_size
 
@@ -279,6 +279,20 @@ def _opened(path: Path) -> int:
         os.close(folder)
         raise MaildropUnfit(f"{path}: {why}")
     return folder
+
+
+def _mount_of(fd: int) -> str:
+    """By which mount it was reached.
+
+    The device of a file does not tell: in an overlay that of a folder and of the files in it may differ.
+    """
+    try:
+        for line in Path(f"/proc/self/fdinfo/{fd}").read_text(encoding="ascii").splitlines():
+            if line.startswith("mnt_id:"):
+                return line
+    except OSError:  # no Linux, or no /proc
+        pass
+    return str(os.fstat(fd).st_dev)
 
 
 def _why_not(error: OSError) -> Exception:

@@ -71,6 +71,21 @@ def ip(text: str) -> Any:
     return ip_network(text)
 
 
+def test_a_unit_that_is_there_already_is_no_obstacle(
+    init: Init, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who sets up anew finds the unit of the first time; another one is not written over."""
+    as_root(monkeypatch, tmp_path)
+    assert init(*QUIET, "--unit", "relay.service")[0] == 0
+    (tmp_path / "etc" / "relay.yaml").unlink()
+    code, out, _ = init(*QUIET, "--unit", "relay.service")
+    assert code == 0 and f"there already: {tmp_path / 'relay.service'}\n" in out
+    (tmp_path / "etc" / "relay.yaml").unlink()
+    (tmp_path / "relay.service").write_text("[Unit]\n")
+    assert init(*QUIET, "--unit", "relay.service")[0] == os.EX_CANTCREAT
+    assert (tmp_path / "relay.service").read_text() == "[Unit]\n"
+
+
 def test_the_unit_is_written_where_it_is_wished(init: Init, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     as_root(monkeypatch, tmp_path)
     code, out, _ = init(*QUIET, "--unit", "relay.service")

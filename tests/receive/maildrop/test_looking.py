@@ -8,6 +8,7 @@ import fcntl
 import os
 import signal
 import stat
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -205,6 +206,49 @@ def test_what_the_relay_may_not_read_is_set_aside(public_path: Path) -> None:
         assert "is kept in" in drop.set_aside(only(drop))
 
     as_user(NOBODY, by_the_relay)
+
+
+def mount(*arguments: str | Path) -> None:
+    if subprocess.run(["mount", *arguments], capture_output=True, check=False).returncode:
+        pytest.skip("cannot mount here")
+
+
+@needs_root
+def test_on_an_overlay_too_what_was_left_is_read(public_path: Path) -> None:
+    """A small computer whose root is an overlay in memory: its files and folders tell different devices there."""
+    below, memory, seen = (public_path / name for name in ("below", "memory", "seen"))
+    for folder in (below, memory, seen):
+        folder.mkdir()
+    mount("-t", "tmpfs", "tmpfs", memory)
+    try:
+        (memory / "upper").mkdir()
+        (memory / "work").mkdir()
+        layers = f"lowerdir={below},upperdir={memory}/upper,workdir={memory}/work"
+        mount("-t", "overlay", "overlay", "-o", layers, seen)
+        try:
+            folder = maildrop(seen)
+            leave(folder)
+            drop = Maildrop(folder)
+            drop.open(only(drop)).close()
+            drop.close()
+        finally:
+            subprocess.run(["umount", "-l", seen], check=True)
+    finally:
+        subprocess.run(["umount", "-l", memory], check=True)
+
+
+@needs_root
+def test_what_is_mounted_over_a_file_is_not_read(public_path: Path, folder: Path, drop: Maildrop) -> None:
+    """By FUSE a user can have a file of his answered by a program of his, which answers when it likes."""
+    other = public_path / "other"
+    other.write_bytes((folder / leave(folder)).read_bytes())
+    name = only(drop).name
+    mount("--bind", other, folder / name)
+    try:
+        with pytest.raises(NotADrop, match="mounted"):
+            drop.open(only(drop))
+    finally:
+        subprocess.run(["umount", "-l", folder / name], check=True)
 
 
 @needs_root
