@@ -50,7 +50,7 @@ class Answer:
 
     def text(self) -> str:
         """What a reader sees, in one line."""
-        return re.sub(r"[ \n\t]+", " ", re.sub(r"<[^>]*>", " ", self.body))
+        return re.sub(r"[ \n\t]+", " ", re.sub(r"<[^>]*>", " ", self.body.replace("<wbr>", "")))
 
 
 @dataclass
@@ -171,7 +171,7 @@ class Element:
 class Page(HTMLParser):
     """All elements of a page, and its forms."""
 
-    EMPTY = frozenset({"meta", "link", "input", "br", "path", "rect", "hr"})
+    EMPTY = frozenset({"meta", "link", "input", "br", "path", "rect", "hr", "wbr"})
 
     def __init__(self, html: str) -> None:
         super().__init__()

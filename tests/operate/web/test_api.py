@@ -106,6 +106,11 @@ def test_what_is_asked_for_reaches_the_relay(wire: Wire) -> None:
     ]
 
 
+def test_the_newest_come_first_for_who_wants_that(wire: Wire, scene: Scene) -> None:
+    rows = wire.get(f"{A}/queue?newest_first=true&limit=1000").json()["rows"]
+    assert [row["id"] for row in rows] == [row["id"] for row in scene.rows[::-1]]
+
+
 def test_all_of_it_comes_row_by_row_for_who_wants_that(wire: Wire, scene: Scene) -> None:
     answer = wire.get(f"{A}/queue", Accept=NDJSON)
     assert answer.fields["content-type"] == NDJSON

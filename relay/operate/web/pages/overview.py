@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 
-from relay.operate.web.charts import lines_of, shares_of
+from relay.operate.web.charts import columns_of, shares_of
 from relay.operate.web.concerns import concerns_of
 from relay.operate.web.page import Call, Page, Row, Shown
 
@@ -20,6 +20,7 @@ SERIES = (
 OUTCOMES = (("delivered", "delivered"), ("deferred", "put off"), ("failed", "failed"), ("expired", "expired"))
 DESTINATIONS_SHOWN = 8
 NUMBERS_SHOWN = 12
+MINUTES = 60
 
 
 class Overview(Page):
@@ -37,8 +38,9 @@ class Overview(Page):
             error.subFailure.raiseException()
             raise
         steps: dict[str, list[int]] = history["steps"]
-        none = [0] * NUMBERS_SHOWN
-        chart = lines_of([(name, steps.get(name, none)) for name, _ in SERIES])
+        none = [0] * max((len(values) for values in steps.values()), default=MINUTES)
+        (line, _), *parts = SERIES
+        chart = columns_of((line, steps.get(line, none)), [(name, steps.get(name, none)) for name, _ in parts])
         busy = [one for one in status["destinations"] if one["waiting"] or one["in_flight"]]
         most = max((one["waiting"] for one in busy), default=0)
         return Shown(
