@@ -102,6 +102,7 @@ class Scene:
                 }
                 for lane, waiting, in_flight, window, error, failures in DESTINATIONS
             ]
+            + [{"destination": "mx:asleep.example", "waiting": 1, "in_flight": 0}]
             if self.rows
             else [],
             "steps": {"accepted": 81233, "delivered": 79120, "trouble": 0},

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, FirstError, gatherResults
 from relay.operate.web.charts import columns_of, shares_of
 from relay.operate.web.concerns import concerns_of
 from relay.operate.web.page import Call, Page, Row, Shown
+from relay.operate.web.pages.destinations import known
 
 SERIES = (
     ("accepted", "accepted"),
@@ -41,7 +42,7 @@ class Overview(Page):
         none = [0] * max((len(values) for values in steps.values()), default=MINUTES)
         (line, _), *parts = SERIES
         chart = columns_of((line, steps.get(line, none)), [(name, steps.get(name, none)) for name, _ in parts])
-        busy = [one for one in status["destinations"] if one["waiting"] or one["in_flight"]]
+        busy = [one for one in known(status) if one["waiting"] or one["in_flight"]]
         most = max((one["waiting"] for one in busy), default=0)
         return Shown(
             "overview.html",
