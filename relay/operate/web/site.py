@@ -69,6 +69,7 @@ class Access(enum.Enum):
     """Who may have a branch of the tree, and what others hear."""
 
     ANYBODY = "anybody"
+    ITS_OWN = "its own"  # it looks for itself, and answers in its own way whom it turns away
     BEARER = "bearer"  # others hear 401
     PERSON = "person"  # others are led to the login
 
@@ -250,11 +251,11 @@ class AdminSite(Site):
             channel.loseConnection()
 
     def getResourceFor(self, request: Request) -> IResource:
-        turned = self.entry.turned_away(request)
+        access = self.resource.access_to(request.path)
+        turned = self.entry.turned_away(request) if access is not Access.ITS_OWN else None
         if turned is not None:
             return self._welcome(turned)
-        access = self.resource.access_to(request.path)
-        if access is Access.ANYBODY or self.entry.is_in(request):
+        if access in (Access.ANYBODY, Access.ITS_OWN) or self.entry.is_in(request):
             found: IResource = super().getResourceFor(request)
             return found
         return LeadToLogin() if access is Access.PERSON else NoBearer()
