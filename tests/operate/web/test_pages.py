@@ -60,6 +60,20 @@ def test_what_is_wrong_stands_first(scene: Scene) -> None:
     assert "does not answer" in text[text.index("The relay") :]  # among the workers, too
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "shown"),
+    [
+        ("tcp:2525:interface=127.0.0.1", "127.0.0.1:2525"),
+        ("tcp6:port=26", "127.0.0.1:26"),
+        ("unix:/run/relay/smtp", ""),
+    ],
+)
+def test_who_has_no_mail_yet_is_told_where_to_send_some(scene: Scene, endpoint: str, shown: str) -> None:
+    scene.rows.clear()
+    text = browser(scene, listen=[{"endpoint": endpoint}]).get("/").text()
+    assert (f"swaks --server {shown} --to" in text) is bool(shown) is ("swaks" in text)
+
+
 def test_when_all_is_well_that_is_said(scene: Scene) -> None:
     scene.rows.clear()
     text = browser(scene).get("/").text()
@@ -146,7 +160,7 @@ def test_an_order_that_only_a_part_of_the_queue_was_put_in_says_so() -> None:
     one = browser(FakeInquirer({"queue.list": rows}))
     answer = one.get("/queue?order=tried&after=50")
     assert read == LOOKED_THROUGH + 1 and len(ids_on(answer)) == SHOWN_ON_A_PAGE
-    assert "only its 20\u202f000 oldest recipients were looked at" in answer.text()
+    assert "only its 10\u202f000 oldest recipients were looked at" in answer.text()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
@@ -60,8 +61,15 @@ class Overview(Page):
                 "busy": busy[:DESTINATIONS_SHOWN],
                 "more": len(busy) - DESTINATIONS_SHOWN,
                 "most": most,
+                "port": port_in([listen.endpoint for listen in self.house.config().listen]),
             },
         )
+
+
+def port_in(endpoints: Iterable[str]) -> str:
+    """The first port that a message can be sent to; empty when there is none to be named."""
+    found = (re.match(r"tcp6?:(?:port=)?(\d+)(?::|$)", endpoint) for endpoint in endpoints)
+    return next((match[1] for match in found if match is not None), "")
 
 
 def outcomes_of(steps: Row) -> Sequence[tuple[str, str, int, float, float]]:
