@@ -6,6 +6,8 @@ The table is the one in docs/architecture.md; change both together, with the rea
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -119,6 +121,14 @@ def test_nothing_imports_what_is_for_tests() -> None:
         if not source.is_relative_to(HOUSE / "testing"):
             for name in imports_at_run_time(source):
                 assert not name.startswith("relay.testing"), f"{source.relative_to(ROOT)} imports {name}"
+
+
+def test_who_has_no_page_does_not_carry_it_about() -> None:
+    """``admin: none``: neither its modules nor the templates and metrics of others are loaded."""
+    said = "import sys, relay.operate.service; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True).stdout.split()
+    assert "relay.operate.service" in loaded
+    assert [name for name in loaded if name.startswith(("relay.operate.web.", "jinja2", "prometheus_client"))] == []
 
 
 def test_sql_stands_only_in_the_stores() -> None:

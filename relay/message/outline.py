@@ -155,8 +155,9 @@ def _outcomes_of(recipients: list[Row]) -> str:
 
 
 def said_by(one: Row) -> str:
-    """The reply that decided about a recipient, and whose words those are."""
-    return f"{one['hop']} said: {one['reply']}" if one.get("hop") else str(one["reply"])
+    """The reply that decided about a recipient, and the host it is about: of one that could not be reached, the words
+    are ours."""
+    return f"{one['hop']}: {one['reply']}" if one.get("hop") else str(one["reply"])
 
 
 def is_about(outline: Outline, wanted: str) -> bool:

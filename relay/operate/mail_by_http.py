@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from relay.message.envelope import Envelope, Recipient
 from relay.operate.settings.operating import Admin
 from relay.operate.settings.receiving import Listen
-from relay.operate.web.api.messages import Pieces
 from relay.policy.users import ANY_SENDER, User
 from relay.receive.factory import SmtpServerFactory
-from relay.receive.visit import AS_IF_BY_TLS, Sent, Visit
+from relay.receive.visit import AS_IF_BY_TLS, Pieces, Sent, Visit
 
 LOGIN = "api"
 

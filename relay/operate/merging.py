@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from relay.message.outline import FOUND_LIMIT
@@ -69,7 +69,9 @@ def rule_of(do: str, fields: Mapping[str, object]) -> Rule:
     rule = RULES.get(do)
     if rule is None:
         raise Refusal(f"nothing is known of {do}; are relay and this program of the same version?", "request")
-    return _FOLLOWED if fields.get("follow") else rule
+    if fields.get("follow"):
+        return _FOLLOWED
+    return replace(rule, newest_first=True) if fields.get("newest_first") else rule
 
 
 def order_of(rule: Rule) -> Callable[[Row], Any]:

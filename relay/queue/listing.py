@@ -74,7 +74,7 @@ SELECT CAST(json_group_array(json_array(message, number, CAST(sender AS TEXT), C
     SELECT message, number, sender, local, domain, state, lane, accepted_at, due_at, attempts, size, note, warned,
            wishes
     FROM recipients JOIN messages ON id = message
-    WHERE (message, number) > (?, ?) {conditions} ORDER BY message, number LIMIT ?)
+    WHERE (message, number) {beyond} (?, ?) {conditions} ORDER BY message {order}, number {order} LIMIT ?)
 """
 
 _KEYS: Final = """
@@ -220,10 +220,13 @@ class Listing:
         rows = self.asked(lambda db: db.execute(_WHOLE, (message,)).fetchall())
         return _found(rows[0]) if rows else None
 
-    def rows(self, selection: Selection, after: tuple[int, int], limit: int = PORTION_ROWS) -> list[list[Any]]:
+    def rows(
+        self, selection: Selection, after: tuple[int, int], newest_first: bool = False, limit: int = PORTION_ROWS
+    ) -> list[list[Any]]:
         """The next rows of a list: message, number, and what ``row_of`` takes."""
         sql, bindings = conditions(selection)
-        query = _ROWS.format(conditions=sql)
+        beyond, order = ("<", "DESC") if newest_first else (">", "ASC")
+        query = _ROWS.format(conditions=sql, beyond=beyond, order=order)
         octets = self.asked(lambda db: db.execute(query, (*after, *bindings, limit)).fetchall())[0][0]
         assert isinstance(octets, bytes)
         rows: list[list[Any]] = json.loads(octets.decode("utf-8", "replace"))

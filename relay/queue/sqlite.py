@@ -309,10 +309,13 @@ class SqliteStore:
 
     # -- for operators --------------------------------------------------------------------------
 
-    async def list(self, selection: Selection = EVERYTHING, after: str = "") -> AsyncIterator[QueueRow]:
-        key = (to_number(after), LAST_KEY[1]) if after else FIRST_KEY
+    async def list(
+        self, selection: Selection = EVERYTHING, after: str = "", newest_first: bool = False
+    ) -> AsyncIterator[QueueRow]:
+        before_it, behind_it = (LAST_KEY, FIRST_KEY) if newest_first else (FIRST_KEY, LAST_KEY)
+        key = (to_number(after), behind_it[1]) if after else before_it
         while True:
-            rows = await self._read(partial(self._listing.rows, selection, key))
+            rows = await self._read(partial(self._listing.rows, selection, key, newest_first))
             for row in rows:
                 yield row_of(row)
             if len(rows) < PORTION_ROWS:

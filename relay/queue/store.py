@@ -386,10 +386,13 @@ class Store(Protocol):
         """
         ...
 
-    def list(self, selection: Selection = EVERYTHING, after: str = "") -> AsyncIterator[QueueRow]:
+    def list(
+        self, selection: Selection = EVERYTHING, after: str = "", newest_first: bool = False
+    ) -> AsyncIterator[QueueRow]:
         """Rows in the order of acceptance, read in portions: a million of them are never in memory.
 
-        after  a message id: begins with the message after it
+        after         a message id: begins with the message after it
+        newest_first  the other way round, the recipients of a message too
         """
         ...
 

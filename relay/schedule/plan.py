@@ -110,7 +110,7 @@ def plan_expanded(
 
 def note_of(outcome: Deferred) -> str:
     """The outcome in words, for the operator."""
-    said = f"{outcome.hop} said: {outcome.reply}" if outcome.hop else str(outcome.reply)
+    said = f"{outcome.hop}: {outcome.reply}" if outcome.hop else str(outcome.reply)
     return f"{said} (in doubt: it may have been delivered)" if outcome.in_doubt else said
 
 

@@ -482,6 +482,9 @@ def test_the_list_is_in_the_order_of_acceptance(store: Store) -> None:
         note="later",
     )
     assert all_of(store.list(after=messages[149].id)) == rows[300:]
+    assert all_of(store.list(newest_first=True)) == rows[::-1]
+    assert all_of(store.list(after=messages[150].id, newest_first=True)) == rows[299::-1]
+    assert all_of(store.list(Selection(recipient="a@one.example"), newest_first=True)) == rows[-2::-2]
 
 
 SELECTIONS = [

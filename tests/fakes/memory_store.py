@@ -332,12 +332,14 @@ class MemoryStore:
 
     # -- for operators --------------------------------------------------------------------------
 
-    async def list(self, selection: Selection = EVERYTHING, after: str = "") -> AsyncIterator[QueueRow]:
+    async def list(
+        self, selection: Selection = EVERYTHING, after: str = "", newest_first: bool = False
+    ) -> AsyncIterator[QueueRow]:
         self._check("list")
-        for message_id in list(self.messages):
+        for message_id in sorted(self.messages, reverse=newest_first):
             stored = self.messages.get(message_id)
-            if stored is not None and message_id > after:
-                for one in list(stored.recipients.values()):
+            if stored is not None and (not after or (message_id < after if newest_first else message_id > after)):
+                for one in sorted(stored.recipients.values(), key=lambda one: one.number, reverse=newest_first):
                     if matches(selection, stored.message, one):
                         yield row(stored.message, one)
 

@@ -78,7 +78,7 @@ def test_its_row_has_what_a_list_shows() -> None:
         "size": 99,
         "state": "delivered",
         "last_at": AT + 1,
-        "last": "delivered (2): mx.example said: 250 2.0.0 ok",
+        "last": "delivered (2): mx.example: 250 2.0.0 ok",
     }
 
 
@@ -131,7 +131,7 @@ def test_the_null_sender_is_found_too() -> None:
         (journey.composed("<>", b"", ["a@x"], "q7"), "written here, a report of q7"),
         (journey.refused(SESSION, None, None, "", "sender", "553 no", "w", "p"), "refused: 553 no"),
         (journey.refused_more(3, AT), "3 more refused"),
-        (tried(n0="failed"), "failed: mx.example said: 250 2.0.0 ok"),
+        (tried(n0="failed"), "failed: mx.example: 250 2.0.0 ok"),
         (tried(n0="failed", n1="delivered"), "1 failed, 1 delivered"),
         (journey.expired("d", [(0, "x", "450 busy", "")]), "expired: 450 busy"),
         (journey.reported("q2", ["a@x"], (0,)), "the sender was told, in q2"),

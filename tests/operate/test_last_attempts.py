@@ -110,7 +110,7 @@ def test_of_what_is_gone_it_says_what_became_of_it(
     first, who, end = finding_texts.of(row, NOW + 120)
     assert first == f"{one} is not in the queue: {words}, 1m ago"
     assert who == "from <ann@example.org> to bob@example.net"
-    assert end == f"at last: {step}: {HOP} said: 450 4.2.0 busy"
+    assert end == f"at last: {step}: {HOP}: 450 4.2.0 busy"
 
 
 def test_of_what_nobody_knows_it_says_how_to_find_it(answers: ExplainAnswers) -> None:

@@ -180,7 +180,7 @@ def test_one_journey_is_drawn_whole(running: Running, relay: Relay) -> None:
         "",
         "  +2.00s  tried mx.example.net [192.0.2.7], TLSv1.3 X, in 0.50s",
         "          way     routes[2], relay.yaml:31: example.net",
-        f"          to      bob@example.net  deferred, {HOP} said: 250 2.0.0 busy, next try 5m later",
+        f"          to      bob@example.net  deferred, {HOP}: 250 2.0.0 busy, next try 5m later",
         "            mx.example.net [192.0.2.7]  TLSv1.3 X",
         "               0.100  > MAIL FROM:<ann@example.org>",
         "               0.500  < 250 2.0.0 busy",
@@ -200,7 +200,7 @@ def test_several_are_listed_the_newest_first(running: Running, relay: Relay) -> 
     assert code == 0
     assert [(row[0], *row[2:]) for row in rows] == [
         (second, "queued", "eve@example.org", "bob@example.net and 1 more", "accepted from 192.0.2.9"),
-        (first, "delivered", "ann@example.org", "bob@example.net", f"delivered: {HOP} said: 250 2.0.0 ok"),
+        (first, "delivered", "ann@example.org", "bob@example.net", f"delivered: {HOP}: 250 2.0.0 ok"),
     ]
     assert len(relay("trace", "--limit", 1)[1].splitlines()) == 1
 

@@ -42,6 +42,9 @@ def test_a_new_database_has_the_newest_version(db: apsw.Connection) -> None:
 
 
 ALONG_THE_KEY = "SEARCH recipients USING PRIMARY KEY ((message,number)>(?,?))"
+BACK_ALONG_THE_KEY = ALONG_THE_KEY.replace(">", "<")
+OLDEST_FIRST = {"beyond": ">", "order": "ASC"}
+NEWEST_FIRST = {"beyond": "<", "order": "DESC"}
 OF_A_LANE = listing.conditions(Selection(lane="lane"), (State.WAITING,))[0]
 
 PLANS = {
@@ -70,8 +73,10 @@ PLANS = {
     "still due": (leasing.STILL_DUE, 2, ["SEARCH recipients USING PRIMARY KEY (message=? AND number=?)"]),
     "give back": (leasing.GIVE_BACK, 3, ["SEARCH recipients USING PRIMARY KEY (message=? AND number=?)"]),
     "rebuild": (lanes.REBUILD, 0, ["SCAN recipients USING COVERING INDEX due"]),
-    "list": (listing._ROWS.format(conditions=""), 3, [ALONG_THE_KEY]),
-    "list a lane": (listing._ROWS.format(conditions=OF_A_LANE), 4, [ALONG_THE_KEY]),
+    "list": (listing._ROWS.format(conditions="", **OLDEST_FIRST), 3, [ALONG_THE_KEY]),
+    "list a lane": (listing._ROWS.format(conditions=OF_A_LANE, **OLDEST_FIRST), 4, [ALONG_THE_KEY]),
+    "list, newest first": (listing._ROWS.format(conditions="", **NEWEST_FIRST), 3, [BACK_ALONG_THE_KEY]),
+    "list a lane, newest first": (listing._ROWS.format(conditions=OF_A_LANE, **NEWEST_FIRST), 4, [BACK_ALONG_THE_KEY]),
     "change a lane": (listing._KEYS.format(conditions=OF_A_LANE), 4, [ALONG_THE_KEY]),
     "write": (batch.WRITE, 9, []),
 }
@@ -84,7 +89,7 @@ def test_no_query_of_the_mails_way_reads_the_queue(db: apsw.Connection, name: st
     plan = [str(row[3]) for row in db.execute(f"EXPLAIN QUERY PLAN {sql}", (None,) * bindings).fetchall()]
     for line in wanted:
         assert line in plan, plan
-    if ALONG_THE_KEY in wanted:
+    if ALONG_THE_KEY in wanted or BACK_ALONG_THE_KEY in wanted:
         assert not [line for line in plan if "ORDER BY" in line], plan  # nothing is sorted
     reads_one_row_or_is_the_start = name in ("earliest owing", "write", "rebuild")
     scans = [line for line in plan if line.startswith(("SCAN recipients", "SCAN messages", "SCAN journal"))]

@@ -11,11 +11,12 @@ import os
 import shutil
 import signal
 import smtplib
+import socket
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,37 @@ def test_health_names_a_list_of_recipients_that_cannot_be_read(tmp_path: Path) -
         assert f"{recipients}:1" in complaint["what"]
         recipients.write_text("bob@example.org\neve@example.org\n")
         wait_until(lambda: found.curl("/health")[0] == 200, "it is well again")
+
+
+def test_health_tells_of_a_reload_that_failed_whoever_is_asked(tmp_path: Path) -> None:
+    """The parent has read the file, and the workers are asked how they do."""
+    with house(tmp_path, free_port()) as found:
+
+        def reloaded(text: str) -> None:
+            found.relay.config.write_text(text)
+            os.kill(found.relay.process.pid, signal.SIGHUP)
+
+        good = found.relay.config.read_text()
+        reloaded(f"{good}\nfoo: bar\n")
+        wait_until(lambda: b"foo: unknown key" in found.curl("/health")[1], "it is told")
+        assert json.loads(found.curl("/health")[1])["status"] == "warning"
+        reloaded(good)
+        wait_until(lambda: json.loads(found.curl("/health")[1])["status"] == "ok", "it is well again")
+
+
+def test_who_dribbles_keeps_nobody_else_out(tmp_path: Path) -> None:
+    """Slowloris: more connections than there may be, each with a request that never ends."""
+    with house(tmp_path, free_port(), workers=1) as found:
+        port = int(found.address.rpartition(":")[2])
+        dribbling = [socket.create_connection(("127.0.0.1", port)) for _ in range(250)]
+        try:
+            for one in dribbling:
+                with suppress(OSError):  # some are away already
+                    one.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
+            assert found.api("/status")["queue"]["messages"] == 0
+        finally:
+            for one in dribbling:
+                one.close()
 
 
 @pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed")

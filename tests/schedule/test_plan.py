@@ -127,7 +127,7 @@ def test_what_is_deferred_waits_for_its_next_attempt() -> None:
     assert result.step == "deferred"
     assert result.row is not None
     assert (result.row.state, result.row.due_at, result.row.attempts) == (State.WAITING, 70.0, 1)
-    assert result.row.note == f"{HOP} said: 450 4.2.1 Busy"
+    assert result.row.note == f"{HOP}: 450 4.2.1 Busy"
     assert result.warning is None
 
 

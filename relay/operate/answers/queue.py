@@ -63,8 +63,9 @@ class QueueAnswers:
     async def list(self, request: Request) -> AsyncGenerator[Row, None]:
         """A row for each recipient that the selection has; all of them when it has no condition."""
         selection, after = selection_of(request), request.text("after") or ""
+        newest_first = request.flag("newest_first")
         request.no_more()
-        async for row in self.store.list(selection, after):
+        async for row in self.store.list(selection, after, newest_first):
             yield row_of(row)
 
     async def show(self, request: Request) -> AsyncGenerator[Row, None]:

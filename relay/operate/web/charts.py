@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 WIDTH = 600.0
 HEIGHT = 150.0
+GAP = 0.3
+"""Of the width of a column, between it and the next."""
+LEAST_HEIGHT = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,55 @@ def lines_of(rows: Sequence[tuple[str, Sequence[int]]]) -> Lines:
     """Lines for named rows of numbers, all on one scale."""
     top = nice_top(max((max(values, default=0) for _, values in rows), default=0))
     drawn = tuple(_line(name, values, top) for name, values in rows)
-    return Lines(drawn, top, (0, top // 2, top) if top % 2 == 0 else (0, top))
+    return Lines(drawn, top, _marks(top))
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Columns of several parts each, over time, and a stroke across each for another number.
+
+    line   the strokes; what is nothing has none
+    parts  from the bottom; the ``path`` of each has all of its pieces
+    """
+
+    line: Line
+    parts: tuple[Line, ...]
+    top: int
+    marks: tuple[int, ...]
+
+
+def columns_of(line: tuple[str, Sequence[int]], parts: Sequence[tuple[str, Sequence[int]]]) -> Columns:
+    """A column for each place in these rows of numbers, which are equally long; all on one scale."""
+    name, values = line
+    heights = [sum(numbers) for numbers in zip(*(part for _, part in parts), strict=True)]
+    top = nice_top(max(max(values, default=0), max(heights, default=0)))
+    wide = WIDTH / max(1, len(values))
+    strokes = [f"M{_short(at * wide)},{_short(_height(value, top))}h{_short(wide)}" for at, value in enumerate(values)]
+    shown = "".join(stroke for stroke, value in zip(strokes, values, strict=True) if value)
+    drawn = Line(name, tuple(values), sum(values), shown, "")
+    below = [0] * len(heights)
+    pieces = []
+    for part, numbers in parts:
+        path = "".join(_piece(at * wide, wide, below[at], number, top) for at, number in enumerate(numbers) if number)
+        pieces.append(Line(part, tuple(numbers), sum(numbers), path, ""))
+        below = [lower + number for lower, number in zip(below, numbers, strict=True)]
+    return Columns(drawn, tuple(pieces), top, _marks(top))
+
+
+def _piece(left: float, wide: float, below: int, number: int, top: int) -> str:
+    """One part of a column; however small, it can be seen."""
+    foot, head = _height(below, top), _height(below + number, top)
+    head = min(head, foot - LEAST_HEIGHT)
+    gap = wide * GAP
+    return f"M{_short(left + gap / 2)},{_short(foot)}V{_short(head)}h{_short(wide - gap)}V{_short(foot)}Z"
+
+
+def _height(value: int, top: int) -> float:
+    return HEIGHT - HEIGHT * value / top
+
+
+def _marks(top: int) -> tuple[int, ...]:
+    return (0, top // 2, top) if top % 2 == 0 else (0, top)
 
 
 def nice_top(most: int) -> int:
@@ -76,7 +127,7 @@ def shares_of(numbers: Sequence[int], least: float = 0.0) -> tuple[tuple[float, 
 
 def _line(name: str, values: Sequence[int], top: int) -> Line:
     step = WIDTH / max(1, len(values) - 1)
-    points = [f"{_short(i * step)},{_short(HEIGHT - HEIGHT * value / top)}" for i, value in enumerate(values)]
+    points = [f"{_short(i * step)},{_short(_height(value, top))}" for i, value in enumerate(values)]
     path = "M" + "L".join(points) if points else ""
     area = f"{path}L{_short(WIDTH)},{_short(HEIGHT)}L0,{_short(HEIGHT)}Z" if points else ""
     return Line(name, tuple(values), sum(values), path, area)

@@ -199,8 +199,13 @@ class Entry:
 
 
 def client_of(request: Request) -> str:
-    """Whose failures are counted together."""
-    return client_group(getattr(request.getClientAddress(), "host", "") or "")
+    """Whose failures are counted together: of what a proxy on this machine passes on, those of whom it names, or one
+    stranger's wrong tokens would lock out everybody who comes the same way."""
+    host: str = getattr(request.getClientAddress(), "host", "") or ""
+    if not host or (_is_address(host) and ipaddress.ip_address(host).is_loopback):
+        named = (request.getHeader("x-forwarded-for") or "").rpartition(",")[2].strip()
+        host = named if _is_address(named) else host
+    return client_group(host)
 
 
 def is_secure(request: Request) -> bool:

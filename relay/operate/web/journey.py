@@ -156,7 +156,7 @@ def _attempted(entry: Row, number: int) -> Stop:
         ("Way", entry.get("rule")),
         ("Host", hop),
         ("TLS", entry.get("tls") or ("none" if hop else "")),
-        ("It took", f"{took_s:.1f} s" if took_s < 60 else age(took_s)),
+        ("It took", _span(took_s)),
     )
     return Stop(
         entry.get("began_at", entry["at"]),
@@ -167,6 +167,10 @@ def _attempted(entry: Row, number: int) -> Stop:
         recipients=recipients,
         talks=tuple(_talk(talk) for talk in entry.get("dialogue") or ()),
     )
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s" if seconds < 60 else age(seconds)
 
 
 _BECAME = {

@@ -81,7 +81,7 @@ class Front:
         self.tree.hang("health", Health(asks, self.entry), Access.ANYBODY)
         self.submission = Submission(in_thread, lambda: config().accept.message_size_octets)
         api = Api(TOPICS, asks, self.entry, clock, self.submission)
-        self.tree.hang("api", api, Access.ANYBODY)  # it looks for itself
+        self.tree.hang("api", api, Access.ITS_OWN)
         self.tree.take_bodies("api", api.receives)
         self.site = AdminSite(
             self.tree, self.entry, clock, lambda turned: _Fixed(house, error(turned.status, turned.why))

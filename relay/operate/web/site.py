@@ -69,6 +69,7 @@ class Access(enum.Enum):
     """Who may have a branch of the tree, and what others hear."""
 
     ANYBODY = "anybody"
+    ITS_OWN = "its own"  # it looks for itself, and answers in its own way whom it turns away
     BEARER = "bearer"  # others hear 401
     PERSON = "person"  # others are led to the login
 
@@ -118,11 +119,14 @@ class AdminChannel(HTTPChannel):
 
     site: AdminSite
 
+    @property
+    def is_answered(self) -> bool:
+        """Whether a request is here whole, and its answer is under way."""
+        return bool(self.requests) and self.requests[0].is_whole
+
     def connectionMade(self) -> None:
-        self.site.channels.add(self)
+        self.site.admit(self)
         super().connectionMade()
-        if len(self.site.channels) > CONNECTIONS_LIMIT:
-            self.forceAbortClient()
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """An address or a field of 16 KiB.  Twisted would hang up without a word."""
@@ -132,13 +136,17 @@ class AdminChannel(HTTPChannel):
         self.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.site.channels.discard(self)
+        self.site.channels.pop(self, None)
         super().connectionLost(reason)
 
 
 class AdminRequest(Request):
-    """A request whose body is bounded."""
+    """A request whose body is bounded.
 
+    is_whole  all of it has come
+    """
+
+    is_whole = False
     _left_octets = 0
     _is_refused = False
     _inbound: Inbound | None = None
@@ -194,6 +202,7 @@ class AdminRequest(Request):
             self._channel.callLater(LAST_WORDS_S, self._channel.loseConnection)
 
     def process(self) -> None:
+        self.is_whole = True
         if self._inbound is not None:
             self._inbound.end()
         if self._is_refused:
@@ -211,7 +220,7 @@ class AdminRequest(Request):
 class AdminSite(Site):
     """Serves the tree to those who may come in.
 
-    channels  the connections that are open
+    channels  the connections that are open, in the order in which they came
     """
 
     noisy = False
@@ -224,8 +233,17 @@ class AdminSite(Site):
             tree, requestFactory=AdminRequest, timeout=IDLE_S, reactor=clock, parsePOSTFormSubmission=False
         )
         self.entry = entry
-        self.channels: set[AdminChannel] = set()
+        self.channels: dict[AdminChannel, None] = {}
         self._welcome = welcome
+
+    def admit(self, channel: AdminChannel) -> None:
+        """Takes one more.  When there are too many, the oldest makes room that has not said yet what it wants: else
+        whoever says it a letter a minute could keep everybody out."""
+        self.channels[channel] = None
+        if len(self.channels) > CONNECTIONS_LIMIT:
+            leaves = next((one for one in self.channels if not one.is_answered), channel)
+            del self.channels[leaves]
+            cast(Any, leaves.transport).abortConnection()
 
     def close(self) -> None:
         """Ends all connections: what is written still leaves, what is only being made does not."""
@@ -233,11 +251,11 @@ class AdminSite(Site):
             channel.loseConnection()
 
     def getResourceFor(self, request: Request) -> IResource:
-        turned = self.entry.turned_away(request)
+        access = self.resource.access_to(request.path)
+        turned = self.entry.turned_away(request) if access is not Access.ITS_OWN else None
         if turned is not None:
             return self._welcome(turned)
-        access = self.resource.access_to(request.path)
-        if access is Access.ANYBODY or self.entry.is_in(request):
+        if access in (Access.ANYBODY, Access.ITS_OWN) or self.entry.is_in(request):
             found: IResource = super().getResourceFor(request)
             return found
         return LeadToLogin() if access is Access.PERSON else NoBearer()

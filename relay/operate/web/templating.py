@@ -6,6 +6,7 @@ The rule that must not be broken: whatever is filled in is escaped, and made pri
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 from urllib.parse import quote
@@ -14,6 +15,10 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from relay.operate.web import words
+
+_BETWEEN_PARTS = re.compile(r"(?<=[@:;=/])(?=.)|(?<=.)(?=\.)")
+"""Before a dot, and behind other marks: none of these but the semicolon stands in what an escaped character has become,
+and that ends it."""
 
 
 class Templates:
@@ -44,6 +49,7 @@ class Templates:
             octets=words.size,
             number=words.number,
             lines=_lines,
+            wrapped=_wrapped,
             part=lambda text: quote(str(text), safe="", errors="replace"),
         )
         environment.globals.update(assets=assets, count=words.count, meaning_of=words.STATES)
@@ -57,6 +63,11 @@ class Templates:
 def _printable(value: object) -> object:
     """Every value on its way into a page."""
     return words.printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _wrapped(text: object) -> Markup:
+    """An address or a name that is broken, where it must be, between its parts."""
+    return Markup(_BETWEEN_PARTS.sub("<wbr>", str(escape(words.printable(text)))))
 
 
 def _lines(text: str) -> Markup:

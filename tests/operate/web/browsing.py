@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
@@ -22,7 +23,9 @@ NOW = 1_795_691_112.0
 TOKEN = "a-token-of-twenty-four-chars"
 
 
-class _Transport(StringTransport):
+class Wire(StringTransport):
+    """The client's end of a connection."""
+
     aborting = False
 
     def abortConnection(self) -> None:
@@ -50,7 +53,7 @@ class Answer:
 
     def text(self) -> str:
         """What a reader sees, in one line."""
-        return re.sub(r"[ \n\t]+", " ", re.sub(r"<[^>]*>", " ", self.body))
+        return re.sub(r"[ \n\t]+", " ", re.sub(r"<[^>]*>", " ", self.body.replace("<wbr>", "")))
 
 
 @dataclass
@@ -58,6 +61,7 @@ class Browser:
     """See the module.
 
     sends  fields of every request beside Host and Cookie
+    ip     from where it comes
     """
 
     front: Front
@@ -65,6 +69,7 @@ class Browser:
     host: str = "localhost:8025"
     sends: dict[str, str] = field(default_factory=dict)
     cookies: dict[str, str] = field(default_factory=dict)
+    ip: str = "127.0.0.1"
 
     def get(self, path: str, **sends: str) -> Answer:
         return self.ask("GET", path, sends=sends)
@@ -103,7 +108,7 @@ class Browser:
     def raw(self, octets: bytes) -> Answer:
         """Any octets, and the first answer to them."""
         channel: Any = self.front.site.buildProtocol(None)
-        transport = _Transport()
+        transport = Wire(peerAddress=IPv4Address("TCP", self.ip, 40000))
         channel.makeConnection(transport)
         channel.dataReceived(octets)
         for _ in range(100):
@@ -171,7 +176,7 @@ class Element:
 class Page(HTMLParser):
     """All elements of a page, and its forms."""
 
-    EMPTY = frozenset({"meta", "link", "input", "br", "path", "rect", "hr"})
+    EMPTY = frozenset({"meta", "link", "input", "br", "path", "rect", "hr", "wbr"})
 
     def __init__(self, html: str) -> None:
         super().__init__()

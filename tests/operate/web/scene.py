@@ -102,6 +102,7 @@ class Scene:
                 }
                 for lane, waiting, in_flight, window, error, failures in DESTINATIONS
             ]
+            + [{"destination": "mx:asleep.example", "waiting": 1, "in_flight": 0}]
             if self.rows
             else [],
             "steps": {"accepted": 81233, "delivered": 79120, "trouble": 0},
@@ -157,11 +158,12 @@ class Scene:
                     "error": "held by the operator" if held else "" if age < 300 else error or FULL.format(recipient),
                 }
 
-    def list(self, after: str = "", **wanted: str) -> Iterable[Row]:
+    def list(self, after: str = "", newest_first: bool = False, **wanted: str) -> Iterable[Row]:
         domain = wanted.pop("domain", None)
-        for row in self.rows:
+        for row in self.rows[:: -1 if newest_first else 1]:
             fits = all(row[name] == value for name, value in wanted.items() if name != "ids")
-            if row["id"] > after and fits and (domain is None or row["recipient"].endswith("@" + domain)):
+            is_beyond = not after or (row["id"] < after if newest_first else row["id"] > after)
+            if is_beyond and fits and (domain is None or row["recipient"].endswith("@" + domain)):
                 yield row
 
     def ages(self) -> Iterable[Row]:

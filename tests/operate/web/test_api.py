@@ -106,6 +106,11 @@ def test_what_is_asked_for_reaches_the_relay(wire: Wire) -> None:
     ]
 
 
+def test_the_newest_come_first_for_who_wants_that(wire: Wire, scene: Scene) -> None:
+    rows = wire.get(f"{A}/queue?newest_first=true&limit=1000").json()["rows"]
+    assert [row["id"] for row in rows] == [row["id"] for row in scene.rows[::-1]]
+
+
 def test_all_of_it_comes_row_by_row_for_who_wants_that(wire: Wire, scene: Scene) -> None:
     answer = wire.get(f"{A}/queue", Accept=NDJSON)
     assert answer.fields["content-type"] == NDJSON
@@ -362,7 +367,15 @@ def test_a_foreign_page_can_do_nothing_through_somebodys_browser(wire: Wire) -> 
     body = json.dumps({"all": True}).encode()
     fields = {"Content-Type": "application/json"}
     for theirs in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
-        assert wire.ask("POST", f"{A}/queue/remove", body, **fields, **theirs).status == 403
+        answer = wire.ask("POST", f"{A}/queue/remove", body, **fields, **theirs)
+        assert (answer.status, answer.fields["content-type"]) == (403, "application/problem+json")
+    assert wire.inquirer.asked == []
+
+
+def test_a_foreign_name_that_leads_here_is_answered_as_programs_are(wire: Wire) -> None:
+    for theirs in ({"Host": "evil.example"}, {"X-Forwarded-For": "192.0.2.1"}):
+        answer = wire.get(f"{A}/queue", **theirs)
+        assert answer.status in (403, 421) and "admin.token_file" in answer.json()["detail"]
     assert wire.inquirer.asked == []
 
 

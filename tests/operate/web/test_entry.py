@@ -191,6 +191,25 @@ def test_wrong_tokens_cost_time_and_then_nobody_listens(locked: Browser) -> None
     assert locked.get("/").status == 200
 
 
+def test_behind_a_proxy_who_is_locked_out_locks_out_nobody_else(locked: Browser) -> None:
+    """What the proxy itself has seen stands last; what is before it, its client may have made up."""
+    locked.sends["x-forwarded-for"] = "192.0.2.1, 203.0.113.66"
+    while log_in(locked, "wrong").status == 403:
+        pass
+    locked.sends["x-forwarded-for"] = "192.0.2.77, 203.0.113.66"
+    assert log_in(locked).status == 429
+    locked.sends["x-forwarded-for"] = "192.0.2.1"
+    assert log_in(locked).status == 303
+
+
+def test_who_is_no_proxy_on_this_machine_is_himself_whomever_he_names(locked: Browser) -> None:
+    locked.ip = "203.0.113.66"
+    while log_in(locked, "wrong").status == 403:
+        pass
+    locked.sends["x-forwarded-for"] = "192.0.2.1"
+    assert log_in(locked).status == 429
+
+
 @pytest.mark.parametrize("wrong", ["", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "é" * 30, "\x00"])
 def test_almost_the_token_is_not_the_token(locked: Browser, wrong: str) -> None:
     assert log_in(locked, wrong).status == 403

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from itertools import groupby
 from typing import Any
 
 import pytest
 
 from relay.operate.asking import CannotAsk, Refusal
-from relay.operate.web.pages.queue import RECIPIENTS_SHOWN, SHOWN_ON_A_PAGE
+from relay.operate.web.pages.queue import LOOKED_THROUGH, RECIPIENTS_SHOWN, SHOWN_ON_A_PAGE
 from relay.queue.ids import to_text
 from tests.fakes.inquirer import FakeInquirer, Row
 from tests.operate.web.browsing import NOW, Answer, Browser, Page, asked_of, browser
@@ -58,6 +60,20 @@ def test_what_is_wrong_stands_first(scene: Scene) -> None:
     assert "does not answer" in text[text.index("The relay") :]  # among the workers, too
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "shown"),
+    [
+        ("tcp:2525:interface=127.0.0.1", "127.0.0.1:2525"),
+        ("tcp6:port=26", "127.0.0.1:26"),
+        ("unix:/run/relay/smtp", ""),
+    ],
+)
+def test_who_has_no_mail_yet_is_told_where_to_send_some(scene: Scene, endpoint: str, shown: str) -> None:
+    scene.rows.clear()
+    text = browser(scene, listen=[{"endpoint": endpoint}]).get("/").text()
+    assert (f"swaks --server {shown} --to" in text) is bool(shown) is ("swaks" in text)
+
+
 def test_when_all_is_well_that_is_said(scene: Scene) -> None:
     scene.rows.clear()
     text = browser(scene).get("/").text()
@@ -96,17 +112,62 @@ def ids_on(answer: Answer) -> list[str]:
     return [box.attributes["value"] for box in boxes if box.attributes.get("type") == "checkbox"]
 
 
-def test_the_whole_queue_is_there_page_by_page(one: Browser, scene: Scene) -> None:
+def least_next(rows: list[Row]) -> float:
+    return min((row["next_at"] for row in rows if row["next_at"] is not None), default=math.inf)
+
+
+@pytest.mark.parametrize(
+    ("order", "key"),
+    [
+        ("", lambda rows: rows[0]["id"]),
+        ("newest", lambda rows: -rows[0]["accepted_at"]),
+        ("next", least_next),
+        ("tried", lambda rows: -max(row["attempts"] for row in rows)),
+        ("size", lambda rows: -rows[0]["size"]),
+    ],
+)
+def test_the_whole_queue_is_there_page_by_page(one: Browser, scene: Scene, order: str, key: Any) -> None:
     ids: list[str] = []
-    answer = one.get("/queue")
+    answer = one.get(f"/queue?order={order}")
     while True:
         ids += ids_on(answer)
-        following = [a for a in Page(answer.body).all("a") if a.text.startswith("Later ones")]
+        following = [a for a in Page(answer.body).all("a") if a.text.startswith("More")]
         if not following:
             break
         answer = one.get(following[0].attributes["href"])
-    assert ids == sorted({row["id"] for row in scene.rows})
+    messages = {one: list(rows) for one, rows in groupby(scene.rows, lambda row: str(row["id"]))}
+    assert ids == sorted(messages, key=lambda one: key(messages[one]))
     assert len(ids) > 2 * SHOWN_ON_A_PAGE
+
+
+def test_an_order_keeps_to_the_search_and_a_search_to_the_order(one: Browser) -> None:
+    page = Page(one.get("/queue?domain=shop.example&order=size").body)
+    (newest,) = [a for a in page.all("a") if a.text == "Newest first"]
+    assert newest.attributes["href"] == "/queue?domain=shop.example&order=newest"
+    assert [a.text for a in page.all("a") if a.attributes.get("aria-current") == "true"] == ["Largest first"]
+    assert ("order", "size") in page.form("/queue", "sender").fields
+
+
+def test_an_order_that_only_a_part_of_the_queue_was_put_in_says_so() -> None:
+    read = 0
+
+    def rows(**_: object) -> Iterable[Row]:
+        nonlocal read
+        for number in range(10**6):
+            read += 1
+            yield queued(to_text(int(NOW * 1e6 + number) << 8))
+
+    one = browser(FakeInquirer({"queue.list": rows}))
+    answer = one.get("/queue?order=tried&after=50")
+    assert read == LOOKED_THROUGH + 1 and len(ids_on(answer)) == SHOWN_ON_A_PAGE
+    assert "only its 10\u202f000 oldest recipients were looked at" in answer.text()
+
+
+@pytest.mark.parametrize(
+    "said", ["order=nonsense", "order=size&after=-1", "order=size&after=9e9", "order=size&after=99999"]
+)
+def test_an_order_or_a_place_that_there_is_not_is_no_trouble(one: Browser, said: str) -> None:
+    assert one.get(f"/queue?{said}").status == 200
 
 
 def test_no_more_of_the_queue_is_read_than_is_shown() -> None:
@@ -135,7 +196,7 @@ def test_a_message_to_very_many_ends_the_page_and_the_next_begins_behind_it() ->
     one = browser(FakeInquirer({"queue.list": rows}))
     answer = one.get("/queue")
     assert ids_on(answer) == [first]
-    (later,) = [a for a in Page(answer.body).all("a") if a.text.startswith("Later ones")]
+    (later,) = [a for a in Page(answer.body).all("a") if a.text.startswith("More")]
     assert ids_on(one.get(later.attributes["href"])) == [second]
 
 
@@ -340,9 +401,22 @@ def test_the_log_is_shown_newest_first_and_searched(one: Browser) -> None:
     assert asked_of(one).asked[-1] == ("log.tail", {"lines": 201, "level": "info"})
 
 
+def test_the_log_tells_times_and_numbers_as_a_person_reads_them() -> None:
+    row = {
+        "at": NOW,
+        "level": "info",
+        "step": "deferred",
+        "delay_s": 0.00195512999,
+        "next_at": NOW + 60.25,
+        "attempts": 2,
+    }
+    text = browser(FakeInquirer({"log.tail": lambda **_: [row]})).get("/log").text()
+    assert "delay_s 0.002" in text and "next_at 2026-11-26" in text and "attempts 2" in text
+
+
 def test_the_configuration_is_shown_with_the_line_of_each_key(one: Browser) -> None:
     text = one.get("/configuration").text()
-    assert "hostname gateway.example.org /etc/relay/relay.yaml:10" in text
+    assert "hostname gateway.example.org line 10" in text
     assert "The file has 2 faults now" in text
     assert '/etc/relay/relay.yaml:52:1 retri unknown key; did you mean "retry"?' in text.replace("&#34;", '"')
     assert "warn_after" not in text

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
 
 from relay.operate.asking import CannotAsk, NotRunning, Refusal
 from relay.operate.web.site import BODY_LIMIT_OCTETS, CONNECTIONS_LIMIT, Access
 from tests.fakes.inquirer import FakeInquirer
-from tests.operate.web.browsing import TOKEN, Browser, browser
+from tests.operate.web.browsing import TOKEN, Browser, Wire, browser
 
 EVERYWHERE = {
     "x-content-type-options": "nosniff",
@@ -113,27 +114,48 @@ def test_a_head_without_end_is_cut_off() -> None:
     assert one.raw(b"GET /" + b"x" * 20000).status == 414
 
 
-def test_only_so_many_connections_are_open() -> None:
-    site = browser().front.site
-    channels = []
-    for _ in range(CONNECTIONS_LIMIT + 1):
-        channel: Any = site.buildProtocol(None)
-        from tests.operate.web.browsing import _Transport
+def connected(one: Browser, says: bytes = b"") -> Any:
+    channel: Any = one.front.site.buildProtocol(None)
+    channel.makeConnection(Wire())
+    channel.dataReceived(says)
+    return channel
 
-        channel.makeConnection(_Transport())
-        channels.append(channel)
-    assert [channel.transport.aborting for channel in channels] == [False] * CONNECTIONS_LIMIT + [True]
-    for channel in channels:
+
+HALF_SAID = (
+    b"",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\n",
+    b"POST /queue HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx",
+)
+
+
+@pytest.mark.parametrize("said", HALF_SAID)
+def test_who_does_not_say_what_he_wants_makes_room_for_who_does(said: bytes) -> None:
+    """Slowloris: hundreds of connections, each with a letter a minute, and nobody else comes in."""
+    one = browser()
+    slow = [connected(one, said) for _ in range(CONNECTIONS_LIMIT)]
+    assert one.get("/log").status == 200
+    assert [channel.transport.aborting for channel in slow] == [True] + [False] * (CONNECTIONS_LIMIT - 1)
+    for channel in slow:
         channel.connectionLost(None)
-    assert site.channels == set()
+    assert not one.front.site.channels
+
+
+def test_who_is_being_answered_is_not_sent_away() -> None:
+    class Takes(Resource):
+        isLeaf = True
+
+        def render(self, request: Any) -> int:
+            return NOT_DONE_YET
+
+    one = browser()
+    one.front.tree.hang("long", Takes(), Access.BEARER)  # type: ignore[no-untyped-call]
+    channels = [connected(one, b"GET /long HTTP/1.1\r\nHost: localhost\r\n\r\n") for _ in range(CONNECTIONS_LIMIT + 1)]
+    assert [channel.transport.aborting for channel in channels] == [False] * CONNECTIONS_LIMIT + [True]
 
 
 def test_who_looks_on_is_let_go_at_the_end() -> None:
-    from tests.operate.web.browsing import _Transport
-
     one = browser()
-    channel: Any = one.front.site.buildProtocol(None)
-    channel.makeConnection(_Transport())
+    channel = connected(one)
     one.front.close()
     assert channel.transport.disconnecting
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.operate.web import words
-from relay.operate.web.charts import HEIGHT, lines_of, nice_top, shares_of
+from relay.operate.web.charts import HEIGHT, LEAST_HEIGHT, WIDTH, columns_of, lines_of, nice_top, shares_of
 from relay.operate.web.concerns import concerns_of
 from relay.operate.web.journey import journey_of
 from relay.operate.web.pages.configuration import lines_of as configuration_lines
@@ -73,6 +75,20 @@ def test_a_line_stays_within_its_box(rows: list[list[int]]) -> None:
         numbers = [float(one.split(",")[1]) for one in line.path[1:].split("L")]
         assert all(0 <= y <= HEIGHT for y in numbers)
         assert set(line.area) <= set("MLZ.,0123456789")
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 10**6)] * 3), min_size=1, max_size=60))
+def test_columns_stay_within_their_box_and_what_is_there_is_seen(rows: list[tuple[int, int, int]]) -> None:
+    line, *parts = zip(*rows, strict=True)
+    drawn = columns_of(("line", line), [(str(n), part) for n, part in enumerate(parts)])
+    for part, numbers in zip(drawn.parts, parts, strict=True):
+        pieces = re.findall(r"M([\d.]+),([\d.]+)V([-\d.]+)h([\d.]+)V([\d.]+)Z", part.path)
+        assert len(pieces) == sum(map(bool, numbers)) and part.total == sum(numbers)
+        for left, foot, head, wide, back in pieces:
+            assert foot == back and float(foot) - float(head) >= LEAST_HEIGHT - 0.11
+            assert float(head) >= -LEAST_HEIGHT and float(foot) <= HEIGHT and float(left) + float(wide) <= WIDTH + 0.2
+    assert drawn.line.path.count("M") == sum(map(bool, line))
+    assert max(map(sum, zip(*parts, strict=True))) <= drawn.top >= max(line)
 
 
 @given(st.lists(st.integers(0, 10**9), max_size=6))

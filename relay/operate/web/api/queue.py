@@ -39,7 +39,7 @@ class QueuedRow(Told):
 
 
 class QueuePage(Told):
-    """Some of them, in the order of acceptance.  The recipients of a message are never torn apart."""
+    """Some of them, in the order of acceptance or against it.  The recipients of a message are never torn apart."""
 
     rows: Sequence[QueuedRow]
     next: str | None = Field(description="`after` for the next page; null when this was the last.")
@@ -117,6 +117,7 @@ class QueueQuery(Selection):
         default=PAGE_ROWS, description="How many recipients, and then to the end of a message. Not for JSON lines."
     )
     after: Text | None = Field(default=None, description="A message id: begin after it.")
+    newest_first: bool = Field(default=False, description="The newest first, and not the oldest.")
 
 
 def conditions(selection: Selection) -> Row:
@@ -195,7 +196,7 @@ QUEUE = Topic(
             "GET",
             "/queue",
             "listQueue",
-            "What waits, in the order of acceptance: a row for each recipient.",
+            "What waits, the oldest first: a row for each recipient.",
             queue,
             query=QueueQuery,
             gives=QueuePage,

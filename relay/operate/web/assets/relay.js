@@ -102,10 +102,12 @@ document.addEventListener("pointermove", (event) => {
   const box = chart.getBoundingClientRect();
   const groups = of("[data-values]", chart);
   const values = groups.map((group) => group.dataset.values.split(" "));
-  const last = values[0].length - 1;
-  const at = Math.max(0, Math.min(last, Math.round((event.clientX - box.left) / box.width * last)));
+  const number = values[0].length;
+  const along = (event.clientX - box.left) / box.width;
+  const isOfColumns = chart.dataset.chart === "columns";
+  const at = Math.max(0, Math.min(number - 1, isOfColumns ? Math.floor(along * number) : Math.round(along * (number - 1))));
   const when = new Date((Number(chart.dataset.from) + at * Number(chart.dataset.every)) * 1000);
-  const words = groups.map((group, number) => `${group.dataset.name} ${values[number][at]}`);
+  const words = groups.map((group, which) => `${group.dataset.name} ${values[which][at]}`);
   const hour = when.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
   chart.parentElement.querySelector("[data-readout]").textContent = `${hour}  ·  ${words.join("  ·  ")}`;
   let hand = chart.querySelector(".hand");
@@ -114,7 +116,7 @@ document.addEventListener("pointermove", (event) => {
     hand.setAttribute("class", "hand");
     chart.append(hand);
   }
-  hand.setAttribute("d", `M${600 * at / last} 0V150`);
+  hand.setAttribute("d", `M${600 * (isOfColumns ? (at + .5) / number : at / (number - 1))} 0V150`);
 });
 
 // -- forms ----------------------------------------------------------------------------------------

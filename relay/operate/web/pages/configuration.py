@@ -15,7 +15,7 @@ class Line:
 
     depth  how far it is indented
     value  empty for a key that has others below it
-    place  ``file:line``; empty: nobody wrote it, it is the default
+    place  where it stands; empty: nobody wrote it, it is the default
     """
 
     depth: int
@@ -32,7 +32,9 @@ class Configuration(Page):
 
     async def show(self, call: Call) -> Shown:
         found = await self.house.asks.ask_one("config")
-        lines = list(lines_of(found["settings"], found["places"]))
+        here = f"{found['source']}:"
+        places = {key: _place(place, here) for key, place in found["places"].items()}
+        lines = list(lines_of(found["settings"], places))
         written = [line for line in lines if line.place]
         everything = call.asked("all") == "1" or not written
         return Shown(
@@ -73,6 +75,12 @@ def _entry(
             yield from _entry(f"– {at + 1}", inner, f"{path}[{at}]", depth + 1, places, spoken)
     else:
         yield Line(depth, key, _shown(value), place)
+
+
+def _place(place: str, here: str) -> str:
+    """``line 12`` of the file that all of it is from; else the place as it is."""
+    line = place.removeprefix(here)
+    return f"line {line}" if place.startswith(here) and line.isdecimal() else place
 
 
 def _shown(value: object) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from relay.operate.web.page import Call, Page, Row, Shown
+from relay.operate.web.words import moment
 
 LINES_READ = 1000
 LINES_SHOWN = 200
@@ -45,8 +46,15 @@ class Log(Page):
 
 def line_of(row: Row) -> Mapping[str, object]:
     """A line with its fields apart, a traceback too."""
-    fields = {name: value for name, value in row.items() if name not in _APART and name != "traceback"}
+    fields = {name: _shown(name, value) for name, value in row.items() if name not in _APART and name != "traceback"}
     return {**{name: row[name] for name in _APART}, "fields": fields, "traceback": str(row.get("traceback", ""))}
+
+
+def _shown(name: str, value: object) -> object:
+    """Times as times, and of other numbers no more than a person wants to read."""
+    if isinstance(value, float) and name.endswith("_at"):
+        return moment(value)
+    return round(value, 3) if isinstance(value, float) else value
 
 
 def _has(row: Row, words: str) -> bool:

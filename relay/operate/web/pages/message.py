@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import ClassVar
 
@@ -11,6 +12,7 @@ from relay.operate.web.page import Call, Elsewhere, Page, Row, Shown, error, no_
 from relay.operate.web.pages.queue import WISHES
 
 RECIPIENTS_SHOWN = 500
+NAMED = 3
 
 
 class Message(Page):
@@ -33,6 +35,7 @@ class Message(Page):
                 "forgotten since, or the journal is switched off.",
             )
         recipients = queued["recipients"] if queued is not None else []
+        sender, to = between(queued, entries)
         return Shown(
             "message.html",
             {
@@ -41,6 +44,9 @@ class Message(Page):
                 "queued": queued,
                 "recipients": recipients[:RECIPIENTS_SHOWN],
                 "more": len(recipients) - RECIPIENTS_SHOWN,
+                "sender": sender,
+                "to": to[:NAMED],
+                "to_more": len(to) - NAMED,
                 "states": sorted({one["state"] for one in recipients}),
                 "journey": journey_of(entries),
                 "untold": untold,
@@ -60,3 +66,12 @@ class Message(Page):
             if refusal.kind != "request":
                 raise
             return [], no_in_words(refusal)
+
+
+def between(queued: Row | None, entries: Sequence[Row]) -> tuple[str, Sequence[str]]:
+    """From whom it is, and to whom it was: as the client named them, else those whom it has still to reach."""
+    came = next((entry for entry in entries if entry["step"] in ("accepted", "refused") and entry.get("sender")), None)
+    if came is not None:
+        named = [one.get("named", one) for one in came.get("recipients") or ()]
+        return str(came["sender"]), [str(one) for one in named]
+    return ("", []) if queued is None else (queued["sender"], [one["recipient"] for one in queued["recipients"]])

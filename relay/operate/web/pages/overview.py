@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 
-from relay.operate.web.charts import lines_of, shares_of
+from relay.operate.web.charts import columns_of, shares_of
 from relay.operate.web.concerns import concerns_of
 from relay.operate.web.page import Call, Page, Row, Shown
+from relay.operate.web.pages.destinations import known
 
 SERIES = (
     ("accepted", "accepted"),
@@ -20,6 +22,7 @@ SERIES = (
 OUTCOMES = (("delivered", "delivered"), ("deferred", "put off"), ("failed", "failed"), ("expired", "expired"))
 DESTINATIONS_SHOWN = 8
 NUMBERS_SHOWN = 12
+MINUTES = 60
 
 
 class Overview(Page):
@@ -37,9 +40,10 @@ class Overview(Page):
             error.subFailure.raiseException()
             raise
         steps: dict[str, list[int]] = history["steps"]
-        none = [0] * NUMBERS_SHOWN
-        chart = lines_of([(name, steps.get(name, none)) for name, _ in SERIES])
-        busy = [one for one in status["destinations"] if one["waiting"] or one["in_flight"]]
+        none = [0] * max((len(values) for values in steps.values()), default=MINUTES)
+        (line, _), *parts = SERIES
+        chart = columns_of((line, steps.get(line, none)), [(name, steps.get(name, none)) for name, _ in parts])
+        busy = [one for one in known(status) if one["waiting"] or one["in_flight"]]
         most = max((one["waiting"] for one in busy), default=0)
         return Shown(
             "overview.html",
@@ -57,8 +61,15 @@ class Overview(Page):
                 "busy": busy[:DESTINATIONS_SHOWN],
                 "more": len(busy) - DESTINATIONS_SHOWN,
                 "most": most,
+                "port": port_in([listen.endpoint for listen in self.house.config().listen]),
             },
         )
+
+
+def port_in(endpoints: Iterable[str]) -> str:
+    """The first port that a message can be sent to; empty when there is none to be named."""
+    found = (re.match(r"tcp6?:(?:port=)?(\d+)(?::|$)", endpoint) for endpoint in endpoints)
+    return next((match[1] for match in found if match is not None), "")
 
 
 def outcomes_of(steps: Row) -> Sequence[tuple[str, str, int, float, float]]:

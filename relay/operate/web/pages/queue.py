@@ -1,16 +1,19 @@
-"""The queue: found by what a message is, shown a page at a time, and changed.
+"""The queue: found by what a message is, shown a page at a time in one of several orders, and changed.
 
 The list is of messages, each with those of its recipients that fit the search; what is done is done to these.
+By age the store has them in order, and a page is read where it begins, however long the queue.  For any other order the
+messages are looked through, as far as ``LOOKED_THROUGH`` goes; the page says so when that was not all.
 The rule that must not be broken: what cannot be taken back is asked about first, and nothing is done to the whole queue
 by leaving something out.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from math import inf
 from typing import Any, ClassVar, cast
 from urllib.parse import quote, urlencode
 
@@ -22,6 +25,8 @@ RECIPIENTS_SHOWN = 3
 ROWS_READ = 5000
 """Of one page: a message to more recipients than that is shown as far as it was read."""
 COUNTED = 5000
+LOOKED_THROUGH = 10_000
+"""Recipients, for an order that the store does not have: less than a second."""
 
 SEARCHES = ("sender", "recipient", "domain", "destination", "state")
 STATES = ("waiting", "held", "owing")
@@ -47,6 +52,20 @@ WISHES: Mapping[str, Wish] = {
     "release": Wish("Release", "released, and tried now"),
     "remove": Wish("Remove", "removed", is_final=True),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """How the messages are ordered.
+
+    words         for a person: which come first
+    newest_first  by age, as the store has it either way
+    key           of any other order: the least comes first; of equals the oldest
+    """
+
+    words: str
+    newest_first: bool = False
+    key: Callable[[Listed], float] | None = None
 
 
 @dataclass(slots=True)
@@ -76,6 +95,16 @@ class Listed:
             self.rows.append(row)
 
 
+ORDERS: Mapping[str, Order] = {
+    "": Order("oldest first"),
+    "newest": Order("newest first", newest_first=True),
+    "next": Order("next attempt first", key=lambda one: one.next_at if one.next_at is not None else inf),
+    "tried": Order("most attempts first", key=lambda one: -one.attempts),
+    "size": Order("largest first", key=lambda one: -one.rows[0]["size"]),
+}
+"""By the name that a URL has for them."""
+
+
 class Queue(Page):
     """The list, and what is done to what it shows."""
 
@@ -86,27 +115,40 @@ class Queue(Page):
         if call.asked("id"):
             return Elsewhere(f"/message/{quote(call.asked('id'), safe='')}")
         search = {name: call.asked(name) for name in SEARCHES if call.asked(name)}
-        messages, is_more = await self._page(search, call.asked("after"))
-        following = {**search, "after": messages[-1].id} if is_more else None
+        order = call.asked("order") if call.asked("order") in ORDERS else ""
+        asked = {**search, **({"order": order} if order else {})}
+        after, is_partial = call.asked("after"), False
+        if ORDERS[order].key is None:
+            messages, is_more = await self._page(search, after, ORDERS[order].newest_first)
+            following = messages[-1].id if is_more else ""
+        else:
+            begin = int(after) if after.isdecimal() and len(after) < 6 else 0
+            ordered, is_partial = await self._ordered(search, ORDERS[order])
+            messages = ordered[begin : begin + SHOWN_ON_A_PAGE]
+            following = str(begin + SHOWN_ON_A_PAGE) if len(ordered) > begin + SHOWN_ON_A_PAGE else ""
         return Shown(
             "queue.html",
             {
                 "search": search,
                 "states": STATES,
+                "order": order,
+                "orders": ORDERS,
+                "by": {name: address_of({**search, "order": name}) for name in ORDERS},
                 "messages": messages,
                 "wishes": WISHES,
-                "after": call.asked("after"),
-                "first": f"/queue?{urlencode(search)}",
-                "following": f"/queue?{urlencode(following)}" if following else "",
+                "after": after,
+                "first": address_of(asked),
+                "following": address_of({**asked, "after": following}) if following else "",
                 "recipients_shown": RECIPIENTS_SHOWN,
+                "looked_through": LOOKED_THROUGH if is_partial else 0,
             },
         )
 
-    async def _page(self, search: Row, after: str) -> tuple[Sequence[Listed], bool]:
+    async def _page(self, search: Row, after: str, newest_first: bool) -> tuple[Sequence[Listed], bool]:
         """A page of messages, and whether there are more behind it."""
         found: list[Listed] = []
         read = 0
-        async with aclosing(self._rows(search, after)) as rows:
+        async with aclosing(self._rows(search, after, newest_first)) as rows:
             async for row in rows:
                 read += 1
                 if not found or found[-1].id != row["id"]:
@@ -116,8 +158,22 @@ class Queue(Page):
                 found[-1].add(row)
         return found, False
 
-    def _rows(self, search: Row, after: str = "") -> Any:
-        rows: AsyncIterator[Row] = self.house.asks.stream("queue.list", **search, after=after or None)
+    async def _ordered(self, search: Row, order: Order) -> tuple[Sequence[Listed], bool]:
+        """The messages in an order that the store does not have, and whether some were not looked at."""
+        found: dict[str, Listed] = {}
+        read = 0
+        async with aclosing(self._rows(search)) as rows:
+            async for row in rows:
+                read += 1
+                if read > LOOKED_THROUGH:
+                    break
+                found.setdefault(row["id"], Listed(row["id"])).add(row)
+        return sorted(found.values(), key=cast(Any, order.key)), read > LOOKED_THROUGH
+
+    def _rows(self, search: Row, after: str = "", newest_first: bool = False) -> Any:
+        rows: AsyncIterator[Row] = self.house.asks.stream(
+            "queue.list", **search, after=after or None, newest_first=newest_first or None
+        )
         return cast(Any, rows)
 
     # -- changes -----------------------------------------------------------------------------
@@ -169,6 +225,12 @@ class Queue(Page):
             "first": first,
         }
         return Shown("confirm.html", values)
+
+
+def address_of(asked: Row) -> str:
+    """Where the list is that was asked for so."""
+    said = urlencode({name: value for name, value in asked.items() if value})
+    return f"/queue?{said}" if said else "/queue"
 
 
 def _told(changed: int, wish: Wish) -> str:
