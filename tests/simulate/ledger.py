@@ -75,6 +75,7 @@ class Fate:
     released_at  when that was last asked for
     is_removed   the relay has said to an operator that it is removed
     may_be_removed  an operator has asked for that
+    removal_asked_at  when he last did
     """
 
     delivered: list[tuple[float, str]] = field(default_factory=list)
@@ -95,6 +96,7 @@ class Fate:
     released_at: float = float("-inf")
     is_removed: bool = False
     may_be_removed: bool = False
+    removal_asked_at: float = 0.0
 
 
 class Ledger:

@@ -240,6 +240,7 @@ class Operator:
                 fate.was_held = True
             elif order.do == "queue.remove":
                 fate.may_be_removed = True
+                fate.removal_asked_at = self._world.clock.now
             elif order.do == "queue.release" and row.state == "held":
                 fate.is_held = False
                 fate.released_at = self._world.clock.now
