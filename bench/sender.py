@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 
 BATCH = 100
+MESSAGES_A_SESSION = 50  # OpenSMTPD takes no more than a hundred
 _LINE = b"x" * 76 + b"\r\n"
 
 
@@ -62,10 +63,13 @@ def paced(port: int, pace: float, seconds: float, clients: int = 4) -> dict[str,
 
     def work(number: int) -> None:
         client = Client(port)
-        for turn in itertools.count(number, clients):
+        for sent_here, turn in enumerate(itertools.count(number, clients), 1):
             at = turn / pace
             if at > seconds:
                 break
+            if sent_here % MESSAGES_A_SESSION == 0:
+                client.close()
+                client = Client(port)
             time.sleep(max(0.0, begin + at - time.monotonic()))
             name = f"{run}.{begin:.6f}.{turn}@client.bench"
             sent[f"<{name}>"] = client.send(name, [f"r{turn}@hop.bench"], 4096)
