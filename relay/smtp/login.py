@@ -21,6 +21,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from relay.message.reply import printable
 from relay.smtp.transaction import Step
 
 WITH_PASSWORD = ("SCRAM-SHA-256", "CRAM-MD5", "PLAIN", "LOGIN")
@@ -33,8 +34,9 @@ ITERATIONS_LIMIT = 200_000
 """A server that asks for more wants to keep us busy: they are counted on our processor."""
 
 _COMMAND_LIMIT_OCTETS = 512  # RFC 5321 §4.5.3.1.4, with the CRLF
-# RFC 5802 §7; attributes behind the known ones may be ignored, "m" in front may not.
-_SERVER_FIRST = re.compile(rb"r=([!-+\--~]+),s=([A-Za-z0-9+/=]+),i=([1-9][0-9]{0,8})(?:,[A-Za-z]=[^,\0]*)*")
+# RFC 5802 §7; attributes behind the known ones may be ignored, "m" may not, wherever it stands (§5.1).
+_SERVER_FIRST = re.compile(rb"r=([!-+\--~]+),s=([A-Za-z0-9+/=]+),i=([1-9][0-9]{0,8})(?:,[A-Za-ln-z]=[^,\0]*)*")
+_SERVER_FINAL = re.compile(rb"([ev])=([^,\0]+)(?:,[A-Za-ln-z]=[^,\0]*)*")
 
 
 class LoginFault(Exception):
@@ -174,8 +176,8 @@ class _Scram:
     mechanism = "SCRAM-SHA-256"
 
     def __init__(self, credentials: Credentials, nonce: str) -> None:
-        user = credentials.user.replace("=", "=3D").replace(",", "=2C")
-        # Of SASLprep (RFC 4013) what matters with passwords that people have: one form for each letter.
+        # Of SASLprep (RFC 4013) what matters with names and passwords that people have: one form for each letter.
+        user = unicodedata.normalize("NFKC", credentials.user).replace("=", "=3D").replace(",", "=2C")
         self._password = unicodedata.normalize("NFKC", credentials.secret).encode()
         self._nonce = nonce
         self._bare = f"n={user},r={nonce}"
@@ -212,7 +214,10 @@ class _Scram:
         return unproven + b",p=" + b64encode(proof)
 
     def _check(self, challenge: bytes) -> bytes:
-        if not hmac.compare_digest(challenge, b"v=" + b64encode(self._verifier)):
+        found = _SERVER_FINAL.fullmatch(challenge)
+        if found is not None and found[1] == b"e":
+            raise LoginFault(f"SCRAM: the server says {printable(found[2].decode('utf-8', 'replace'))}")
+        if found is None or not hmac.compare_digest(found[2], b64encode(self._verifier)):
             raise LoginFault("SCRAM: the server does not know the password")
         self._has_proved = True
         return b""

@@ -79,6 +79,30 @@ def scram_server(password: str):  # type: ignore[no-untyped-def]
     return mechanism.make_server(lambda user: (salt, stored_key, server_key, rounds))
 
 
+def test_scram_passes_over_what_the_server_adds() -> None:
+    """RFC 5802 §5.1: unknown extensions are ignored, also behind the server's proof."""
+    client = exchange("SCRAM-SHA-256", Credentials("user", "pencil"), "h", 1, "rOprNGfwEbeRWgbNEkqO")
+    client.initial()
+    client.answer(b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096")
+    assert client.answer(b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=,x=y") == b""
+    client.accepted()
+
+
+def test_scram_tells_what_the_server_says_against_it() -> None:
+    """RFC 5802 §5.1, "e": it helps to find out what is wrong."""
+    client = exchange("SCRAM-SHA-256", Credentials("user", "pencil"), "h", 1, "rOprNGfwEbeRWgbNEkqO")
+    client.initial()
+    client.answer(b"r=rOprNGfwEbeRWgbNEkqOx,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096")
+    with pytest.raises(LoginFault, match="the server says unknown-user"):
+        client.answer(b"e=unknown-user")
+
+
+def test_scram_says_a_name_in_its_one_form() -> None:
+    """RFC 5802 §5.1, RFC 4013 §2.2: a name may be typed in two ways."""
+    client = exchange("SCRAM-SHA-256", Credentials("jose\u0301\uff2b", "x"), "h", 1, "abc")
+    assert client.initial() == "n,,n=jos\u00e9K,r=abc".encode()
+
+
 def test_scram_with_a_server_that_knows_the_password() -> None:
     """RFC 5802, RFC 7677."""
     client, server = (
@@ -113,6 +137,7 @@ def test_scram_with_a_server_that_does_not_know_the_password() -> None:
         b"r=,s=,i=",
         b"e=other-error",
         b"m=x,r=rOprNGfwEbeRWgbNEkqOx,s=c2FsdA==,i=4096",
+        b"r=rOprNGfwEbeRWgbNEkqOx,s=c2FsdA==,i=4096,m=x",
         b"r=rOprNGfwEbeRWgbNEkqO,s=c2FsdA==,i=4096",
         b"r=rOprNGfwEbeRWgbNEkqOx,s=c2FsdA==,i=4095",
         b"r=rOprNGfwEbeRWgbNEkqOx,s=c2FsdA==,i=999999999",

@@ -92,6 +92,7 @@ def test_the_proof_counts_only_on_the_channel_it_was_made_for() -> None:
         ("p=tls-unique,,n=ann,r=abc", EXPORTER, True),
         ("p=tls-exporter,,n=ann,r=abc", {}, True),
         ("n,,m=ext,n=ann,r=abc", {}, False),  # an extension that must be understood (RFC 5802 §5.1)
+        ("n,,n=ann,r=abc,m=ext", {}, False),  # wherever it stands
         ("n,,n=ann", {}, False),
         ("n,,n=,r=abc", {}, False),
         ("n,,n=a=2Db,r=abc", {}, False),
@@ -108,7 +109,16 @@ def test_first_messages_that_are_refused(message: str, bindings: dict[str, bytes
 
 
 @pytest.mark.parametrize(
-    "final", [b"", b"c=biws", b"c=biws,r=abc,p=!", b"c=x,r=abc,p=AAAA", b"\xff", b"c=biws,r=a,b,p=AA=="]
+    "final",
+    [
+        b"",
+        b"c=biws",
+        b"c=biws,r=abc,p=!",
+        b"c=x,r=abc,p=AAAA",
+        b"\xff",
+        b"c=biws,r=a,b,p=AA==",
+        b"c=biws,r=abc,m=ext,p=AAAA",
+    ],
 )
 def test_final_messages_that_are_none(final: bytes) -> None:
     server = first("n,,n=ann,r=abc")
