@@ -132,6 +132,7 @@ class Attempt:
             return
         self._hops = hops[: self._deliverer.settings.hosts_per_attempt]
         if self.message.envelope.require_tls:
+            self._hops = hops  # it fails at once, and not before each was asked (RFC 8689 §4.2.1)
             self._require_tls()
         elif any(hop.security.asked_for for hop in self._hops):
             self._letter = letter = self._deliverer.letter(self.message)

@@ -315,6 +315,9 @@ class Connection(protocol.Protocol):
                 assert self.guard is not None
                 self.guard.log_in(event.mechanisms, self.session, self._turn)
             case SessionEnded():
+                if self.session.takes_leave:
+                    self._wire.write(b"QUIT\r\n")
+                    self._is_leaving = True
                 self.keeper.ended(self, event)
                 self._close(politely=event.reply is not None or event.step is Step.QUIT or self._is_leaving)
 

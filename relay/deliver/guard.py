@@ -186,6 +186,10 @@ class Guard:
             session.cannot_log_in(f"no password is given to a host that has not proved who it is: {why}")
             return
 
+        if login.oauth is not None and self.evidence is None and self.hop.path is None:
+            session.cannot_log_in("an access token goes only through TLS, whatever the route says (RFC 7628 §3)")
+            return
+
         def have(credentials: Credentials) -> None:
             if session.step is Step.CREDENTIALS:
                 self._begin_login(mechanisms, credentials, session)

@@ -127,6 +127,9 @@ class TokenSource:
         access = said.get("access_token")
         if answer.status != 200 or not isinstance(access, str) or not access.isprintable() or not access:
             raise NoCredentials(f"{oauth.token_url} gives no access token: {refusal(answer.status, said)}")
+        kind = said.get("token_type", "Bearer")
+        if str(kind).lower() != "bearer":  # RFC 6749 §7.1
+            raise NoCredentials(f"{oauth.token_url} gives a token of the kind {printable(str(kind)[:100])}, not Bearer")
         life = said.get("expires_in")
         life_s = float(life) if isinstance(life, (int, float)) and life > 0 else LIFE_S
         account.access, account.until = access, self._clock.seconds() + max(life_s - EARLY_S, life_s / 2)

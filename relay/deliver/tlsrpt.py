@@ -33,7 +33,9 @@ DETAILS_LIMIT = 50
 DESTINATIONS_LIMIT = 3
 _WHY_LIMIT = 200
 
+_OURS = re.compile(r"v=TLSRPTv1[ \t]*;")
 _RECORD = re.compile(r"v=TLSRPTv1\s*;(?:[^;]*;)*?\s*rua\s*=\s*([^;]+)")
+_SCHEME = re.compile(r"(?:mailto|https):", re.IGNORECASE)  # RFC 3986 §3.1
 _LABEL = re.compile(r"(?P<host>[^\s\[]\S*)?(?: ?\[(?P<ip>[^\]]+)\])?")
 
 Detail = tuple[str, str, str, str, str]
@@ -135,9 +137,10 @@ class Tally:
 
 def destinations(records: Sequence[str]) -> tuple[str, ...]:
     """Where the reports of a domain go: ``mailto:`` and ``https:`` (RFC 8460 §3); none without one right record."""
-    ours = [record for record in records if record.startswith("v=TLSRPTv1")]
+    ours = [record for record in records if _OURS.match(record)]
     found = _RECORD.match(ours[0]) if len(ours) == 1 else None
-    uris = [uri.strip() for uri in found[1].split(",")] if found else []
+    said = [uri.strip() for uri in found[1].split(",")] if found else []
+    uris = [_SCHEME.sub(lambda scheme: scheme[0].lower(), uri, count=1) for uri in said]
     fitting = [uri for uri in uris if uri.isascii() and uri.isprintable() and uri.startswith(("mailto:", "https://"))]
     return tuple(fitting[:DESTINATIONS_LIMIT])
 

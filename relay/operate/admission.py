@@ -208,6 +208,9 @@ class Admission:
         else:
             clock, nonce = self._around.reactor, secrets.token_urlsafe
             self.logins = Logins(sources, clock, self._tell, nonce, limits, allowed)
+        if self.logins is not None:
+            tokens = self._config.accept.tokens
+            self.logins.token_scope = (tokens.scope or "") if tokens is not None else ""
 
 
 def sources_of(

@@ -54,7 +54,10 @@ class Source(Protocol):
 
 
 class Logins:
-    """The sources of one relay, shared by its listeners."""
+    """The sources of one relay, shared by its listeners.
+
+    token_scope  what a bearer token must be good for; empty for anything
+    """
 
     def __init__(
         self,
@@ -74,6 +77,7 @@ class Logins:
         self._nonce = nonce
         self._attempts = Attempts(limits or AttemptLimits())
         self._allowed = frozenset(allowed or MECHANISMS)
+        self.token_scope = ""
         self._offered: dict[frozenset[str], tuple[str, ...]] = {}
 
     def reconfigure(self, sources: Sequence[Source], limits: AttemptLimits, allowed: Sequence[str]) -> None:
@@ -89,6 +93,7 @@ class Logins:
         sources = [_Rehearsed(source) for source in self._sources]
         logins = Logins(sources, clock, tell, lambda: "rehearsal", allowed=tuple(self._allowed))
         logins._attempts = self._attempts.copy()
+        logins.token_scope = self.token_scope
         return logins
 
     @property

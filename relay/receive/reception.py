@@ -27,6 +27,7 @@ from relay.receive.settings import (
 )
 from relay.receive.tls import Encryption, ServerTls, TrustedCertificates
 from relay.smtp.extensions import ServerOffer
+from relay.smtp.login import WITH_TOKEN
 
 
 class Reception:
@@ -119,7 +120,9 @@ class Reception:
         if self.service is Service.SUBMISSION:
             off.add("ETRN")  # RFC 6409 §7
         may_log_in = bool(mechanisms) and entrance.login is not Login.NONE
-        may_now = may_log_in and (encrypted or entrance.login_in_clear)
+        # In the clear nobody may log in, unless the listener says so; and with a token nobody at all (RFC 7628 §3).
+        can = [name for name in mechanisms if encrypted or (entrance.login_in_clear and name not in WITH_TOKEN)]
+        may_now = may_log_in and bool(can)
         # Submission is for those who are known; whom the network does not tell, the login does (RFC 6409 §4.3).
         required = entrance.login is Login.REQUIRED or (self.service is Service.SUBMISSION and not client.trusted)
         return ServerOffer(
@@ -131,8 +134,9 @@ class Reception:
             off=frozenset(off),
             starttls=self.tls is not None and entrance.starttls and not encrypted,
             encrypted=encrypted,
-            mechanisms=tuple(name for name in mechanisms if bound or not name.endswith("-PLUS")) if may_now else (),
+            mechanisms=tuple(name for name in can if bound or not name.endswith("-PLUS")) if may_now else (),
             login_needs_tls=may_log_in and not may_now,
+            token_scope=self.logins.token_scope if self.logins is not None else "",
             must_encrypt=entrance.must_encrypt and not encrypted,
             must_log_in=may_log_in and required and not client.is_known_by_name,
             errors_limit=settings.errors_limit,

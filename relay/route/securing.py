@@ -70,7 +70,9 @@ class Securing:
                 tlsa, expires_at = await self._tlsa(mx.host, addresses.get(mx.host), port, domains)
                 until = min(until, expires_at)
             security = _wished(wish, tlsa, mx.host) if wish is not None else _by_domain(domain, mx.host, tlsa, held)
-            knows_name = is_signed or (held is not None and held.policy.allows(mx.host))
+            # Without MX records the host is the domain itself, by no word of the DNS (RFC 8689 §2).
+            is_domain = isinstance(answer, Missing)
+            knows_name = is_signed or is_domain or (held is not None and held.policy.allows(mx.host))
             security = replace(security, knows_name=knows_name)
             found[mx.host] = replace(security, policed=_policed(domain, security, held)) if wants_reports else security
         return found, until

@@ -21,8 +21,10 @@ POLICY_LIMIT_OCTETS = 64 * 1024  # RFC 8461 §3.3 suggests it
 LONGEST_MAX_AGE_S = 31_557_600  # RFC 8461 §3.2
 _PATTERNS_LIMIT = 500
 
-_RECORD = re.compile(r"v=STSv1\s*(?:;\s*[A-Za-z0-9][A-Za-z0-9_.-]{0,31}\s*=\s*[^;=\s]+\s*)*;?\s*")
-_ID = re.compile(r";\s*id\s*=\s*([A-Za-z0-9]{1,32})\s*(?:;|\Z)")
+# RFC 8461 §3.1: one that is not just so counts as none.
+_OURS = re.compile(r"v=STSv1[ \t]*;")
+_RECORD = re.compile(r"v=STSv1(?:[ \t]*;[ \t]*[A-Za-z0-9][A-Za-z0-9_.-]{0,31}=[!-:<>-~]+)+(?:[ \t]*;)?[ \t]*")
+_ID = re.compile(r";[ \t]*id=([A-Za-z0-9]{1,32})[ \t]*(?:;|\Z)")
 
 
 class PolicyFault(ValueError):
@@ -70,7 +72,7 @@ def policy_id(records: Sequence[str]) -> str | None:
 
     Other records beside it are nobody's concern; two of it are as good as none.
     """
-    ours = [record for record in records if re.match(r"v=STSv1\s*(?:;|\Z)", record)]
+    ours = [record for record in records if _OURS.match(record)]
     if len(ours) != 1 or _RECORD.fullmatch(ours[0]) is None:
         return None
     found = _ID.search(ours[0])

@@ -81,7 +81,8 @@ class Security:
     tlsa          what the DNS vouches for, for ``dane``
     fingerprints  SHA-256 of the certificate or of its public key, for ``fingerprint``
     authorities   a file of PEM certificates to trust in place of the system's
-    knows_name    the hop's name is the configuration's, or is vouched for by DNSSEC or an MTA-STS policy
+    knows_name    the hop's name is the configuration's or the domain itself, or is vouched for by DNSSEC or an MTA-STS
+                  policy
     asked_for     the recipient's domain asks for this, not our configuration
     trouble       why the hop must not be talked to now at all
     failure       the kind of that trouble in TLS reports (RFC 8460 §4.3)

@@ -50,9 +50,11 @@ class Channel:
     """What a mechanism may know of the connection.
 
     bindings  what it can be bound to, by name (RFC 5929, RFC 9266); empty without TLS or when -PLUS is not offered
+    scope     what a bearer token must be good for (RFC 7628 §3.2.2); empty for anything
     """
 
     bindings: Mapping[str, bytes]
+    scope: str = ""
 
 
 class Exchange:
@@ -104,14 +106,16 @@ def challenge_line(challenge: bytes) -> bytes:
 
 
 def chosen_mechanism(name: str, offered: Sequence[str], needs_tls: bool) -> str:
-    """The mechanism that a client names.  Raises CommandRefused: 504 for an unknown one (RFC 4954 §4), 538 when logging
-    in needs TLS, which is not there, 534 when we do not let this one be used."""
+    """The mechanism that a client names.  Raises CommandRefused: 504 for one that is unknown, not offered, or would need
+    TLS, which is not there (RFC 4954 §4), 534 for one that is weaker than all that we offer (§6)."""
     mechanism = name.upper()
     if mechanism in offered:
         return mechanism
-    if mechanism not in MECHANISMS:
-        raise CommandRefused(reply.MECHANISM_UNKNOWN)
-    raise CommandRefused(reply.ENCRYPTION_REQUIRED if needs_tls else reply.MECHANISM_TOO_WEAK)
+    if mechanism in MECHANISMS and needs_tls:
+        raise CommandRefused(reply.ENCRYPTION_REQUIRED)
+    best_first = list(MECHANISMS)
+    is_weak = mechanism in MECHANISMS and best_first.index(mechanism) > best_first.index(offered[-1])
+    raise CommandRefused(reply.MECHANISM_TOO_WEAK if is_weak else reply.MECHANISM_UNKNOWN)
 
 
 # -- the mechanisms --------------------------------------------------------------------------------------------
@@ -179,7 +183,7 @@ _XOAUTH2 = re.compile("user=([^\x01]*)\x01auth=Bearer +([!-~]+)\x01\x01", re.IGN
 _OAUTHBEARER = re.compile(
     "[yn],(?:a=((?:[^,=\0\x01]|=2C|=3D)*))?,\x01((?:[A-Za-z]+=[\t\r\n -~]*\x01)*)\x01"  # RFC 7628 §3.1
 )
-_BEARER = re.compile("(?:\\A|\x01)auth=Bearer +([!-~]+)\x01", re.IGNORECASE)
+_BEARER = re.compile("(?:\\A|\x01)auth=(?:Bearer +([!-~]+))?", re.IGNORECASE)
 
 
 def _xoauth2(channel: Channel) -> Steps:
@@ -188,7 +192,7 @@ def _xoauth2(channel: Channel) -> Steps:
     found = _XOAUTH2.fullmatch(message[0]) if message else None
     if found is None or not _is_name(found[1]):
         return reply.BAD_RESPONSE
-    return (yield from _bearer("XOAUTH2", found[1], found[2]))
+    return (yield from _bearer("XOAUTH2", found[1], found[2], channel))
 
 
 def _oauthbearer(channel: Channel) -> Steps:
@@ -198,15 +202,21 @@ def _oauthbearer(channel: Channel) -> Steps:
     bearer = _BEARER.search(found[2]) if found else None
     if found is None or bearer is None:
         return reply.BAD_RESPONSE
+    if bearer[1] is None:  # by which a client asks what a token must be good for (RFC 7628 §4.3)
+        return (yield from _not_with_this_token(reply.LOGIN_REFUSED, channel))
     user = (found[1] or "").replace("=2C", ",").replace("=3D", "=")
-    return (yield from _bearer("OAUTHBEARER", user, bearer[1]))
+    return (yield from _bearer("OAUTHBEARER", user, bearer[1], channel))
 
 
-def _bearer(mechanism: str, user: str, token: str) -> Steps:
+def _bearer(mechanism: str, user: str, token: str, channel: Channel) -> Steps:
     verdict = yield from _verdict(LoginAttempted(mechanism, user, Token(token)))
-    if verdict.is_permanent:
-        # RFC 7628 §3.2.2: what is wrong goes as a challenge, and the client's answer to it says nothing.
-        yield from _response(json.dumps({"status": "invalid_token", "schemes": "bearer"}).encode())
+    return (yield from _not_with_this_token(verdict, channel)) if verdict.is_permanent else verdict
+
+
+def _not_with_this_token(verdict: Reply, channel: Channel) -> Steps:
+    """RFC 7628 §3.2.2: what is wrong goes as a challenge, and the client's answer to it says nothing."""
+    scope = {"scope": channel.scope} if channel.scope else {}
+    yield from _response(json.dumps({"status": "invalid_token", "schemes": "bearer", **scope}).encode())
     return verdict
 
 

@@ -70,6 +70,8 @@ class ClientSession:
     lmtp        speak LMTP (RFC 2033)
     encryption  what to do about STARTTLS
     login       whether to log in
+
+    takes_leave  it is over because we do not go on: the server is to be told QUIT (RFC 5321 §4.1.1.10)
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class ClientSession:
         self._now = 0.0
         self.offer: Offer | None = None
         self.over = False
+        self.takes_leave = False
         self.replies = 0  # whole replies so far
         self.record: list[tuple[float, bytes | Reply | str]] = []
 
@@ -266,7 +269,7 @@ class ClientSession:
     def cannot_log_in(self, why: str) -> None:
         """There are no credentials, or none that fit."""
         if not self.over:
-            self._close(Step.AUTH, None, why)
+            self._leave(Step.AUTH, None, why)
 
     def distrust(self, why: str) -> None:
         """The handshake failed, or the server is not who it must be: nothing more is said to it."""
@@ -329,7 +332,7 @@ class ClientSession:
         if reply.is_positive:
             self._say((b"LHLO " if self._lmtp else b"EHLO ") + self._hostname + b"\r\n", Step.HELLO)
         else:
-            self._close(Step.GREETING, reply)
+            self._leave(Step.GREETING, reply)
 
     def _on_hello(self, reply: Reply) -> None:
         if reply.is_positive:
@@ -339,7 +342,7 @@ class ClientSession:
             self._said_helo = True  # RFC 5321 §3.2: a server of before 1993
             self._say(b"HELO " + self._hostname + b"\r\n", Step.HELLO)
         else:
-            self._close(Step.HELLO, reply)
+            self._leave(Step.HELLO, reply)
 
     def _secure(self) -> None:
         """STARTTLS, where there is something to be done about it."""
@@ -348,7 +351,7 @@ class ClientSession:
         elif self._greeted_with.starttls:
             self._say(b"STARTTLS\r\n", Step.STARTTLS)
         elif self._encryption is Encryption.MUST:
-            self._close(Step.STARTTLS, None, "TLS is required, and the server does not offer STARTTLS")
+            self._leave(Step.STARTTLS, None, "TLS is required, and the server does not offer STARTTLS")
         else:
             self._authenticate()
 
@@ -361,7 +364,7 @@ class ClientSession:
             self._pausing = Step.HANDSHAKE
             self._events.append(TlsWanted())
         elif self._encryption is Encryption.MUST:
-            self._close(Step.STARTTLS, reply)
+            self._leave(Step.STARTTLS, reply)
         else:
             self._authenticate()
 
@@ -384,7 +387,7 @@ class ClientSession:
         if reply.is_positive and not logging_in.fault:
             self._open()
         else:
-            self._close(Step.AUTH, None if logging_in.fault else reply, logging_in.fault)
+            self._leave(Step.AUTH, None if logging_in.fault else reply, logging_in.fault)
 
     def _open(self) -> None:
         self._logging_in = None
@@ -395,7 +398,7 @@ class ClientSession:
         if reply.is_positive:
             self._next_command()
         else:
-            self._close(Step.RESET, reply)
+            self._leave(Step.RESET, reply)
 
     def _on_mail(self, reply: Reply) -> None:
         assert self._current is not None
@@ -519,6 +522,12 @@ class ClientSession:
 
     def _fail(self, why: str) -> None:
         self._close(self.step, None, why)
+
+    def _leave(self, step: Step, reply: Reply | None, why: str = "") -> None:
+        """The server is sound, and we do not go on with it."""
+        self._close(step, reply, why)
+        self.takes_leave = True
+        self.record.append((self._now, b"QUIT\r\n"))
 
     def _close(self, step: Step | None, reply: Reply | None, why: str = "") -> None:
         """Ends the session.  Whoever is still undecided is so without a reply."""

@@ -98,6 +98,7 @@ class ServerOffer:
     encrypted             this is within TLS
     mechanisms            those by which a client can log in now, the best first; for none AUTH is not offered
     login_needs_tls       a client could log in within TLS, and this is not
+    token_scope           what a bearer token must be good for; empty for anything
     must_encrypt          nothing goes before TLS (RFC 3207 §4)
     must_log_in           nothing of use goes before a login (RFC 4954 §6)
     errors_limit          5yz replies, those counted as refusals apart
@@ -119,6 +120,7 @@ class ServerOffer:
     encrypted: bool = False
     mechanisms: tuple[str, ...] = ()
     login_needs_tls: bool = False
+    token_scope: str = ""
     must_encrypt: bool = False
     must_log_in: bool = False
     errors_limit: int = 20
@@ -178,7 +180,7 @@ class ServerOffer:
         if self.must_log_in and verb not in _BEFORE_LOGIN:
             return reply.LOGIN_REQUIRED
         if verb == "AUTH" and self.login_needs_tls:
-            return None  # known, and refused with the code that RFC 4954 §6 has for it
+            return None  # known, and refused with the code that RFC 4954 §4 has for it
         return reply.NOT_IMPLEMENTED if not_offered else None
 
     @cached_property

@@ -375,7 +375,7 @@ class ServerSession:
         name, space, initial = argument.partition(" ")
         mechanism = chosen_mechanism(name, self.offer.mechanisms, self.offer.login_needs_tls)
         bindings = self._bindings if "SCRAM-SHA-256-PLUS" in self.offer.mechanisms else {}
-        self._exchange = Exchange(mechanism, Channel(bindings))
+        self._exchange = Exchange(mechanism, Channel(bindings, self.offer.token_scope))
         self._step(self._exchange.begin(initial.strip(" ") if space else None))
 
     def _step(self, step: Step | Reply) -> None:

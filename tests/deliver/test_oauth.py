@@ -91,6 +91,15 @@ def test_a_refresh_token_is_exchanged(provider: Provider) -> None:
     ]
 
 
+def test_a_token_of_a_kind_that_we_do_not_know_is_not_used(provider: Provider) -> None:
+    """RFC 6749 §7.1; the name of the kind is in any case (§5.1)."""
+    provider.extra = {"token_type": "mac"}
+    with pytest.raises(NoCredentials, match="a token of the kind mac"):
+        provider.token()
+    provider.extra = {"token_type": "bEARER"}
+    assert provider.token() == "access-2"
+
+
 def test_a_token_is_used_until_shortly_before_it_expires(provider: Provider) -> None:
     assert [provider.token(), provider.token()] == ["access-1"] * 2
     provider.clock.advance(3500)

@@ -19,7 +19,7 @@ from relay.deliver.opening import dial_by
 from relay.deliver.settings import DeliverySettings
 from relay.message.address import parse_mailbox
 from relay.message.envelope import Recipient
-from relay.route.credentials import Login
+from relay.route.credentials import Login, OAuth
 from relay.route.dane import Tlsa
 from relay.route.tls import NO_TLS, OPPORTUNISTIC, Level, Policed, Security
 from relay.route.via import Hop
@@ -427,6 +427,14 @@ class Logins(Secured):
         assert await self.deliver(self.way(hop, level=Level.NONE, unverified=True)) == DELIVERED
         assert hop.logins == [("ann@provider.example", "PLAIN", False)]
 
+    async def test_a_token_goes_only_through_tls(self) -> None:
+        """RFC 7628 §3, whatever the route says of strangers."""
+        oauth = OAuth("https://login.example/token", "us")
+        clear = SecureHop(mechanisms=["OAUTHBEARER"], bare=True)
+        (outcome,) = await self.deliver(self.way(clear, level=Level.NONE, unverified=True, oauth=oauth))
+        assert outcome.startswith("Deferred 451 4.7.8") and clear.logins == []
+        assert "only through TLS" in self.steps("trouble")[-1]
+
     async def test_a_host_that_proves_itself_unasked_gets_it(self) -> None:
         hop = SecureHop(certificate=issue(NAME), mechanisms=["PLAIN"])
         assert await self.deliver(self.way(hop, level=Level.REQUIRE)) == DELIVERED
@@ -504,6 +512,14 @@ class Required(Secured):
             hop = SecureHop(certificate=issue(NAME), requiretls=True)
             assert await self.deliver(self.way(hop, security), require_tls=True) == DELIVERED
             assert hop.taken[0].sender.endswith(" REQUIRETLS")
+
+    async def test_each_mail_host_is_asked_before_it_fails(self) -> None:
+        """RFC 8689 §4.2.1: it is said to fail when there are no more of them."""
+        hops = [SecureHop(certificate=issue(NAME)) for _ in range(6)]
+        hops.append(SecureHop(certificate=issue(NAME), requiretls=True))
+        assert len(hops) > DeliverySettings().hosts_per_attempt
+        assert await self.deliver(*(self.way(hop, OPPORTUNISTIC) for hop in hops), require_tls=True) == DELIVERED
+        assert len(hops[-1].taken) == 1
 
     async def test_and_to_nobody_else(self) -> None:
         for hop, expected in (

@@ -139,6 +139,7 @@ def test_counts_survive_a_restart() -> None:
         ("v=TLSRPTv1; rua=file:///etc/passwd", ()),
         ("v=TLSRPTv1", ()),
         ("v=TLSRPTv2; rua=mailto:a@x.example", ()),
+        ("v=TLSRPTv1 ; rua=MAILTO:a@x.example , HTTPS://r.example", ("mailto:a@x.example", "https://r.example")),
         ("v=TLSRPTv1; rua=" + ",".join(["mailto:a@x.example"] * 9), ("mailto:a@x.example",) * 3),
     ],
 )
@@ -146,6 +147,7 @@ def test_where_reports_go(record: str, expected: tuple[str, ...]) -> None:
     """RFC 8460 §3."""
     assert destinations(["unrelated", record]) == expected
     assert destinations([record, record]) == ()
+    assert destinations(["v=TLSRPTv1", "v=TLSRPTv12; rua=mailto:b@x.example", record]) == expected
 
 
 def test_a_mailbox_that_is_none() -> None:

@@ -65,7 +65,7 @@ def test_a_command_in_the_same_batch_as_the_login_is_judged_after_it() -> None:
 def test_who_logs_in_is_held_to_their_senders() -> None:
     visit = house().visit(STRANGER)
     visit.says(plain())
-    assert visit.says(f"MAIL FROM:<{ELSEWHERE}>")[0].startswith("553 5.7.1")
+    assert visit.says(f"MAIL FROM:<{ELSEWHERE}>")[0].startswith("550 5.7.1")
     assert visit.says("MAIL FROM:<sales@ours.example>")[0].startswith("250")
 
 
@@ -89,14 +89,27 @@ def test_a_login_in_the_clear_is_forgotten_when_tls_begins() -> None:
 
 
 def test_auth_is_announced_only_where_it_can_be_used() -> None:
-    """RFC 4954 §4; and 538 tells why it cannot."""
+    """RFC 4954 §4; and 504 tells why it cannot."""
     assert "250-AUTH PLAIN LOGIN" in house().visit(hello=None).says("EHLO x")
     secret = house(entrance=Entrance()).visit()
     assert not any("AUTH" in line for line in secret.says("EHLO x"))
-    assert secret.says(plain())[0].startswith("538 5.7.11")
+    assert secret.says(plain())[0].startswith("504 5.5.4 Authentication needs TLS")
     off = house(entrance=Entrance(login=Login.NONE, login_in_clear=True)).visit()
     assert off.says(plain())[0].startswith("502")
     assert House(OURS).visit().says(plain())[0].startswith("502")
+
+
+def test_no_token_in_the_clear() -> None:
+    """RFC 7628 §3: a bearer token goes within TLS, whatever the listener allows to passwords."""
+    at = house()
+    source(at).mechanisms = frozenset({"PLAIN", "OAUTHBEARER", "XOAUTH2"})
+    assert "250-AUTH PLAIN" in at.visit(hello=None).says("EHLO x")
+    source(at).mechanisms = frozenset({"OAUTHBEARER", "XOAUTH2"})
+    visit = at.visit()
+    assert not any("AUTH" in line for line in visit.says("EHLO x"))
+    assert visit.says("AUTH XOAUTH2")[0].startswith("504 5.5.4 Authentication needs TLS")
+    offer = at.factory.house.offer(at.policy.client(STRANGER), Encryption("TLSv1.2", ""))
+    assert offer.mechanisms == ("OAUTHBEARER", "XOAUTH2")
 
 
 @pytest.mark.parametrize("user", ["ann@ours.example", "nobody@ours.example"])

@@ -76,6 +76,13 @@ def test_without_anything_it_is_opportunistic(world: World) -> None:
     assert (security.level, security.knows_name, security.trouble) == (Level.OPPORTUNISTIC, False, "")
 
 
+def test_without_mx_the_name_is_the_domain_itself(world: World) -> None:
+    """RFC 8689 §2, §4.2.1: what the DNS did not tell need not be vouched for; the certificate must be the domain's."""
+    world.names.remove("example.org")
+    world.names.a("example.org", "192.0.2.1")
+    assert world.security().knows_name
+
+
 def test_signed_tlsa_records_are_dane(world: World) -> None:
     """RFC 7672 §2.2."""
     world.names.sign("example.org")

@@ -111,6 +111,13 @@ def test_which_hosts_a_policy_allows(host: str, allowed: bool) -> None:
         (["v=STSv10; id=1;"], None),
         (["V=STSv1; id=1;"], None),
         (["v=STSv1 id=1;"], None),
+        (["v=STSv1 ;\tid=1 ; ext=a:b<c>d"], "1"),
+        (["v=STSv1; id=1; id=2"], "1"),
+        (["v=STSv1", "v=STSv1; id=1;"], "1"),  # what does not begin with v=STSv1; is none
+        (["v=STSv1; id = 1;"], None),
+        (["v=STSv1; id=1; e x=y;"], None),
+        (["v=STSv1; id=1; ext=a\u00e4;"], None),
+        (["v=STSv1;; id=1;"], None),
     ],
 )
 def test_the_record_that_names_a_policy(records: list[str], found: str | None) -> None:

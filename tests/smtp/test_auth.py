@@ -132,6 +132,19 @@ def test_a_token_that_is_refused_gets_its_reason_first(mechanism: str, message: 
     assert codes(talk.say(end + b"\r\n")) == [535]
 
 
+@pytest.mark.parametrize("auth", ["", "Basic YTpi", "Bearer "])
+def test_without_a_bearer_token_a_client_learns_what_one_must_be_good_for(auth: str) -> None:
+    """RFC 7628 §4.3: an empty ``auth`` asks for it; §3.2.2 has the answer."""
+    offer = ServerOffer("foo.com", encrypted=True, mechanisms=ALL, token_scope="smtp")
+    talk = visit(offer=offer)
+    said = talk.say(b"AUTH OAUTHBEARER " + b64(f"n,a=ann@example.org,\x01port=587\x01auth={auth}\x01\x01") + b"\r\n")
+    assert json.loads(challenged(said)) == {"status": "invalid_token", "schemes": "bearer", "scope": "smtp"}
+    assert codes(talk.say(b"AQ==\r\n")) == [535]
+    assert attempts(talk) == []
+    refused = visit(reply.LOGIN_REFUSED, offer)
+    assert json.loads(challenged(refused.say(b"AUTH XOAUTH2 " + XOAUTH2 + b"\r\n")))["scope"] == "smtp"
+
+
 def test_a_token_is_in_no_description_of_an_event() -> None:
     """Logs and tracebacks show events; no password and no token may come along."""
     assert "geheim" not in repr(LoginAttempted("PLAIN", "ann", Password("geheim")))
@@ -222,11 +235,14 @@ def test_auth_has_no_place_before_ehlo() -> None:
 
 
 def test_a_mechanism_that_is_known_and_not_allowed() -> None:
-    """RFC 4954 §6: 534 when it is too weak, 538 when TLS would make it good enough, 504 when there is no such."""
+    """RFC 4954 §4, §6: 534 when it is too weak, 504 when it needs TLS, or is not offered, or there is no such."""
     strict = visit(offer=ServerOffer("foo.com", encrypted=True, mechanisms=("SCRAM-SHA-256",)))
     assert strict.say(b"AUTH PLAIN\r\n").startswith(b"534 5.7.9")
     clear = visit(offer=ServerOffer("foo.com", starttls=True, login_needs_tls=True))
-    assert clear.say(b"AUTH PLAIN AGFubgBz\r\n").startswith(b"538 5.7.11")
+    assert clear.say(b"AUTH PLAIN AGFubgBz\r\n") == b"504 5.5.4 Authentication needs TLS: begin it first\r\n"
+    plain = visit(offer=ServerOffer("foo.com", encrypted=True, mechanisms=("PLAIN",)))
+    assert plain.say(b"AUTH SCRAM-SHA-256\r\n").startswith(b"504 5.5.4")
+    assert plain.say(b"AUTH LOGIN\r\n").startswith(b"534 5.7.9")
     assert clear.say(b"AUTH NONSENSE\r\n").startswith(b"504 5.5.4")
     assert "AUTH" not in clear.session.offer.keyword_lines.decode()
     assert codes(visit(offer=ServerOffer("foo.com")).say(b"AUTH PLAIN\r\n")) == [502]

@@ -126,7 +126,6 @@ class WayOut:
         """As the message itself wishes its hops to be secured (RFC 8689); see relay.deliver.attempt."""
         message = self._message
         if message.envelope.require_tls:
-            hops = hops[: self._deliverer.settings.hosts_per_attempt]
             fit = tuple(fit_for_require_tls(hops))
             return (fit + hops if message.envelope.reverse_path is None else fit) or NOT_VOUCHED_FOR
         if any(hop.security.asked_for for hop in hops) and await self._deliverer.letter(message).tls_not_required():
