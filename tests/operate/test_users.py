@@ -6,6 +6,7 @@ import json
 import stat
 import subprocess
 import sys
+from base64 import b64encode
 from pathlib import Path
 
 import bcrypt
@@ -102,6 +103,8 @@ def test_the_same_password_typed_in_another_form_is_the_same() -> None:
 
 def test_only_scram_is_for_scram() -> None:
     assert scram_of(kept_of("geheim")) is None
+    few = "{SCRAM-SHA-256}1000,c2FsdA==," + ",".join([b64encode(bytes(32)).decode()] * 2)
+    assert scheme_of(few)[0] == "SCRAM-SHA-256" and scram_of(few) is None  # RFC 7677 §4: 4096 rounds at least
     kept = scram_of(kept_of("geheim", "SCRAM-SHA-256"))
     assert kept is not None and kept.is_of(b"geheim")
 

@@ -32,7 +32,8 @@ async def probe(
     left = list(recipients)
     outcomes: list[Outcome] = []
     last: Sequence[Outcome] = ()
-    for hop, found in list(zip(hops, addresses, strict=True))[: deliverer.settings.hosts_per_attempt]:
+    most = len(hops) if message.envelope.require_tls else deliverer.settings.hosts_per_attempt
+    for hop, found in list(zip(hops, addresses, strict=True))[:most]:
         if isinstance(found, Deferred):
             continue  # it was told already that it has none
         probed = await deliverer.prober().probe(hop, found, message, left)

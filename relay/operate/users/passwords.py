@@ -17,6 +17,7 @@ from typing import Any
 import passlib.hash
 from passlib.utils import saslprep
 
+from relay.smtp.login import ITERATIONS_LEAST
 from relay.smtp.scram import KEY_OCTETS, ScramSecret, scram_secret
 
 PASSWORD_LIMIT = 1024  # characters: nobody shall make us hash a megabyte
@@ -145,9 +146,10 @@ MADE = ("ARGON2ID", "SCRAM-SHA-256", "BLF-CRYPT", "SHA512-CRYPT")
 
 
 def scram_of(secret: str) -> ScramSecret | None:
-    """What SCRAM needs, when it was kept in that form."""
+    """What SCRAM needs, when it was kept in that form; with fewer rounds than RFC 7677 §4 asks for it is not announced."""
     scheme, kept = scheme_of(secret)
-    return _scram_secret(kept) if scheme == SCRAM_SCHEME else None
+    found = _scram_secret(kept) if scheme == SCRAM_SCHEME else None
+    return found if found is not None and found.iterations >= ITERATIONS_LEAST else None
 
 
 def _scram_secret(kept: str) -> ScramSecret:
