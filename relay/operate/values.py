@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from relay.message.address import Address, AddressFault, domain_key, is_domain, parse_mailbox
 from relay.policy.directory import parse_entry
 from relay.policy.recipients import entry_key
-from relay.smtp.auth import MECHANISMS
+from relay.smtp.auth import OF_USERS
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -225,8 +225,8 @@ def parse_tls_version(value: object) -> str:
 def parse_mechanism(value: object) -> str:
     """The name of a SASL mechanism that is there."""
     text = _text(value, "a mechanism", "PLAIN").upper()
-    if text not in MECHANISMS:
-        raise ValueError(f"{shown(value)} is not a mechanism that is known here; {', '.join(MECHANISMS)} are")
+    if text not in OF_USERS:
+        raise ValueError(f"{shown(value)} is not a mechanism that is known here; {', '.join(OF_USERS)} are")
     return text
 
 

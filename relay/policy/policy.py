@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from relay.message import reply, trace
-from relay.message.address import Address, domain_key
+from relay.message.address import Address, domain_key, parse_mailbox
 from relay.message.envelope import Notify, Recipient
 from relay.message.reply import Reply
 from relay.policy.access import Client, Domains, IPNetwork, Networks, client_address, unmapped
@@ -184,6 +184,17 @@ class Policy:
             may = "own domains" if user.senders is None else ", ".join(user.senders) or "none"
             return Refused(reply.SENDER_NOT_YOURS, f"senders of {user.name}: {may}", client.place)
         return Accepted(reply.SENDER_OK, client.rule, client.place)
+
+    def believes(self, client: Client, submitter: str) -> bool:
+        """Whether this client is believed about who submitted a message (RFC 4954 §5): one who is known by name, and of
+        the users each about senders of their own.
+
+        submitter  a mailbox, or ``<>``
+        """
+        user = client.user
+        if user is None or submitter == "<>":
+            return client.is_known_by_name
+        return user.may_send_as(parse_mailbox(submitter), self._own)
 
     def recipient(
         self,

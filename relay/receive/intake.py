@@ -38,6 +38,7 @@ from relay.smtp.events import (
     RecipientReceived,
     SecretWanted,
     SessionOpened,
+    Shown,
     TlsRequested,
     TransactionAborted,
     VerifyReceived,
@@ -60,6 +61,7 @@ class Intake:
     __slots__ = (
         "_encryption",
         "_extended",
+        "_has_shown",
         "_helo",
         "_house",
         "_origin",
@@ -82,6 +84,7 @@ class Intake:
         self._session: tuple[Client, Origin, str] | None = None
         self._encryption: Encryption | None = None
         self._user: User | None = None
+        self._has_shown = False  # its certificate was its login
         self.client = client
         self.offer = house.offer(self.client)
         self.group = group
@@ -105,6 +108,7 @@ class Intake:
         """TLS has begun, and this was agreed; who logged in before it is forgotten (RFC 3207 §4.2)."""
         self._encryption = encryption
         self._user = None
+        self._has_shown = False
         self._helo = ""
         self.reconsider()
         self._house.tell("encrypted", client=self.client.ip, tls=encryption.version, cipher=encryption.cipher)
@@ -146,10 +150,23 @@ class Intake:
         return logins.secret(event.user, self.client) if logins is not None else reply.LOGIN_UNAVAILABLE
 
     def _login(self, event: LoginAttempted) -> Answer:
+        if isinstance(event.evidence, Shown):
+            return self._shown(event)
         logins = self._house.logins
         if logins is None:  # taken away by a reload
             return reply.LOGIN_UNAVAILABLE
         return logins.attempt(event, self.client).addCallback(self._logged_in)
+
+    def _shown(self, event: LoginAttempted) -> Reply:
+        """A certificate names nobody but its owner, so nobody acts as somebody else by it."""
+        client = self.client
+        if not client.certified or event.act_as:
+            told = str(reply.LOGIN_REFUSED)
+            self._house.tell("refused", client=client.ip, login=event.act_as, reply=told, mechanism=event.mechanism)
+            return reply.LOGIN_REFUSED
+        self._has_shown, self._origin = True, None
+        self._house.tell("logged_in", client=client.ip, login=client.rule, mechanism=event.mechanism)
+        return reply.LOGGED_IN
 
     def _logged_in(self, answer: User | Reply) -> Reply:
         if isinstance(answer, Reply):
@@ -203,7 +220,8 @@ class Intake:
         """Where a message of this session comes from; the same object for all of them, as far as it is the same."""
         login = self._user.name if self._user is not None else None
         tls = self._encryption.told if self._encryption is not None else ""
-        protocol = protocol_name(self._house.service, self._extended, smtputf8, bool(tls), login is not None)
+        known = login is not None or self._has_shown
+        protocol = protocol_name(self._house.service, self._extended, smtputf8, bool(tls), known)
         origin = self._origin
         if origin is None or origin.protocol != protocol or origin.client_name == _UNKNOWN:
             ip = self.client.ip

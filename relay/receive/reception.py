@@ -26,6 +26,7 @@ from relay.receive.settings import (
     TellCounts,
 )
 from relay.receive.tls import Encryption, ServerTls, TrustedCertificates
+from relay.smtp.auth import EXTERNAL
 from relay.smtp.extensions import ServerOffer
 from relay.smtp.login import WITH_TOKEN
 
@@ -106,7 +107,8 @@ class Reception:
         """The extensions and limits for this client's session.  Made once for all clients that are offered the same."""
         mechanisms = self.logins.mechanisms if self.logins is not None else ()
         bound = encryption is not None and bool(encryption.bindings)
-        key = (client.trusted, client.is_known_by_name, encryption is not None, bound, mechanisms)
+        known = (client.trusted, client.is_known_by_name, client.certified)
+        key = (known, encryption is not None, bound, mechanisms)
         offer = self._offers.get(key)
         if offer is None:
             offer = self._offers[key] = self._offer(client, encryption is not None, bound, mechanisms)
@@ -123,6 +125,9 @@ class Reception:
         # In the clear nobody may log in, unless the listener says so; and with a token nobody at all (RFC 7628 §3).
         can = [name for name in mechanisms if encrypted or (entrance.login_in_clear and name not in WITH_TOKEN)]
         may_now = may_log_in and bool(can)
+        offered = [name for name in can if bound or not name.endswith("-PLUS")] if may_now else []
+        if client.certified and entrance.login is not Login.NONE:
+            offered.insert(0, EXTERNAL)  # RFC 8314 §4.2
         # Submission is for those who are known; whom the network does not tell, the login does (RFC 6409 §4.3).
         required = entrance.login is Login.REQUIRED or (self.service is Service.SUBMISSION and not client.trusted)
         return ServerOffer(
@@ -134,7 +139,7 @@ class Reception:
             off=frozenset(off),
             starttls=self.tls is not None and entrance.starttls and not encrypted,
             encrypted=encrypted,
-            mechanisms=tuple(name for name in can if bound or not name.endswith("-PLUS")) if may_now else (),
+            mechanisms=tuple(offered),
             login_needs_tls=may_log_in and not may_now,
             token_scope=self.logins.token_scope if self.logins is not None else "",
             must_encrypt=entrance.must_encrypt and not encrypted,

@@ -181,7 +181,9 @@ class Transaction:
         recipients = self._recipients if len(self._recipients) == 1 else _none_twice(self._recipients)
         head = self._head(watch, draft.id, origin)
         mail = self._mail
-        auth = mail.auth if self._client.is_known_by_name else None  # RFC 4954 §5: from others it counts as <>
+        auth = mail.auth
+        if auth is not None and not house.policy.believes(self._client, auth):
+            auth = None  # RFC 4954 §5: it counts as <>
         envelope = Envelope(mail.reverse_path, mail.body, mail.smtputf8, mail.ret, mail.envid, auth, mail.require_tls)
         entries = self._entries(len(recipients), len(head))
         queued = house.enqueue(draft, envelope, origin, head, recipients, self._expanded, entries)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from relay.message import reply
 from relay.message.reply import Reply
 from relay.smtp.commands import CommandRefused
-from relay.smtp.events import LoginAttempted, Password, Proof, SecretWanted, Token
+from relay.smtp.events import LoginAttempted, Password, Proof, SecretWanted, Shown, Token
 from relay.smtp.scram import ScramFault, ScramSecret, ScramServer
 
 LINE_LIMIT_OCTETS = 12288  # RFC 4954 §4, with the CRLF
@@ -106,7 +106,7 @@ def challenge_line(challenge: bytes) -> bytes:
 
 
 def chosen_mechanism(name: str, offered: Sequence[str], needs_tls: bool) -> str:
-    """The mechanism that a client names.  Raises CommandRefused: 504 for one that is unknown, not offered, or would need
+    """The mechanism that a client names.  Raises CommandRefused: 504 for one that is unknown, not offered, or needs
     TLS, which is not there (RFC 4954 §4), 534 for one that is weaker than all that we offer (§6)."""
     mechanism = name.upper()
     if mechanism in offered:
@@ -131,6 +131,14 @@ def _verdict(attempt: LoginAttempted) -> Generator[Step, Sent, Reply]:
     sent = yield attempt
     assert isinstance(sent, Reply)
     return sent
+
+
+def _external(channel: Channel) -> Steps:
+    """RFC 4422 Appendix A: the certificate has said already who it is; the message, as whom to act."""
+    names = _texts((yield from _response(b"")))
+    if names is None or not (names[0] == "" or _is_name(names[0])):
+        return reply.BAD_RESPONSE
+    return (yield from _verdict(LoginAttempted(EXTERNAL, "", Shown(), names[0])))
 
 
 def _plain(channel: Channel) -> Steps:
@@ -233,7 +241,10 @@ def _is_name(text: str) -> bool:
     return 0 < len(text) <= NAME_LIMIT and text.isprintable()
 
 
+EXTERNAL = "EXTERNAL"
+
 MECHANISMS: Mapping[str, Callable[[Channel], Steps]] = {
+    EXTERNAL: _external,
     "SCRAM-SHA-256-PLUS": _scram_plus,
     "SCRAM-SHA-256": _scram,
     "OAUTHBEARER": _oauthbearer,
@@ -242,3 +253,6 @@ MECHANISMS: Mapping[str, Callable[[Channel], Steps]] = {
     "LOGIN": _login,
 }
 """In the order in which they are announced: the best first."""
+
+OF_USERS = tuple(name for name in MECHANISMS if name != EXTERNAL)
+"""Those by which users log in; who has shown a certificate is none of them."""

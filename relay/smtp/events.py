@@ -154,6 +154,11 @@ class Proof:
 
 
 @value(frozen=True, slots=True)
+class Shown:
+    """Evidence: what the client has shown outside of SMTP, its certificate (RFC 4422 Appendix A)."""
+
+
+@value(frozen=True, slots=True)
 class SecretWanted:
     """Question within AUTH: what is kept of this user's password?  Answer with ``session.answer_secret``, for an
     unknown user with one made up: who exists is not told.  Or answer 454."""
@@ -165,13 +170,13 @@ class SecretWanted:
 class LoginAttempted:
     """Question: is the client who it says?  235, 535 or 454; on 235 it is logged in.
 
-    user    empty when only the token tells it
+    user    empty when only the token, or the certificate, tells it
     act_as  the identity it wants to act as (RFC 4422 §2); empty for its own
     """
 
     mechanism: str
     user: str
-    evidence: Password | Token | Proof
+    evidence: Password | Token | Proof | Shown
     act_as: str = ""
 
 

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 NONCE_LIMIT = 512  # characters of the client's: it comes back in our challenge
 KEY_OCTETS = hashlib.sha256().digest_size
 
-# RFC 5802 §7.  Attributes behind the known ones are extensions that may be ignored; "m" may not, wherever it stands (§5.1).
+# RFC 5802 §7.  Attributes behind the known ones are extensions that may be ignored; "m" may not, wherever it stands
+# (§5.1).
 _CLIENT_FIRST = re.compile(
     r"(?P<gs2>(?P<flag>[yn]|p=(?P<type>[A-Za-z0-9.-]+)),(?:a=(?P<as>(?:[^,=\0]|=2C|=3D)*))?,)"
     r"(?P<bare>n=(?P<user>(?:[^,=\0]|=2C|=3D)+),r=(?P<nonce>[!-+\--~]+)(?:,[A-Za-ln-z]=[^,\0]*)*)"

@@ -114,7 +114,8 @@ def test_senders_in_the_file_are_as_they_are_written() -> None:
 
 
 def test_policy_holds_a_login_to_its_senders() -> None:
-    """RFC 6409 §6.1: 550 5.7.1; the null sender is nobody's, and anybody's: reports and receipts have it (RFC 5321 §4.5.5)."""
+    """550 5.7.1 (RFC 6409 §6.1); the null sender is nobody's, and anybody's: reports and receipts have it (RFC 5321
+    §4.5.5)."""
     policy = Policy(PolicySettings(domains=("ours.example",)))
     stranger = policy.client("203.0.113.9")
     ann = policy.logged_in(stranger, User("ann@ours.example", place="users:1"))

@@ -295,7 +295,10 @@ def test_the_auth_parameter_counts_from_those_whom_we_trust() -> None:
     for visit in (stranger, ann):
         visit.says("MAIL FROM:<ann@ours.example> AUTH=e+3Dmc2@ours.example", "RCPT TO:<joe@ours.example>", "DATA")
         visit.sends(b"x\r\n.\r\n")
-    assert [stored.message.envelope.auth for stored in at.stored] == [None, "e=mc2@ours.example"]
+    for other in ("boss@else.example", "<>"):  # whom ann may not send as, she does not vouch for either
+        ann.says(f"MAIL FROM:<ann@ours.example> AUTH={other}", "RCPT TO:<joe@ours.example>", "DATA")
+        ann.sends(b"x\r\n.\r\n")
+    assert [stored.message.envelope.auth for stored in at.stored] == [None, "e=mc2@ours.example", None, "<>"]
 
 
 def test_a_rehearsal_believes_whoever_is_there_and_counts_for_itself() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -240,6 +241,23 @@ def test_a_connection_keeps_the_context_it_began_with(house: House, papers: Pape
     other.shake_hands()
     shown = [one.ssl.getpeercert(binary_form=True) for one in (client, other)]
     assert shown[0] != shown[1]
+
+
+def test_a_trusted_certificate_is_a_login_too(house: House, papers: Papers) -> None:
+    """RFC 8314 §4.2: SASL EXTERNAL is offered to who has shown one; RFC 4422 Appendix A, RFC 4954 §7 (ESMTPSA)."""
+    house.factory.house.trusted_certificates = TrustedCertificates(authorities=load_authorities(papers.clients_ca))
+    client = encrypted(house, papers, papers.client, asks=True)
+    assert "250-AUTH EXTERNAL PLAIN LOGIN" in client.says("EHLO x")
+    assert client.says("AUTH EXTERNAL " + b64encode(b"boss").decode())[-1].startswith("535")
+    assert client.says("AUTH EXTERNAL =")[-1].startswith("235")
+    assert client.says("AUTH EXTERNAL =")[-1].startswith("503")
+    client.says("MAIL FROM:<a@x.example>", "RCPT TO:<joe@else.example>", "DATA", "Subject: x", "", "x", ".")
+    assert b"with ESMTPSA id" in house.only.message.head
+    (told,) = house.steps("logged_in")
+    assert told["mechanism"] == "EXTERNAL" and str(told["login"]).startswith("accept.certificates: ")
+    stranger = encrypted(house, papers, asks=True)
+    assert "250-AUTH PLAIN LOGIN" in stranger.says("EHLO x")
+    assert stranger.says("AUTH EXTERNAL =")[-1].startswith("504")
 
 
 def test_a_login_binds_to_tls_and_needs_it(house: House, papers: Papers) -> None:

@@ -49,8 +49,8 @@ class Listen(Section):
     )
     login_without_tls: kinds.Flag = Field(
         default=False,
-        description="Let clients log in in the clear: for devices that cannot encrypt, where nobody listens. Not with a "
-        "token, which goes through TLS only.",
+        description="Let clients log in in the clear: for devices that cannot encrypt, where nobody listens. Not with "
+        "a token, which goes through TLS only.",
     )
 
 

@@ -146,7 +146,7 @@ MADE = ("ARGON2ID", "SCRAM-SHA-256", "BLF-CRYPT", "SHA512-CRYPT")
 
 
 def scram_of(secret: str) -> ScramSecret | None:
-    """What SCRAM needs, when it was kept in that form; with fewer rounds than RFC 7677 §4 asks for it is not announced."""
+    """What SCRAM needs, when it was kept in that form, and with as many rounds as RFC 7677 §4 asks for."""
     scheme, kept = scheme_of(secret)
     found = _scram_secret(kept) if scheme == SCRAM_SCHEME else None
     return found if found is not None and found.iterations >= ITERATIONS_LEAST else None
