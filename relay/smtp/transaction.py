@@ -120,7 +120,8 @@ class Transaction:
         Raises ValueError for an address that would break a line: it did not come from the parser.
         """
         lines = [self._mail(offer)]
-        lines += [f"RCPT TO:<{each.address}>{_wishes(each) if offer.dsn else ''}" for each in self.recipients]
+        dsn, utf8 = offer.dsn, self.smtputf8
+        lines += [f"RCPT TO:<{each.address}>{_wishes(each, utf8) if dsn else ''}" for each in self.recipients]
         if self.says_data:
             lines.append("DATA")
         if not all(map(str.isprintable, lines)) and any("\n" in line or "\r" in line or "\0" in line for line in lines):
@@ -155,18 +156,22 @@ class Transaction:
         self.answers = [each or answer for each in self.answers]
 
 
-def _wishes(recipient: Recipient) -> str:
-    """NOTIFY and ORCPT as parameters of RCPT (RFC 3461 §4.1, §4.2), with a space before each."""
+def _wishes(recipient: Recipient, utf8: bool) -> str:
+    """NOTIFY and ORCPT as parameters of RCPT (RFC 3461 §4.1, §4.2), with a space before each.
+
+    utf8  SMTPUTF8 was said: an address beyond ASCII goes as it is (RFC 6533 §3)
+    """
     said = ""
     if recipient.notify is not None:
         wishes = [wish.name for wish in Notify if wish in recipient.notify and wish.name]
         said = " NOTIFY=" + ("NEVER" if "NEVER" in wishes else ",".join(wishes))
     if recipient.orcpt is not None:
         kind, _, address = recipient.orcpt.partition(";")
-        if address.isascii():
+        is_utf8 = kind.lower() == "utf-8"
+        if address.isascii() and not is_utf8:
             said += f" ORCPT={kind};{xtext(address)}"
         else:
-            said += f" ORCPT=utf-8;{utf8_xtext(address)}"
+            said += f" ORCPT={kind if is_utf8 else 'utf-8'};{utf8_xtext(address, keeps=utf8)}"
     return said
 
 
@@ -179,6 +184,11 @@ def xtext(text: str) -> str:
     )
 
 
-def utf8_xtext(text: str) -> str:
-    """RFC 6533 §3, utf-8-addr-xtext: what is not printable ASCII, and ``+ = \\``, as ``\\x{HEX}``."""
-    return "".join(c if "!" <= c <= "~" and c not in "+=\\" else f"\\x{{{ord(c):X}}}" for c in text)
+def utf8_xtext(text: str, keeps: bool = False) -> str:
+    """RFC 6533 §3, utf-8-addr-xtext: what is not printable ASCII, and ``+ = \\``, as ``\\x{HEX}``.
+
+    keeps  utf-8-addr-unitext: printable characters beyond ASCII stay as they are
+    """
+    return "".join(
+        c if c.isprintable() and c not in " +=\\" and (keeps or c <= "~") else f"\\x{{{ord(c):X}}}" for c in text
+    )

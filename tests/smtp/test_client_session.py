@@ -138,6 +138,7 @@ def test_no_hop_hears_of_an_extension_that_it_did_not_offer() -> None:
             Recipient(Address("a", "example.net"), None, "rfc822;\N{LATIN SMALL LETTER E WITH ACUTE}@x"),
             "RCPT TO:<a@example.net> ORCPT=utf-8;\\x{E9}@x",
         ),
+        (Recipient(Address("a", "b.example"), None, "UTF-8;a+b@x"), "RCPT TO:<a@b.example> ORCPT=UTF-8;a\\x{2B}b@x"),
     ],
 )
 def test_recipients_are_written_as_the_law_wants(recipient: Recipient, command: str) -> None:
@@ -145,6 +146,14 @@ def test_recipients_are_written_as_the_law_wants(recipient: Recipient, command: 
     Conversation(hop, [Transaction(envelope(None), [recipient], len(CONTENT))]).run()
     assert hop.commands[1] == f"MAIL FROM:<> SIZE={len(CONTENT)}"
     assert hop.commands[2] == command
+
+
+def test_an_address_beyond_ascii_goes_as_it_is_where_utf8_may_stand() -> None:
+    """RFC 6533 §3: the embedded form is for hops without SMTPUTF8, and for what would break the parameter."""
+    hop = NextHop()
+    recipient = Recipient(Address("a", "example.net"), None, "utf-8;j\u00f6 r=\u2028g@x")
+    Conversation(hop, [Transaction(envelope(None), [recipient], len(CONTENT), smtputf8=True)]).run()
+    assert hop.commands[2] == "RCPT TO:<a@example.net> ORCPT=utf-8;j\u00f6\\x{20}r\\x{3D}\\x{2028}g@x"
 
 
 @pytest.mark.parametrize("evil", ["a\r\nRCPT TO:<evil", "a\nb", "a\rb", "a\0b"])
