@@ -155,7 +155,6 @@ NOT_IMPLEMENTED = reply(502, "5.5.1", "Command not implemented")
 BAD_SEQUENCE = reply(503, "5.5.1", "Bad sequence of commands")
 BEHIND_STARTTLS = reply(503, "5.5.1", "Nothing may follow STARTTLS before TLS has begun; closing the channel")
 MECHANISM_UNKNOWN = reply(504, "5.5.4", "Unrecognized authentication mechanism")
-ENCRYPTION_REQUIRED = reply(504, "5.5.4", "Authentication needs TLS: begin it first")  # RFC 4954 §4; 538 is history
 PARAMETER_NOT_IMPLEMENTED = reply(504, "5.5.4", "Command parameter not implemented")
 UNKNOWN_PARAMETER = reply(555, "5.5.4", "MAIL FROM/RCPT TO parameters not recognized or not implemented")
 
@@ -165,6 +164,8 @@ LOGIN_REQUIRED = reply(530, "5.7.0", "Authentication required")
 TLS_REQUIRED = reply(530, "5.7.0", "Must issue a STARTTLS command first")  # RFC 3207 §4
 MECHANISM_TOO_WEAK = reply(534, "5.7.9", "Authentication mechanism is too weak")
 LOGIN_REFUSED = reply(535, "5.7.8", "Authentication credentials invalid")
+# RFC 4954 §6 calls it history, and 504 the reply of today, which does not tell what would help.
+ENCRYPTION_REQUIRED = reply(538, "5.7.11", "Encryption required for requested authentication mechanism")
 NO_SUCH_USER = reply(550, "5.1.1", "No such user here")
 RELAY_DENIED = reply(
     550, "5.7.1", "Relaying denied: your network is not in accept.networks, the domain not in accept.domains"
@@ -174,7 +175,7 @@ FORWARDING_LOOP = reply(550, "5.4.6", "The forwarding of this address goes round
 TRY_ELSEWHERE = reply(551, "5.1.6", "User not local; please try")
 TOO_BIG = reply(552, "5.3.4", "Requested mail action aborted: exceeded storage allocation")
 HEADER_TOO_BIG = reply(552, "5.3.4", "The header section is too big")
-SENDER_NOT_YOURS = reply(550, "5.7.1", "You may not send as this sender")  # RFC 6409 §6.1
+SENDER_NOT_YOURS = reply(553, "5.7.1", "You may not send as this sender")
 AMBIGUOUS = reply(553, "5.1.4", "User ambiguous")
 MAILBOX_NAME_NOT_ALLOWED = reply(553, "5.1.3", "Requested action not taken: mailbox name not allowed")
 NEEDS_SMTPUTF8 = reply(553, "5.6.7", "This address needs the SMTPUTF8 parameter")  # RFC 6531 §3.5

@@ -106,8 +106,8 @@ def challenge_line(challenge: bytes) -> bytes:
 
 
 def chosen_mechanism(name: str, offered: Sequence[str], needs_tls: bool) -> str:
-    """The mechanism that a client names.  Raises CommandRefused: 504 for one that is unknown, not offered, or needs
-    TLS, which is not there (RFC 4954 §4), 534 for one that is weaker than all that we offer (§6)."""
+    """The mechanism that a client names.  Raises CommandRefused: 504 for one that is unknown or not offered (RFC 4954
+    §4), 538 for one that needs TLS, which is not there, 534 for one that is weaker than all that we offer (§6)."""
     mechanism = name.upper()
     if mechanism in offered:
         return mechanism

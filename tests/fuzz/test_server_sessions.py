@@ -197,7 +197,7 @@ class Session(RuleBasedStateMachine):
         elif path not in (b"<a@bar.com>", b"<>", b"<nobody@bar.com>"):
             model.say(501)
         elif b"nobody" in path:
-            model.say(550)
+            model.say(553)
         else:
             model.say(250)
             model.begin("envelope")

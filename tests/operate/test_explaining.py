@@ -83,7 +83,7 @@ REFUSALS: list[tuple[str, dict[str, Any], str, str, str, str]] = [
     (WITH_USERS + SUBMISSION, AWAY, "sender", "530", "service: submission", "add 192.0.2.9 to accept.networks"),
     (SUBMISSION, AWAY, "sender", "550 5.7.1", "not in accept.networks", "add it, or add users who can log in"),
     (SUBMISSION, {"sender": "me@lan"}, "sender", "554 5.1.8", "submission: RFC 6409 §4.2", "write the full domain"),
-    (WITH_USERS, AS_ANN, "login", "504 5.5.4", "login_without_tls: false", "let the client begin TLS first (--tls)"),
+    (WITH_USERS, AS_ANN, "login", "538 5.7.11", "login_without_tls: false", "let the client begin TLS first (--tls)"),
     ("", AS_ANN, "login", "502 5.5.1", "there are no users", "add the line users: /etc/relay/users under accept"),
     (WITH_USERS + NEVER, AS_ANN, "login", "502 5.5.1", "login: none", "use a listener where clients may log in"),
     (WITH_USERS + IN_CLEAR, {"login": "eve"}, "login", "535 5.7.8", NO_USER, "relay user add eve"),
@@ -99,7 +99,7 @@ REFUSALS: list[tuple[str, dict[str, Any], str, str, str, str]] = [
     (
         WITH_USERS + IN_CLEAR,
         {**AS_ANN, "sender": "eve@else.example"},
-        *("sender", "550 5.7.1", "senders of ann@ours.example: own domains"),
+        *("sender", "553 5.7.1", "senders of ann@ours.example: own domains"),
         "relay user senders ann@ours.example eve@else.example",
     ),
     ("", {"tls": True}, "tls", "502 5.5.1", "there is no certificate", "add the line tls: {{certificate:"),

@@ -114,7 +114,7 @@ def test_senders_in_the_file_are_as_they_are_written() -> None:
 
 
 def test_policy_holds_a_login_to_its_senders() -> None:
-    """550 5.7.1 (RFC 6409 §6.1); the null sender is nobody's, and anybody's: reports and receipts have it (RFC 5321
+    """553 5.7.1; the null sender is nobody's, and anybody's: reports and receipts have it (RFC 5321
     §4.5.5)."""
     policy = Policy(PolicySettings(domains=("ours.example",)))
     stranger = policy.client("203.0.113.9")
@@ -125,7 +125,7 @@ def test_policy_holds_a_login_to_its_senders() -> None:
         assert isinstance(policy.sender(ann, service, None), Accepted)
         refused = policy.sender(ann, service, parse_mailbox("bob@else.example"))
         assert isinstance(refused, Refused)
-        assert (refused.reply.code, refused.reply.enhanced) == (550, "5.7.1")
+        assert (refused.reply.code, refused.reply.enhanced) == (553, "5.7.1")
         assert (refused.rule, refused.place) == ("senders of ann@ours.example: own domains", "users:1")
     assert isinstance(policy.recipient(ann, Service.RELAY, parse_mailbox("x@else.example")), Accepted)
     assert isinstance(policy.recipient(stranger, Service.RELAY, parse_mailbox("x@else.example")), Refused)

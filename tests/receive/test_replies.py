@@ -214,12 +214,12 @@ def a_login_that_is_wrong() -> list[str]:
     return late(house, house.visit(STRANGER), WRONG)
 
 
-@situation("504 5.5.4")
+@situation("538 5.7.11")
 def a_login_in_the_clear() -> list[str]:
     return users(in_clear=False).visit(STRANGER).says(PLAIN)
 
 
-@situation("550 5.7.1")
+@situation("553 5.7.1")
 def a_sender_that_is_not_the_users() -> list[str]:
     visit = users().visit(STRANGER)
     visit.says(PLAIN)

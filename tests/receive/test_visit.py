@@ -114,7 +114,7 @@ def test_who_is_vouched_for_is_logged_in() -> None:
     user = User("ann@client.example")
     with Visit(house.factory, STRANGER, user=user) as visit:
         assert now(visit.send(Envelope(ANN), [FAR], [LETTER])).id
-        assert said(visit, "MAIL FROM:<eve@else.example>")[0].startswith("550 5.7.1")
+        assert said(visit, "MAIL FROM:<eve@else.example>")[0].startswith("553 5.7.1")
         assert said(visit, "AUTH PLAIN AGFubgB4")[0].startswith("503")
     assert house.only.message.origin.login == "ann@client.example"
     with Visit(house.factory, STRANGER) as visit:

@@ -292,7 +292,7 @@ _BY_CODE: Mapping[tuple[str, int, str], _Find] = {
     ("login", 432, "4.7.12"): _no_scram,
     ("sender", 501, "5.1.7"): _bad_address,
     ("sender", 550, "5.6.7"): _needs_utf8,
-    ("sender", 550, "5.7.1"): _not_yours,
+    ("sender", 553, "5.7.1"): _not_yours,
     ("sender", 554, "5.1.8"): _not_qualified,
     ("recipient", 501, "5.1.3"): _bad_address,
     ("recipient", 553, "5.1.3"): _bad_address,

@@ -94,7 +94,7 @@ def test_mail_of_this_machine_is_judged_by_who_left_it(tmp_path: Path) -> None:
     past = Past(visitor, "boss@ours.example", ("bob@far.example",))
     assert one(house(tmp_path), past).decision == "accepted"
     own = house(tmp_path, sendmail={"senders": "own"})
-    assert told([one(own, past)]) == [("refused", "sender", "550 5.7.1 You may not send as this sender")]
+    assert told([one(own, past)]) == [("refused", "sender", "553 5.7.1 You may not send as this sender")]
     trusted = house(tmp_path, sendmail={"senders": "own", "trusted": ["www-data"]})
     assert one(trusted, past).decision == "accepted"
     assert one(house(tmp_path, sendmail={"maildrop": "none"}), past).stage == "listener"

@@ -178,7 +178,7 @@ def test_a_sender_that_is_not_the_users_is_refused_and_the_user_is_told(folder: 
     leave(folder, sender="ann@ours.example")
     postman = at_work(folder, submitter=ann_only)
     ((sender, told, _),) = postman.reported
-    assert sender == "ann@ours.example" and "550 5.7.1" in told[0]
+    assert sender == "ann@ours.example" and "553 5.7.1" in told[0]
     assert len(postman.house.stored) == 1 and left(folder) == []
 
 
