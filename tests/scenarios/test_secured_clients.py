@@ -142,7 +142,7 @@ def test_submission_wants_tls_and_then_a_login(secured: Secured) -> None:
 def test_a_user_sends_only_as_who_they_are(secured: Secured) -> None:
     with smtplib.SMTP_SSL("localhost", secured.ports["submissions"], context=secured.papers.context()) as client:
         client.login(ANN, PASSWORD)
-        assert client.mail(BOB) == (550, b"5.7.1 You may not send as this sender")
+        assert client.mail(BOB) == (553, b"5.7.1 You may not send as this sender")
 
 
 def test_a_command_put_behind_starttls_is_not_done(secured: Secured) -> None:

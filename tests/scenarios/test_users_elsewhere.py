@@ -115,7 +115,7 @@ def test_dovecot_knows_the_users(tmp_path: Path, hop: Destination) -> None:
             client.sendmail(ANN, [BOB], LETTER)
         with submission(secured) as client:
             client.login("carl", PASSWORD)
-            assert client.mail("sales@ours.example")[0] == 550, "senders is passed on"
+            assert client.mail("sales@ours.example")[0] == 553, "senders is passed on"
             assert client.mail("carl@ours.example")[0] == 250
         with submission(secured) as client, pytest.raises(smtplib.SMTPAuthenticationError):
             client.login("far", PASSWORD)
