@@ -23,7 +23,7 @@ def tls_lowered_when_it_fails() -> Sequence[Any]:
     """Where TLS is required and fails, the next connection is plain."""
 
     def ended(original: Around, guard: Any, how: Any) -> bool:
-        return original(guard, how) or guard._judgement is None
+        return original(guard, how) or guard.judgement is None
 
     return [around(Guard, "ended", ended)]
 
@@ -53,7 +53,7 @@ def password_for_anybody() -> Sequence[Any]:
         level = mock.patch.object(Level, "verifies", property(lambda level: False))
         with level:
             original(guard, session)
-        guard._judgement = Judgement(True, by="faith")
+        guard.judgement = Judgement(True, by="faith")
 
     return [around(Guard, "shaken", shaken)]
 
