@@ -178,6 +178,7 @@ def main() -> None:
         if options.json:
             benchmark.measured.save(options.json)
     if options.write:
+        benchmark.measured.sort(all_works)
         write(benchmark.measured)
 
 

@@ -68,6 +68,11 @@ class Measured:
         self.units[work.name] = (work.unit, work.goal)
         self.rounds.setdefault(work.name, {}).setdefault(peer, []).append(result)
 
+    def sort(self, works: Sequence[Work]) -> None:
+        """Puts them in the order of the works, whenever each was done."""
+        self.rounds = {work.name: self.rounds[work.name] for work in works if work.name in self.rounds}
+        self.queued = dict(sorted(self.queued.items()))
+
     def median(self, work: str, peer: str) -> float:
         whole = [result.value for result in self.rounds[work][peer] if result.value]
         return statistics.median(whole) if whole else 0.0
@@ -108,7 +113,7 @@ class Measured:
         shown = spread(values)
         if rounds[0].more:
             shown += f", p99 {spread([result.more['p99'] for result in rounds if result.more])}"
-        ratio = "" if peer.startswith("Postfix") else times(self.ratios(work, peer))
+        ratio = "" if peer.startswith(("Postfix", "source")) else times(self.ratios(work, peer))
         cpu = statistics.median(result.cpu_ms for result in rounds)
         memory = max(result.memory_octets for result in rounds) >> 20
         whole = "yes" if all(result.complete for result in rounds) else "**no**"
@@ -134,7 +139,8 @@ def machine() -> str:
     """What it runs on, in a sentence."""
     cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text("ascii", "replace"))
     memory = int(Path("/proc/meminfo").read_text("ascii").split()[1]) >> 20
-    disk = subprocess.run(["stat", "-f", "-c", "%T", "."], capture_output=True, text=True, check=False).stdout.strip()
+    words = ["findmnt", "-n", "-o", "FSTYPE", "-T", "."]
+    disk = subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
     return (
         f"{os.cpu_count()} cores ({cpu[1] if cpu else platform.machine()}), {memory} GiB, {disk}, "
         f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
