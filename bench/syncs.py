@@ -12,9 +12,9 @@ from pathlib import Path
 
 import bench.peers
 from bench.peers import Peer, find
-from bench.works import SETTLE_S, Sink, source
+from bench.works import SETTLE_S, Sink, part_of, source
 
-MESSAGES = 300
+MESSAGES, SESSIONS = 300, 20
 _SYNC = re.compile(r"\b(?:fsync|fdatasync|syncfs|sync|sync_file_range|msync)\(")
 
 
@@ -31,7 +31,7 @@ def syncs_per_message(peer: Peer, sink: Sink) -> float:
             peer.start(folder, sink.port)
             time.sleep(SETTLE_S * 2)
             before = _count(trace)
-            result = source(20, MESSAGES)(peer, sink)
+            result = source(SESSIONS, MESSAGES)(peer, sink)
             time.sleep(SETTLE_S * 2)
             after = _count(trace)
         finally:
@@ -39,7 +39,7 @@ def syncs_per_message(peer: Peer, sink: Sink) -> float:
             peer.stop()
     if not result.complete:
         raise OSError("not every message arrived")
-    return (after - before) / MESSAGES
+    return (after - before) / part_of(MESSAGES, SESSIONS, peer)
 
 
 def _count(trace: Path) -> int:

@@ -79,11 +79,16 @@ class Work:
     everybody: bool = True
 
 
+def part_of(messages: int, sessions: int, peer: Peer) -> int:
+    """How many of these messages a peer gets: a slow one need not have all, to know its rate."""
+    return max(2 * sessions, int(messages * peer.part))
+
+
 def source(sessions: int, messages: int, octets: int = 4096, kept: bool = False) -> Callable[[Peer, Sink], Result]:
     """Work for smtp-source.  The rate counts from its start to the last arrival, of distinct messages."""
 
     def run(peer: Peer, sink: Sink) -> Result:
-        return _from_source(peer, sink, max(2 * sessions, int(messages * peer.part)))
+        return _from_source(peer, sink, part_of(messages, sessions, peer))
 
     def _from_source(peer: Peer, sink: Sink, messages: int) -> Result:
         words = ["-s", str(sessions), "-m", str(messages), "-l", str(octets), *(["-d"] if kept else [])]
