@@ -98,7 +98,7 @@ def main() -> None:
         print("| system calls a message | one connection each | kept |\n| --- | --- | --- |")
         for name in sorted(each, key=lambda name: -each[name]):
             if each[name] >= 0.05:
-                print(f"| {name} | {each[name]:.1f} | {kept.get(name, 0):.1f} |")
+                print(f"| {name} | {each[name]:.1f} | {max(0.0, kept.get(name, 0)):.1f} |")
         print(f"| all | {sum(each.values()):.0f} | {sum(kept.values()):.0f} |", flush=True)
         profiled = [sys.executable, "-m", "bench.profiled"]
         each, kept = (

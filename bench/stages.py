@@ -22,7 +22,7 @@ from bench.usage import family, usage
 from bench.works import SETTLE_S, Sink, source
 
 _RECORD = ("record", "-r", "200", "-f", "raw", "--full-filenames", "-d", "600")
-_FILE = re.compile(r"\((.*):\d+\)")
+_FILE = re.compile(r"\(([^()]*):\d+\)")
 _PACKAGE = str(Path(__file__).parent.parent / "relay")
 
 
@@ -34,6 +34,8 @@ def moments(file: Path) -> Counter[str]:
         places = [match[1] for match in _FILE.finditer(stack)]
         ours = [place for place in places if place.startswith(_PACKAGE)]
         in_thread = any(place.endswith("relay/queue/threads.py") for place in places)
+        if in_thread and places[-1].endswith("relay/queue/threads.py"):
+            continue  # it waits for work
         found["disk" if in_thread else stage_of(ours[-1]) if ours else "twisted"] += int(count)
     return found
 
