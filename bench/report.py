@@ -61,7 +61,7 @@ _QUEUED = {
     "live": "live traffic with it, messages/s",
     "loses": "live traffic loses",
     "pause_ms": "the longest pause of live traffic, ms",
-    "retry_s": "`relay queue retry --destination` of all that waits, with live traffic, s",
+    "retry_s": "`relay queue retry --destination NAME` of all that waits, with live traffic, s",
     "retry_live": "live traffic meanwhile, messages/s",
     "retry_pause_ms": "its longest pause, ms",
 }
