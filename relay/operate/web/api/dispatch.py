@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from difflib import get_close_matches
+from functools import lru_cache
 from http import HTTPStatus
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -46,7 +47,7 @@ class Api(Resource):
     ) -> None:
         Resource.__init__(self)
         self._operations = [operation for topic in topics for operation in topic.operations]
-        self._description = in_json(HTTPStatus.OK, description(topics))
+        self._description = lru_cache(1)(lambda: in_json(HTTPStatus.OK, description(topics)))  # few ever ask
         self._asks = asks
         self._entry = entry
         self._clock = clock
@@ -114,7 +115,7 @@ class Api(Resource):
         if steps and not steps[-1]:
             steps.pop()
         if steps == [VERSION, DESCRIPTION] and request.method in (b"GET", b"HEAD"):
-            send(request, self._description)
+            send(request, self._description())
             return
         operation, path = self._operation(request, steps)
         if operation.handle is None:
