@@ -41,7 +41,7 @@ def test_every_response_says_what_a_browser_may_do_with_it(path: str) -> None:
 
 def test_what_the_browser_may_keep_changes_its_address_when_it_changes() -> None:
     one = browser()
-    address = re.findall(r'href="(/assets/[^"]+\.css[^"]*)"', one.get("/").text())[0]
+    address = re.findall(r'href="(/assets/[^"]+\.css[^"]*)"', one.get("/").body)[0]
     answer = one.get(address)
     assert answer.status == 200 and answer.header("content-type") == "text/css; charset=utf-8"
     assert "immutable" in (answer.header("cache-control") or "")
