@@ -96,7 +96,9 @@ INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 RETURNING ({TALLY}), (SELECT json_group_array(id) FROM gone WHERE large)
 """
 
-IDS_AHEAD: Final = 60_000_000 << 8  # a minute's worth: how far ``ids_below`` runs ahead, so that it is seldom written
+IDS_AHEAD: Final = 1_000_000 << 8
+"""How far ``ids_below`` runs ahead, so that it is seldom moved: a second's worth.  Ids are ahead of the clock by so
+much after a start, and no start takes less; more would add up from start to start."""
 
 ENTRY_OCTETS: Final = 48
 """What an entry of the journal costs on the disk beside its text, about."""

@@ -10,16 +10,16 @@ from twisted.internet.defer import Deferred
 
 from relay.message.journey import Entry
 from relay.queue import entries
-from relay.queue.batch import IDS_AHEAD
 from relay.queue.breath import Breath
 from relay.queue.entries import Forget, Forgotten
-from relay.queue.ids import SHARD_BITS, to_number, to_text
+from relay.queue.ids import to_number, to_text
 from relay.queue.listing import Listing
 from relay.queue.store import FOR_EVER
 from relay.queue.writer import Task
 
 READ_AT_ONCE: Final = 20  # journeys
-AHEAD_S: Final = IDS_AHEAD / (1_000_000 << SHARD_BITS)
+AHEAD_S: Final = 60.0
+"""Ids are never further ahead of the clock; see relay.queue.batch.IDS_AHEAD."""
 LOOK_AGAIN_S: Final = 86400.0
 """How often is looked anew at what was in the queue when it was looked at: it may have gone without an entry."""
 
