@@ -1,7 +1,8 @@
 """Group commit: all that arrives while one batch is being written goes into the next one.
 
 Each batch is one transaction and one sync, however many messages wait for it, and one wake-up of the
-reactor fires all their Deferreds.  The busier the relay, the larger the batches.
+reactor fires all their Deferreds.  The busier the relay, the larger the batches; when it is busy, they wait a moment to
+become larger still (company.py).
 
 When a queue that was long has become short, and nobody waits, the file becomes short too (``Writer.compact``).
 """
@@ -19,6 +20,7 @@ from relay.message.histogram import Histogram
 from relay.message.step import Tell
 from relay.queue.batch import Change, Tally
 from relay.queue.bodies import Bodies
+from relay.queue.company import WAIT_S, Company
 from relay.queue.store import StoreFull, StoreUnavailable
 from relay.queue.threads import Done, Executor
 from relay.queue.writer import Job, Performed, Writer
@@ -53,8 +55,14 @@ class Committer:
         tell: Tell,
         tally: Tally,
         seconds: Callable[[], float],
+        pause: Callable[[float], object],
     ) -> None:
-        """seconds  the time; asked in the storage thread"""
+        """
+        seconds  the time
+        pause    keeps the storage thread waiting, seconds
+
+        Both are called in the storage thread.
+        """
         self.tally = tally
         self.is_full = False
         self.added = 0
@@ -67,8 +75,10 @@ class Committer:
         self._bodies = bodies
         self._tell = tell
         self._seconds = seconds
+        self._pause = pause
+        self._company = Company()
         self._waiting: deque[tuple[Job, Deferred[Any]]] = deque()
-        self._busy = False
+        self._busy = False  # a batch is being written, or waits for company
         self._closed: Deferred[None] | None = None
 
     def add(self, job: Job) -> Deferred[Any]:
@@ -92,22 +102,31 @@ class Committer:
 
     def _begin(self) -> None:
         self._busy = True
+        self._executor.submit(self._perform)
+
+    def _perform(self) -> Done:
+        """In the storage thread, which takes what waits at the last moment: a deque may be emptied from elsewhere."""
+        if self._company.is_near and self._closed is None:
+            self._pause(
+                WAIT_S
+            )  # here: a timer of the reactor stands still for an hour when the clock is set back by one
+        batch = self._take()
+        if not batch:
+            self._writer.close()
+            return self._is_closed
+        self._company.left(len(batch))
+        began_at = self._seconds()
+        done = self._writer.perform([job for job, _ in batch])
+        return partial(self._performed, batch, done, self._seconds() - began_at)
+
+    def _take(self) -> list[tuple[Job, Deferred[Any]]]:
         batch: list[tuple[Job, Deferred[Any]]] = []
         octets = 0
         while self._waiting and len(batch) < BATCH_JOBS and octets < BATCH_OCTETS:
             batch.append(self._waiting.popleft())
             job = batch[-1][0]
             octets += job.weight_octets if isinstance(job, Change) else 0
-        if batch:
-            self._executor.submit(partial(self._perform, batch))
-        else:
-            self._executor.submit(self._close)
-
-    def _perform(self, batch: list[tuple[Job, Deferred[Any]]]) -> Done:
-        """In the storage thread."""
-        began_at = self._seconds()
-        done = self._writer.perform([job for job, _ in batch])
-        return partial(self._performed, batch, done, self._seconds() - began_at)
+        return batch
 
     def _performed(self, batch: list[tuple[Job, Deferred[Any]]], done: Performed, took_s: float) -> None:
         self._busy = False
@@ -141,11 +160,6 @@ class Committer:
         """In the storage thread."""
         self._writer.compact(COMPACT_FROM_OCTETS)
         return _nothing_to_tell
-
-    def _close(self) -> Done:
-        """In the storage thread."""
-        self._writer.close()
-        return self._is_closed
 
     def _is_closed(self) -> None:
         assert self._closed is not None

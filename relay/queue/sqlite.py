@@ -126,7 +126,9 @@ class SqliteStore:
             self._writer.close()
             self._spool.close()
             raise
-        self.committer = Committer(self._writer, executors.storage, self.bodies, tell, tally, clock.seconds)
+        self.committer = Committer(
+            self._writer, executors.storage, self.bodies, tell, tally, clock.seconds, executors.pause
+        )
         self._ids = IdSource(clock, shard, tally.ids_below)
         self._files_aside = len(files.names(directory / SET_ASIDE))
         self._take_reserve()

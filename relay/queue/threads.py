@@ -7,6 +7,7 @@ crosses the border.  Work never raises: it turns what went wrong into something 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -69,11 +70,13 @@ class Executors:
     storage  the one that writes the database; strictly in order
     reading  the one that reads it for operators and for the scheduler
     files    those that read and write the files of large bodies
+    pause    how work waits, in its thread, for so many seconds
     """
 
     storage: Executor
     reading: Executor
     files: Executor
+    pause: Callable[[float], object] = time.sleep
 
 
 def threads(reactor: IReactorFromThreads) -> Executors:

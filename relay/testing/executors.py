@@ -52,4 +52,8 @@ class Leisurely:
 
 def leisurely(clock: IReactorTime, chance: Random, longest_s: float) -> Executors:
     """The three of a store."""
-    return Executors(*(Leisurely(clock, chance, longest_s) for _ in range(3)))
+    storage, reading, files = (Leisurely(clock, chance, longest_s) for _ in range(3))
+    return Executors(storage, reading, files, pause=_takes_its_time_anyway)
+
+
+def _takes_its_time_anyway(seconds: float) -> None: ...

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from relay.message.address import Address
 from relay.message.envelope import Envelope, Message, Recipient
 from relay.queue import committer
+from relay.queue.company import BEGIN_JOBS, REMEMBERED, WAIT_S
 from relay.queue.sqlite import SqliteStore
 from relay.queue.store import NewRecipient, Settlement, StoreUnavailable
 from relay.queue.threads import Executors
@@ -30,12 +31,27 @@ def steps() -> list[tuple[str, dict[str, object]]]:
     return []
 
 
+class Pauses(list[float]):
+    """The storage thread's; and what happens in them."""
+
+    def meanwhile(self) -> None: ...
+
+    def __call__(self, seconds: float) -> None:
+        self.append(seconds)
+        self.meanwhile()
+
+
 @pytest.fixture
-def store(tmp_path: Path, storage: ByHand, steps: list[Any]) -> Iterator[SqliteStore]:
+def pauses() -> Pauses:
+    return Pauses()
+
+
+@pytest.fixture
+def store(tmp_path: Path, storage: ByHand, steps: list[Any], pauses: Pauses) -> Iterator[SqliteStore]:
     store = SqliteStore(
         tmp_path,
         clock=clock_at(),
-        executors=Executors(storage, Inline(), Inline()),
+        executors=Executors(storage, Inline(), Inline(), pauses),
         reserve_octets=0,
         tell=lambda step, **fields: steps.append((step, fields)),
     )
@@ -49,6 +65,11 @@ def commit(store: SqliteStore, content: bytes = b"x", address: str = "bob@exampl
     draft = store.begin()
     draft.write(content)
     return draft.commit(FULL_ENVELOPE, ORIGIN, b"", (to(address),), NOW)
+
+
+def meanwhile(store: SqliteStore, do: Callable[[], object]) -> None:
+    """Does something while the next batch is being written."""
+    store.committer.add(Task(lambda writer: do() and None))
 
 
 def transactions(store: SqliteStore) -> Callable[[], int]:
@@ -66,8 +87,8 @@ def transactions(store: SqliteStore) -> Callable[[], int]:
 
 def test_all_that_arrives_while_one_is_written_is_one_transaction(store: SqliteStore, storage: ByHand) -> None:
     committed = transactions(store)
-    first = commit(store)
-    later = [commit(store) for _ in range(200)]
+    first, later = commit(store), []
+    meanwhile(store, lambda: later.extend(commit(store) for _ in range(200)))
     assert not first.called
     storage.run_one()
     assert first.called
@@ -82,7 +103,6 @@ def test_results_ride_in_the_same_transaction_as_new_mail_and_leases(store: Sqli
     done = commit(store)
     storage.run_all()
     committed = transactions(store)
-    commit(store)
     together = [
         commit(store),
         store.record(Settlement(now(done).id, finished=(0,))),
@@ -90,10 +110,9 @@ def test_results_ride_in_the_same_transaction_as_new_mail_and_leases(store: Sqli
         store.next_due(),
     ]
     storage.run_one()
-    storage.run_one()
     assert all(one.called for one in together)
-    assert committed() == 2
-    assert store.counts().messages == 2
+    assert committed() == 1
+    assert store.counts().messages == 1
 
 
 def test_what_comes_due_in_a_batch_is_known_to_the_question_behind_it(store: SqliteStore, storage: ByHand) -> None:
@@ -110,9 +129,46 @@ def test_the_next_batch_is_on_its_way_before_anybody_hears_of_the_last(store: Sq
     """The disk works while the reactor does."""
     under_way = []
     commit(store).addCallback(lambda _: under_way.append(len(storage.queue)))
-    commit(store)
+    meanwhile(store, lambda: commit(store))
     storage.run_one()
     assert under_way == [1]
+
+
+def crowded(store: SqliteStore, storage: ByHand) -> None:
+    """Batches have been large for a while."""
+    for _ in range(REMEMBERED):
+        for _ in range(2 * BEGIN_JOBS):
+            commit(store)
+        storage.run_all()
+
+
+def test_while_batches_are_large_the_next_one_waits_a_moment_for_company(
+    store: SqliteStore, storage: ByHand, pauses: Pauses
+) -> None:
+    crowded(store, storage)
+    committed = transactions(store)
+    first = commit(store)
+    company = []
+    pauses.meanwhile = lambda: company.append(commit(store))
+    storage.run_one()
+    assert pauses == [WAIT_S]
+    assert first.called and company[0].called
+    assert committed() == 1
+
+
+def test_nobody_waits_for_company_while_batches_are_small(store: SqliteStore, storage: ByHand, pauses: Pauses) -> None:
+    for _ in range(20):
+        commit(store)
+        storage.run_all()
+    assert not pauses
+
+
+def test_a_store_that_is_closed_while_it_waits_for_company_commits_first(store: SqliteStore, storage: ByHand) -> None:
+    crowded(store, storage)
+    last = commit(store)
+    closed = store.close()
+    storage.run_all()
+    assert last.called and closed.called
 
 
 def test_a_batch_is_bounded(store: SqliteStore, storage: ByHand, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +181,7 @@ def test_a_batch_is_bounded(store: SqliteStore, storage: ByHand, monkeypatch: py
     while storage.queue:
         storage.run_one()
         fired.append(sum(one.called for one in large + small))
-    assert fired == [1, 3, 5, 10, 12]
+    assert fired == [2, 4, 9, 12]
 
 
 def test_one_that_cannot_be_written_fails_alone(store: SqliteStore, storage: ByHand, steps: list[Any]) -> None:
@@ -151,9 +207,9 @@ def test_batches_are_counted_by_their_size_and_a_poison_job_is_no_trouble_of_the
     before = sum(store.condition().batches.counts)
     for _ in range(4):
         commit(store)
-    storage.run_all()  # the first goes alone, and the others together
+    storage.run_all()
     condition = store.condition()
-    assert (sum(condition.batches.counts) - before, condition.batches.total) == (2, 4)
+    assert (sum(condition.batches.counts) - before, condition.batches.total) == (1, 4)
     assert sum(condition.took_s.counts) == sum(condition.batches.counts)
     poison = store.committer.add(Task(lambda writer: 1 // 0))
     storage.run_all()
