@@ -41,7 +41,7 @@ from relay.operate.service import CannotStart, RelayService
 from relay.operate.settings.receiving import Listen
 from relay.operate.steps import StepLog
 from relay.operate.surroundings import Surroundings, real_surroundings
-from relay.policy.access import Client
+from relay.policy.client import Client
 from relay.policy.policy import Policy, Service
 from relay.policy.verdict import Accepted, Refused, Verdict
 from relay.receive.factory import SmtpServerFactory

@@ -10,41 +10,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from relay.policy.users import User
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
-
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """The peer of a session, as policy sees it; found once a session.
-
-    ip         textual address, an IPv4-mapped one as IPv4; empty for a unix socket
-    trusted    may relay anywhere, and may ask VRFY, EXPN, ETRN and HELP STATUS
-    rule       what made it so, in words
-    place      where that stands
-    user       who logged in, if anybody did
-    certified  it has shown a certificate of accept.certificates
-    """
-
-    ip: str
-    trusted: bool
-    rule: str
-    place: str
-    user: User | None = None
-    certified: bool = False
-
-    @property
-    def is_known_by_name(self) -> bool:
-        """Whether somebody vouches for it, and not only its address."""
-        return self.user is not None or self.certified
 
 
 def client_address(text: str) -> IPAddress | None:

@@ -18,7 +18,8 @@ from relay.message import reply, trace
 from relay.message.address import Address, domain_key, parse_mailbox
 from relay.message.envelope import Notify, Recipient
 from relay.message.reply import Reply
-from relay.policy.access import Client, Domains, IPNetwork, Networks, client_address, unmapped
+from relay.policy.access import Domains, IPNetwork, Networks, client_address, unmapped
+from relay.policy.client import Client
 from relay.policy.content import ContentLimits, HeaderWatch
 from relay.policy.directory import Directory, Entry
 from relay.policy.forward import Forward, Forwarding, ForwardingFault, TooManyTargets

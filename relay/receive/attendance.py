@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections import Counter
 
-from relay.policy.access import Client
+from relay.policy.client import Client
 
 
 class Attendance:

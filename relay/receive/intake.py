@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from relay.message import reply
 from relay.message.envelope import Origin
 from relay.message.reply import Reply, printable
-from relay.policy.access import Client
+from relay.policy.client import Client
 from relay.policy.policy import Service
 from relay.policy.users import User
 from relay.policy.verdict import Refused

@@ -16,8 +16,8 @@ from twisted.python.failure import Failure
 from relay.message import reply
 from relay.message.reply import Reply
 from relay.message.step import Tell
-from relay.policy.access import Client
 from relay.policy.attempts import AttemptLimits, Attempts
+from relay.policy.client import Client
 from relay.policy.users import User, user_key
 from relay.receive.attendance import client_group
 from relay.smtp.auth import MECHANISMS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from relay.message.address import domain_key, is_domain
 from relay.message.reply import BAD_ARGUMENTS, Reply, reply
-from relay.policy.access import Client
+from relay.policy.client import Client
 from relay.policy.policy import Policy
 from relay.queue.store import Counts, State
 

@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from relay.message import reply
 from relay.message.reply import Reply
 from relay.message.step import Tell
-from relay.policy.access import Client
+from relay.policy.client import Client
 from relay.policy.policy import Policy, Service
 from relay.queue.store import Store, StoreFull, StoreUnavailable
 from relay.receive.logins import Logins

@@ -19,7 +19,7 @@ from relay.message import journey, reply
 from relay.message.envelope import Body, Origin
 from relay.message.journey import Entry
 from relay.message.step import Tell
-from relay.policy.access import Client
+from relay.policy.client import Client
 from relay.policy.verdict import Accepted, Refused, Verdict
 from relay.queue.store import Store
 from relay.smtp.events import MailReceived, RecipientReceived

@@ -16,7 +16,7 @@ from relay.message.address import AddressFault, parse_mailbox
 from relay.message.envelope import Envelope, Message, Origin, Recipient
 from relay.message.journey import Entry
 from relay.message.reply import Reply
-from relay.policy.access import Client
+from relay.policy.client import Client
 from relay.policy.content import HeaderWatch
 from relay.policy.policy import Service
 from relay.policy.verdict import Accepted, Refused

@@ -24,7 +24,7 @@ from twisted.internet.interfaces import IAddress, IDelayedCall
 
 from relay.message.envelope import Envelope, Recipient
 from relay.message.reply import Reply, reply
-from relay.policy.access import Client
+from relay.policy.client import Client
 from relay.policy.policy import Service
 from relay.policy.users import User
 from relay.receive.factory import SmtpServerFactory

@@ -19,7 +19,7 @@ from relay.message.envelope import Envelope, Message, Notify, Origin, Recipient
 from relay.message.journey import Entry
 from relay.message.step import tell_nobody
 from relay.operate.explaining.certificate import NO_CERTIFICATE, Pretended
-from relay.policy.access import Client
+from relay.policy.client import Client
 from relay.policy.content import HeaderWatch
 from relay.policy.policy import Policy, Service
 from relay.policy.verdict import Verdict

@@ -17,8 +17,8 @@ from relay.operate.explaining.certificate import Pretended, pretended
 from relay.operate.explaining.finding import Finding, Question, decision_of
 from relay.operate.explaining.rehearsal import Rehearsal
 from relay.operate.settings.receiving import Listen
-from relay.policy.access import Client
 from relay.policy.attempts import LONGEST_DELAY_S
+from relay.policy.client import Client
 from relay.policy.users import User
 from relay.policy.verdict import Accepted, Verdict
 from relay.receive.attendance import Attendance, client_group
