@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from relay.operate.places import Fault, Path, Place, Reading, dotted
-from relay.operate.settings import LATER, Settings
+from relay.operate.settings import Settings
 from relay.operate.settings.section import Section
 from relay.operate.values import shown
 
@@ -48,9 +48,6 @@ def _names_a_key(path: Path, step: str) -> bool:
 
 
 def _unknown_key(path: Path) -> str:
-    general = re.sub(r"\[\d+\]", "[]", dotted(path))
-    if general in LATER:
-        return LATER[general]
     section = section_at(path[:-1])
     known = keys_of(section) if section else ()
     name = str(path[-1]).lower().replace("-", "_")

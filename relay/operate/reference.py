@@ -16,7 +16,7 @@ from pydantic_core import PydanticUndefined
 
 from relay.operate.faults import section_within
 from relay.operate.kinds import Form
-from relay.operate.settings import LATER, Settings
+from relay.operate.settings import Settings
 from relay.operate.settings.section import Section
 
 INTRODUCTION = """\
@@ -53,22 +53,10 @@ to everywhere (or becomes one, after the narrower routes of the file).
 them changed. Sessions and deliveries under way go on.
 """
 
-LATER_INTRODUCTION = """\
-## Reserved
-
-These keys have a meaning already, and nothing behind it yet. Since no key is read and then ignored, naming one of them
-is a fault: {}.
-"""
-
 
 def reference() -> str:
     """The whole page."""
-    return "\n".join([INTRODUCTION, *_chapter("", Settings), *([later()] if LATER else [])])
-
-
-def later() -> str:
-    """The chapter about keys that are reserved."""
-    return LATER_INTRODUCTION.format(", ".join(f"`{key}`" for key in LATER)) if LATER else ""
+    return "\n".join([INTRODUCTION, *_chapter("", Settings)])
 
 
 def _chapter(name: str, section: type[Section]) -> Iterator[str]:

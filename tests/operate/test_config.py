@@ -15,7 +15,7 @@ from relay.operate.config import Config, ConfigFaults, load
 from relay.operate.faults import every_key
 from relay.operate.places import dotted
 from relay.operate.rules import login_of, route_table, security_of
-from relay.operate.settings import LATER, Settings
+from relay.operate.settings import Settings
 from relay.operate.settings.receiving import Accept, Tell
 from relay.policy.policy import Whom
 from relay.route.via import Discard, Hop, HopList
@@ -183,16 +183,6 @@ def test_every_fault_is_told_at_once_with_line_and_column(loaded: Load, tmp_path
 def test_a_fault_says_what_would_be_right(loaded: Load, text: str, advice: str) -> None:
     faults = faults_of(loaded, text)
     assert any(advice in fault for fault in faults), faults
-
-
-@pytest.mark.parametrize("key", LATER)
-def test_what_comes_later_is_not_taken_and_ignored(loaded: Load, key: str) -> None:
-    section, _, name = key.rpartition(".")
-    text = f"{key}: x"
-    if section:
-        text = f"routes: [{{to: '*', via: 'mx:', {name}: x}}]" if section == "routes[]" else f"{section}: {{{name}: x}}"
-    (fault,) = faults_of(loaded, text)
-    assert "comes in a later version" in fault
 
 
 def test_a_user_means_that_the_hop_proves_who_it_is(loaded: Load) -> None:

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from relay import __version__
 from relay.operate.faults import section_within
 from relay.operate.manual import roff
-from relay.operate.reference import INTRODUCTION, default_of, items_of, kind_of, later
+from relay.operate.reference import INTRODUCTION, default_of, items_of, kind_of
 from relay.operate.settings import Settings
 from relay.operate.settings.section import Section
 
@@ -25,7 +25,6 @@ def page() -> str:
         roff.heading("Description"),
         *roff.markdown(introduction),
         *_chapter("", Settings),
-        *roff.markdown(later()),
         roff.heading("Files"),
         roff.tagged(roff.bold("/etc/relay/relay.yaml"), "Where it is looked for."),
         roff.heading("See also"),

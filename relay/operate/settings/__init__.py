@@ -2,7 +2,7 @@
 
 This is the one place that knows them: the loader checks files against it and docs/configuration.md is
 written from it.  Attribute names carry the unit (``first_s``), keys do not (``first: 1m``).  There is no key
-that is read and ignored: what is not built yet stands in ``LATER``, and naming it is a fault.
+that is read and ignored.
 """
 
 from __future__ import annotations
@@ -30,9 +30,6 @@ from relay.operate.settings.receiving import (
 )
 from relay.operate.settings.section import Section
 from relay.operate.settings.webhooks import Webhook
-
-LATER: Mapping[str, str] = {}
-"""Keys with a meaning already fixed and no code behind it yet; ``[]`` stands for any item."""
 
 
 class Settings(Section):
