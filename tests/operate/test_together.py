@@ -39,6 +39,26 @@ def test_the_list_has_the_rows_of_all_shards(shards: tuple[Running, Running], tm
         assert sorted(row["id"] for row in control.ask("queue.list")) == sorted(mine)
 
 
+def test_the_newest_of_all_shards_come_first(
+    shards: tuple[Running, Running], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The recipients of a message the other way round too, but never torn apart."""
+    first, second = shards
+    mine = []
+    for number, (into, other) in enumerate(((first, second), (second, first), (second, first), (first, second))):
+        mine.append(into.put("ann@client.example", f"x{number}@a.example", f"y{number}@a.example"))
+        other.within(other.store.begin)  # takes an id, as no two shards have the same
+    code, out, _ = relay(capfd, first.spool, "queue", "list", "--newest-first", "--json")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [row["id"] for row in rows] == [one for one in reversed(mine) for _ in "xy"]
+    assert [row["recipient"][:2] for row in rows] == ["y3", "x3", "y2", "x2", "y1", "x1", "y0", "x0"]
+    told = relay(capfd, first.spool, "queue", "list", "--newest-first")[1]
+    assert [line.split("\t")[0] for line in told.splitlines()] == [row["id"] for row in rows]
+    upwards = relay(capfd, first.spool, "queue", "list", "--json")[1]
+    assert [json.loads(line) for line in upwards.splitlines()] == rows[::-1]
+
+
 def test_numbers_are_sums(shards: tuple[Running, Running], capfd: pytest.CaptureFixture[str]) -> None:
     first, second = shards
     for shard in shards:

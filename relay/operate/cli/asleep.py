@@ -8,8 +8,6 @@ from typing import Any
 
 from relay.operate.asking import Refusal
 
-NO_ROW = (-1, -1)
-
 
 def has_queue(spool: Path) -> bool:
     """Whether there is a queue in this folder that we may read."""
@@ -30,9 +28,11 @@ def rows_of(spool: Path, fields: Mapping[str, object]) -> Iterator[dict[str, Any
     from relay.queue.store import StoreUnavailable
 
     queue = listing.Listing(spool / DATABASE)
-    selection, after = selection_of(Request(fields)), NO_ROW
+    request = Request(fields)
+    selection, newest_first = selection_of(request), request.flag("newest_first")
+    after = listing.LAST_KEY if newest_first else listing.FIRST_KEY
     try:
-        while rows := queue.rows(selection, after):
+        while rows := queue.rows(selection, after, newest_first):
             yield from (dict(row_of(listing.row_of(row))) for row in rows)
             after = (rows[-1][0], rows[-1][1])
     except StoreUnavailable as error:

@@ -36,8 +36,9 @@ queue.add_command(export)
 
 @queue.command("list", short_help="Show what waits, until when, and why.")
 @selecting
+@click.option("--newest-first", is_flag=True, help="The newest message first, and not the oldest.")
 @reaching
-def list_rows(config: Path | None, spool: Path | None, as_json: bool, **conditions: Any) -> None:
+def list_rows(config: Path | None, spool: Path | None, as_json: bool, newest_first: bool, **conditions: Any) -> None:
     """Show what waits: age, size, sender, recipient, next try, last error.
 
     One row for each recipient, oldest message first; rows appear as they are read, however many there are. Also works
@@ -45,10 +46,11 @@ def list_rows(config: Path | None, spool: Path | None, as_json: bool, **conditio
 
     \b
     relay queue list
+    relay queue list --newest-first | head
     relay queue list --state held
     relay queue list --json | jq -r 'select(.attempts > 3) | .id'
     """
-    with listed(config, spool, selection_of(conditions)) as rows:
+    with listed(config, spool, {**selection_of(conditions), "newest_first": newest_first}) as rows:
         if as_json:
             for row in rows:
                 say_json(row)

@@ -73,8 +73,8 @@ def running_if_any(config: Path | None, spool: Path | None) -> Iterator[Together
 
 
 @contextmanager
-def listed(config: Path | None, spool: Path | None, selection: Mapping[str, object]) -> Iterator[Iterable[Row]]:
-    """The rows of the queue: the relay's answer, or, when none is running, what lies in the spool."""
+def listed(config: Path | None, spool: Path | None, fields: Mapping[str, object]) -> Iterator[Iterable[Row]]:
+    """The rows of the queue (``queue.list``): the relay's answer, or, when none is running, what lies in the spool."""
     folder = spool_of(config, spool)
     with _understandable(config, folder):
         try:
@@ -85,11 +85,11 @@ def listed(config: Path | None, spool: Path | None, selection: Mapping[str, obje
             if not asleep_ones:
                 raise
             click.echo(f"relay: no relay is running; this lies in {folder}", err=True)
-            yield of_shards("queue.list", [asleep.rows_of(one, selection) for one in asleep_ones], {})
+            yield of_shards("queue.list", [asleep.rows_of(one, fields) for one in asleep_ones], fields)
             return
         with control:
-            silent = [asleep.rows_of(one, selection) for one in control.silent if asleep.has_queue(one)]
-            yield of_shards("queue.list", [control.ask("queue.list", **selection), *silent], {})
+            silent = [asleep.rows_of(one, fields) for one in control.silent if asleep.has_queue(one)]
+            yield of_shards("queue.list", [control.ask("queue.list", **fields), *silent], fields)
 
 
 Ask = Callable[..., Iterator[dict[str, Any]]]
