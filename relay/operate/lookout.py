@@ -90,7 +90,7 @@ class Lookout:
         """
         clock = self._around.reactor
         vitals = self._vitals if is_own else None
-        yield DestinationAnswers(runner, self._log)
+        yield DestinationAnswers(store, runner, self._log)
         yield VitalsAnswers(store, runner, clock, lambda: self._config().retry.give_up_after_s, vitals)
         yield WatchingAnswers(self._log.recent if is_own else Recent(), self._history if is_own else None, clock)
         yield ConfigurationAnswers(self._config, self._look, self._around.in_thread)

@@ -134,6 +134,13 @@ def _destination_of(rows: Sequence[Row]) -> Row:
     return summed
 
 
+def named_of(answers: Answers) -> Row:
+    """The destinations that a name means in any shard: the one that is called so, else all that lead there."""
+    name = answers[0][1]["destination"]
+    found = {lane for _, row in answers for lane in row["destinations"]}
+    return {"destination": name, "destinations": [name] if name in found else sorted(found)}
+
+
 def history_of(answers: Answers) -> Row:
     """One history: the minutes of all, side by side.  Who was asked just after a minute began has one more than who
     was asked just before it; the sum ends with the latest."""
@@ -263,6 +270,7 @@ RULES: Mapping[str, Rule] = {
     "queue.release": _CHANGED,
     "queue.retry": _CHANGED,
     "queue.remove": _CHANGED,
+    "destination.named": Rule(Manner.COMBINED, combine=named_of),
     "destination.rest": _CHANGED,
     "destination.wake": _CHANGED,
     "trace.find": Rule(Manner.IN_ORDER, "id", newest_first=True, limit="limit", most=FOUND_LIMIT),

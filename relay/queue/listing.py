@@ -35,7 +35,7 @@ LAST_KEY: Final = (1 << 62, 1 << 62)
 
 DOUBTFUL_LIMIT: Final = 10_000  # messages that could not be read once
 
-OVERDUE_WINDOW: Final = 5000  # recipients looked at for each ``overdue``: some milliseconds
+WINDOW: Final = 5000  # recipients looked at for each ``overdue`` or ``lanes_that``: some milliseconds
 
 _RECIPIENT: Final = "json_array(number, local, domain, wishes, lane, due_at, attempts, state, note, warned, final)"
 
@@ -87,6 +87,12 @@ _WINDOW_END: Final = """
 SELECT message, number FROM recipients WHERE (message, number) > (?, ?) ORDER BY message, number LIMIT 1 OFFSET ?
 """
 
+# ?1, ?2 after this key; ?3, ?4 up to this key
+_LANES_WITHIN: Final = """
+SELECT CAST(json_group_array(DISTINCT CAST(lane AS TEXT)) AS BLOB) FROM recipients
+WHERE (message, number) > (?1, ?2) AND (message, number) <= (?3, ?4)
+"""
+
 # ?1, ?2 after this key; ?3, ?4 up to this key; ?5 now; ?6 warn_before; ?7 expire_before
 _OVERDUE: Final = """
 SELECT json_group_array(json_array(message, number)) FROM (
@@ -132,11 +138,13 @@ def conditions(selection: Selection, states: Sequence[State] = ()) -> tuple[str,
     for column, wanted in (
         (_SENDER_KEY, None if selection.sender is None else address_key(selection.sender)),
         (_RECIPIENT_KEY, None if selection.recipient is None else address_key(selection.recipient)),
-        ("+lane", selection.lane),
     ):
         if wanted is not None:
             sql += f" AND {column} = ?"
             bindings.append(wanted)
+    if selection.lanes:
+        sql += " AND +lane IN (SELECT value FROM json_each(?))"
+        bindings.append(dumps(selection.lanes))
     if selection.recipient_domain is not None:
         below, name = below_or_same(selection.recipient_domain)
         sql += f" AND substr({_DOMAIN_KEY}, -length(?)) = ?" if below else f" AND {_DOMAIN_KEY} = ?"
@@ -251,10 +259,10 @@ class Listing:
         """
 
         def ask(db: apsw.Connection) -> tuple[list[tuple[int, int]], tuple[int, int]]:
-            rows = db.execute(_WINDOW_END, (*after, OVERDUE_WINDOW - 1)).fetchall()
-            end = (int(str(rows[0][0])), int(str(rows[0][1]))) if rows else FIRST_KEY
-            bounds = (*after, *(end if rows else LAST_KEY), now, warn_before, expire_before)
-            return [(message, number) for message, number in json.loads(json_text(db, _OVERDUE, bounds))], end
+            end = _window_end(db, after)
+            bounds = (*after, *end, now, warn_before, expire_before)
+            found = json.loads(json_text(db, _OVERDUE, bounds))
+            return [(message, number) for message, number in found], end if end != LAST_KEY else FIRST_KEY
 
         keys, end = self.asked(ask)
         messages = list(dict.fromkeys(message for message, _ in keys))
@@ -265,10 +273,31 @@ class Listing:
     def lanes(self, limit: int) -> Mapping[str, int]:
         return dict(json.loads(self.asked(lambda db: json_text(db, _LANES, (limit,)))))
 
+    def lanes_that(
+        self, is_wanted: Callable[[str], bool], after: tuple[int, int]
+    ) -> tuple[frozenset[str], tuple[int, int]]:
+        """Those of the next few thousand recipients after a key, and the key after which to look further; LAST_KEY when
+        that was all."""
+
+        def ask(db: apsw.Connection) -> tuple[bytes, tuple[int, int]]:
+            end = _window_end(db, after)
+            octets = db.execute(_LANES_WITHIN, (*after, *end)).fetchall()[0][0]
+            assert isinstance(octets, bytes)
+            return octets, end
+
+        octets, end = self.asked(ask)
+        return frozenset(filter(is_wanted, json.loads(octets.decode("utf-8", "replace")))), end
+
     def ages(self, spans: Sequence[tuple[float, float]], limit: int) -> Sequence[int]:
         ranges = [[first_of(after), first_of(until)] for after, until in spans]
         found: list[int] = json.loads(self.asked(lambda db: json_text(db, _AGES, (dumps(ranges), limit))))
         return found
+
+
+def _window_end(db: apsw.Connection, after: tuple[int, int]) -> tuple[int, int]:
+    """The key of the last of the next few thousand recipients; LAST_KEY when there are no more than that."""
+    rows = db.execute(_WINDOW_END, (*after, WINDOW - 1)).fetchall()
+    return (int(str(rows[0][0])), int(str(rows[0][1]))) if rows else LAST_KEY
 
 
 def _of_text(key: Callable[[str], str]) -> Callable[..., str]:

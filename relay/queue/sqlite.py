@@ -392,6 +392,16 @@ class SqliteStore:
     def lanes(self, limit: int = 20) -> Deferred[Mapping[str, int]]:
         return self._read(lambda: self._listing.lanes(limit))
 
+    def lanes_that(self, is_wanted: Callable[[str], bool]) -> Deferred[frozenset[str]]:
+        async def portions() -> frozenset[str]:
+            wanted, key = frozenset[str](), FIRST_KEY
+            while key != LAST_KEY:
+                found, key = await self._read(partial(self._listing.lanes_that, is_wanted, key))
+                wanted |= found
+            return wanted
+
+        return Deferred.fromCoroutine(portions())
+
     def ages(self, spans: Sequence[tuple[float, float]], limit: int) -> Deferred[Sequence[int]]:
         return self._read(lambda: self._listing.ages(spans, limit))
 

@@ -35,7 +35,7 @@ back).  Both leave the queue as it was; both pass by themselves.
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from relay.message.envelope import Envelope, Message, Notify, Origin, Recipient
@@ -183,12 +183,14 @@ class Selection:
 
     Addresses and domains are compared without case, domains in A-labels; ``<>`` is the null sender.
     ``.example.org`` as recipient_domain means what is below that domain.
+
+    lanes  of any of these, by their exact names; empty: of any
     """
 
     ids: tuple[str, ...] = ()
     sender: str | None = None
     recipient: str | None = None
-    lane: str | None = None
+    lanes: tuple[str, ...] = ()
     state: State | None = None
     recipient_domain: str | None = None
 
@@ -468,6 +470,11 @@ class Store(Protocol):
 
     def lanes(self, limit: int = 20) -> Deferred[Mapping[str, int]]:
         """The largest lanes with the number of their waiting recipients, largest first."""
+        ...
+
+    def lanes_that(self, is_wanted: Callable[[str], bool]) -> Deferred[frozenset[str]]:
+        """The lanes of recipients in the queue, in whatever state these are, that somebody wants.  Looked for in
+        portions, so that mail goes on meanwhile; ``is_wanted`` is called in another thread."""
         ...
 
     def ages(self, spans: Sequence[tuple[float, float]], limit: int) -> Deferred[Sequence[int]]:

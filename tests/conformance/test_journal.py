@@ -74,7 +74,7 @@ def test_a_large_report_too(store: Store) -> None:
 def test_what_operators_do_is_told_of_with_the_recipients_that_they_changed(store: Store, clock: Clock) -> None:
     first = queue(store, to("a@one.example"), to("b@two.example"), to("c@one.example", state=State.HELD))
     second = queue(store, to("d@one.example"))
-    one = Selection(lane="one.example")
+    one = Selection(lanes=("one.example",))
     now(store.hold(one, "a quiet Sunday", by="ann"))
     clock.advance(5)
     now(store.release(one, NOW, by="ann"))
@@ -92,7 +92,7 @@ def test_what_operators_do_is_told_of_with_the_recipients_that_they_changed(stor
 def test_an_operator_who_changes_nothing_leaves_no_entry(store: Store) -> None:
     message = queue(store, to("a@one.example"))
     now(store.release(EVERYTHING, NOW))
-    now(store.hold(Selection(lane="other"), "x"))
+    now(store.hold(Selection(lanes=("other",)), "x"))
     assert steps(store, message.id) == []
 
 

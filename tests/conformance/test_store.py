@@ -495,8 +495,9 @@ SELECTIONS = [
     (Selection(recipient="B@ONE.example"), "b"),
     (Selection(recipient='"d d"@xn--bcher-kva.example'), "d"),
     (Selection(recipient="nobody@one.example"), ""),
-    (Selection(lane="lane-c"), "c"),
-    (Selection(lane="Lane-C"), ""),
+    (Selection(lanes=("lane-c",)), "c"),
+    (Selection(lanes=("Lane-C",)), ""),
+    (Selection(lanes=("lane-c", "nowhere", "one.example")), "abc"),
     (Selection(state=State.HELD), "e"),
     (Selection(state=State.WAITING), "abcd"),
     (Selection(recipient_domain="ONE.example"), "ab"),
@@ -529,6 +530,17 @@ def test_a_selection_means_what_it_says(store: Store, five: dict[str, str], sele
     assert [row.message_id for row in all_of(store.list())] == [five[name] for name in five if name not in wanted]
 
 
+def test_lanes_are_found_whatever_the_state_of_who_is_in_them(
+    store: Store, five: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In portions, here of two recipients."""
+    monkeypatch.setattr("relay.queue.listing.WINDOW", 2)
+    queue(store, to("f@one.example", "lane-f", state=State.OWING), to("g@one.example", "lane-g", state=State.HELD))
+    assert now(store.lanes_that(lambda lane: lane.startswith("lane-"))) == {"lane-c", "lane-f", "lane-g"}
+    assert now(store.lanes_that("one.example".__eq__)) == {"one.example"}
+    assert now(store.lanes_that("nowhere".__eq__)) == frozenset()
+
+
 def test_a_selection_by_ids(store: Store, five: dict[str, str]) -> None:
     selection = Selection(ids=(five["d"], five["b"], "nonsense", "000000000000"))
     assert [row.message_id for row in all_of(store.list(selection))] == [five["b"], five["d"]]
@@ -541,8 +553,8 @@ def test_a_message_that_is_not_there_is_read_as_none(store: Store) -> None:
 
 def test_what_is_held_stays_until_it_is_released(store: Store) -> None:
     message = queue(store, to("a@one.example"), to("b@two.example", state=State.OWING), to("c@three.example"))
-    assert now(store.hold(Selection(lane="one.example"), "looks odd")) == 1
-    assert now(store.hold(Selection(lane="two.example"), "owing is not held")) == 0
+    assert now(store.hold(Selection(lanes=("one.example",)), "looks odd")) == 1
+    assert now(store.hold(Selection(lanes=("two.example",)), "owing is not held")) == 0
     held = whole(store, message.id)[1][0]
     assert (held.state, held.note) == (State.HELD, "looks odd")
     assert [one.number for each in lease(store) for one in each.recipients] == [1, 2]
@@ -582,7 +594,7 @@ def test_retry_leaves_alone_what_is_being_tried(store: Store) -> None:
 
 def test_removed_is_gone(store: Store) -> None:
     message = queue(store, to("a@one.example"), to("b@two.example", state=State.HELD), content=b"x" * 100_000)
-    assert now(store.remove(Selection(lane="one.example"))) == 1
+    assert now(store.remove(Selection(lanes=("one.example",)))) == 1
     assert [one.number for one in whole(store, message.id)[1]] == [1]
     assert now(store.remove(EVERYTHING)) == 1
     assert now(store.read(message.id)) is None
@@ -610,7 +622,7 @@ def test_the_counts_follow_every_change(store: Store) -> None:
     assert of_mail(store) == counted(2, 2, 1, 1, NOW - 50)
     lease(store, limit=1, lane="one.example")
     assert of_mail(store) == counted(2, 2, 1, 1, NOW - 50)
-    now(store.hold(Selection(lane="three.example"), "x"))
+    now(store.hold(Selection(lanes=("three.example",)), "x"))
     assert of_mail(store) == counted(2, 1, 2, 1, NOW - 50)
     now(store.release(EVERYTHING, NOW))
     assert of_mail(store) == counted(2, 3, 0, 1, NOW - 50)

@@ -428,6 +428,13 @@ class MemoryStore:
 
         return self._answer("lanes", largest)
 
+    def lanes_that(self, is_wanted: Callable[[str], bool]) -> Deferred[frozenset[str]]:
+        def found() -> frozenset[str]:
+            rows = [one for stored in self.messages.values() for one in stored.recipients.values()]
+            return frozenset(one.lane for one in rows if is_wanted(one.lane))
+
+        return self._answer("lanes_that", found)
+
     def ages(self, spans: Sequence[tuple[float, float]], limit: int) -> Deferred[Sequence[int]]:
         def counted() -> Sequence[int]:
             kept = [(stored.message.accepted_at, len(stored.recipients)) for stored in self.messages.values()]
@@ -580,7 +587,7 @@ def matches(selection: Selection, message: Message, one: QueuedRecipient) -> boo
         (not selection.ids or message.id in selection.ids)
         and (selection.sender is None or address_key(selection.sender) == address_key(sender))
         and (selection.recipient is None or address_key(selection.recipient) == one.recipient.address.key)
-        and selection.lane in (None, one.lane)
+        and (not selection.lanes or one.lane in selection.lanes)
         and selection.state in (None, one.state)
         and (
             selection.recipient_domain is None

@@ -95,8 +95,9 @@ class Running:
         note: str = "",
         age_s: float = 0,
         attempts: int = 0,
+        lane: str = "",
     ) -> str:
-        """Puts a message in the queue; gives its id."""
+        """Puts a message in the queue, by default on its way to the domains of its recipients; gives its id."""
 
         def commit() -> Message:
             now = self.reactor.seconds()
@@ -108,7 +109,7 @@ class Running:
             rows = [
                 NewRecipient(
                     Recipient(parse_mailbox(one), Notify.FAILURE | Notify.DELAY, f"rfc822;{one}"),
-                    one.rpartition("@")[2],
+                    lane or one.rpartition("@")[2],
                     now + 600,
                     attempts=attempts,
                     state=state,
@@ -147,7 +148,7 @@ def running_relay(
     recent, history = Recent(), History(reactor, counts)
     config = config or load(spool=spool)
     commands = {
-        **DestinationAnswers(runner, tell).by_name(),
+        **DestinationAnswers(store, runner, tell).by_name(),
         **WatchingAnswers(recent, history, reactor).by_name(),
         **ConfigurationAnswers(lambda: config, look, at_once).by_name(),
         **QueueAnswers(store, runner, reactor, tell).by_name(),

@@ -390,6 +390,9 @@ def test_the_list_works_while_the_relay_does_not(relay: Relay, tmp_path: Path) -
     assert (code, err) == (0, f"relay: no relay is running; this lies in {tmp_path}\n")
     assert [row["recipient"] for row in rows] == [f"r{number}@a.example" for number in range(1200)]
     assert rows[0]["error"] == "450 busy"
+    named = relay("queue", "list", "--json", "--destination", "A.example")
+    assert (named[1], "relay: A.example means a.example" in named[2]) == (out, True)
+    assert relay("queue", "list", "--destination", "b.example")[0] == 65
     newest = [json.loads(line) for line in relay("queue", "list", "--json", "--newest-first")[1].splitlines()]
     assert newest == rows[::-1]
     assert relay("queue", "list", "--state", "held")[:2] == (0, "")

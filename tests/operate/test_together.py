@@ -14,6 +14,7 @@ from relay.operate import cli
 from relay.operate.asking import CannotAsk, NotRunning, Refusal
 from relay.operate.merging import status_of
 from relay.operate.together import Together
+from relay.queue.store import State
 from relay.schedule.runner import DestinationStatus
 from tests.operate.running import Running, running_relay
 
@@ -85,6 +86,121 @@ def test_a_change_is_made_in_all_shards(shards: tuple[Running, Running], capfd: 
     code, out, _ = relay(capfd, shards[0].spool, "queue", "hold", "--sender", "ann@client.example")
     assert (code, out) == (0, "2 recipients held\n")
     assert shards[0].states() == shards[1].states() == ["held"]
+
+
+PLAIN, VERIFIED = "smtp:mail.a.example:25", "smtp:mail.a.example:25;tls=verify"
+
+
+@pytest.fixture
+def two_ways(shards: tuple[Running, Running]) -> tuple[Running, Running]:
+    """Two ways to one host, each known to one shard alone, one of them only by what is held; and a third to another."""
+    first, second = shards
+    first.put("ann@client.example", "bob@a.example", lane=PLAIN)
+    second.put("ann@client.example", "eve@a.example", lane=VERIFIED, state=State.HELD)
+    second.put("ann@client.example", "dan@a.example", lane="a.example", state=State.HELD)
+    return first, second
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "meant"),
+    [
+        ("mail.a.example", ["bob@a.example", "eve@a.example"], [PLAIN, VERIFIED]),
+        ("MAIL.A.example:25", ["bob@a.example", "eve@a.example"], [PLAIN, VERIFIED]),
+        (PLAIN, ["bob@a.example"], []),
+        (VERIFIED, ["eve@a.example"], []),
+        ("a.example", ["dan@a.example"], []),
+    ],
+)
+def test_a_destination_is_named_by_its_name_or_its_host(
+    two_ways: tuple[Running, Running],
+    capfd: pytest.CaptureFixture[str],
+    name: str,
+    found: list[str],
+    meant: list[str],
+) -> None:
+    """Its exact name means it alone, though a host of that name has others too."""
+    code, out, err = relay(capfd, two_ways[0].spool, "queue", "list", "--destination", name, "--json")
+    assert (code, sorted(json.loads(line)["recipient"] for line in out.splitlines())) == (0, found)
+    assert err.splitlines() == [f"relay: {name} means {lane}" for lane in meant]
+
+
+@pytest.mark.parametrize(
+    ("do", "changed", "states"),
+    [
+        ("hold", 1, {"eve@a.example": "held", "dan@a.example": "held", "bob@a.example": "held"}),
+        ("release", 1, {"eve@a.example": "waiting", "dan@a.example": "held", "bob@a.example": "waiting"}),
+        ("retry", 1, {"eve@a.example": "held", "dan@a.example": "held", "bob@a.example": "waiting"}),
+        ("flush", 1, {"eve@a.example": "held", "dan@a.example": "held", "bob@a.example": "waiting"}),
+        ("remove", 2, {"dan@a.example": "held"}),
+    ],
+)
+def test_a_change_is_made_at_all_destinations_that_are_meant(
+    two_ways: tuple[Running, Running],
+    capfd: pytest.CaptureFixture[str],
+    do: str,
+    changed: int,
+    states: dict[str, str],
+) -> None:
+    spool = two_ways[0].spool
+    code, out, _ = relay(capfd, spool, "queue", do, "--destination", "mail.a.example", "--json")
+    assert (code, json.loads(out)["changed"], json.loads(out)["destinations"]) == (0, changed, [PLAIN, VERIFIED])
+    with Together(spool) as control:
+        assert {row["recipient"]: row["state"] for row in control.ask("queue.list")} == states
+    flushed = [PLAIN, VERIFIED] if do == "flush" else []
+    assert [shard.runner.flushed for shard in two_ways] == [flushed, flushed]
+
+
+def test_a_person_is_told_which_destinations_were_meant(
+    two_ways: tuple[Running, Running], capfd: pytest.CaptureFixture[str]
+) -> None:
+    told = relay(capfd, two_ways[0].spool, "queue", "hold", "--destination", "mail.a.example")
+    meant = f"relay: mail.a.example means {PLAIN}\nrelay: mail.a.example means {VERIFIED}\n"
+    assert told == (0, "1 recipient held\n", meant)
+    assert relay(capfd, two_ways[0].spool, "queue", "release", "--destination", PLAIN) == (
+        0,
+        "1 recipient released\n",
+        "",
+    )
+
+
+def test_a_destination_at_work_is_known_when_nothing_is_in_the_queue_for_it(
+    shards: tuple[Running, Running], capfd: pytest.CaptureFixture[str]
+) -> None:
+    shards[1].runner.known = [DestinationStatus(PLAIN, 0, 0, 5, time.time() + 60, 3, "busy")]
+    assert relay(capfd, shards[0].spool, "queue", "list", "--destination", "mail.a.example")[:2] == (0, "")
+    told = relay(capfd, shards[0].spool, "destination", "wake", "mail.a.example", "--json")
+    assert (told[0], json.loads(told[1])["destinations"]) == (0, [PLAIN])
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(("queue", do, "--destination") for do in ("list", "flush", "hold", "release", "retry", "remove", "export")),
+        ("destination", "wake"),
+    ],
+)
+def test_a_destination_that_nobody_knows_is_a_mistake(
+    two_ways: tuple[Running, Running], capfd: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    """A slip of the pen must not look as if there was nothing to do."""
+    spool = two_ways[0].spool
+    code, out, err = relay(capfd, spool, *command, "b.example", *(("--to", str(spool / "x")) * ("export" in command)))
+    assert (code, out) == (65, "")
+    assert "no mail is for a destination b.example" in err
+    assert "relay status" in err
+    assert [shard.runner.flushed for shard in two_ways] == [[], []]
+
+
+def test_who_is_silent_may_know_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Nothing is changed then, and the name is not called unknown."""
+    (tmp_path / "shards" / "1").mkdir(parents=True)
+    with running_relay(tmp_path) as first:
+        first.put("ann@client.example", "bob@a.example", lane=PLAIN)
+        for name in (PLAIN, "b.example"):
+            code, out, err = relay(capfd, tmp_path, "queue", "hold", "--destination", name)
+            assert (code, out) == (69, "")
+            assert "worker 1 does not answer just now; nothing was changed" in err
+        assert first.states() == ["waiting"]
 
 
 def test_a_message_is_found_in_whatever_shard_it_is(

@@ -229,8 +229,14 @@ def test_a_smart_host_is_named_by_its_host_and_need_not_be_spelt_out(
         assert running.runner.rested == [(lane, 3600.0)]
         relay(capfd, tmp_path, "destination", "wake", "mail.example:587")
         relay(capfd, tmp_path, "queue", "flush", "--destination", "mail.example")
-        relay(capfd, tmp_path, "queue", "flush", "--destination", "not-yet.example")
-        assert running.runner.flushed == [lane, lane, "not-yet.example"]
+        assert running.runner.flushed == [lane, lane]
+
+
+def test_a_destination_may_rest_before_mail_comes_for_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with running_relay(tmp_path) as running:
+        code, out, _ = relay(capfd, tmp_path, "destination", "rest", "not-yet.example")
+        assert (code, "nothing waits for it just now" in out) == (0, True)
+        assert running.runner.rested == [("not-yet.example", 3600.0)]
 
 
 def test_what_was_told_lately_is_answered_by_the_socket(tmp_path: Path) -> None:

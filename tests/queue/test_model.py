@@ -45,7 +45,7 @@ soon = st.integers(-20, 40)
 new_recipients = st.lists(st.tuples(lanes, soon, st.sampled_from(State), st.booleans()), min_size=1, max_size=4)
 selections = st.one_of(
     st.just(EVERYTHING),
-    st.builds(lambda lane: Selection(lane=lane), lanes),
+    st.builds(lambda lanes: Selection(lanes=tuple(lanes)), st.frozensets(lanes, min_size=1)),
     st.builds(lambda state: Selection(state=state), st.sampled_from(State)),
 )
 what_became = st.sampled_from(["finished", "waiting", "held", "owing", "given back", "lost"])

@@ -45,7 +45,7 @@ ALONG_THE_KEY = "SEARCH recipients USING PRIMARY KEY ((message,number)>(?,?))"
 BACK_ALONG_THE_KEY = ALONG_THE_KEY.replace(">", "<")
 OLDEST_FIRST = {"beyond": ">", "order": "ASC"}
 NEWEST_FIRST = {"beyond": "<", "order": "DESC"}
-OF_A_LANE = listing.conditions(Selection(lane="lane"), (State.WAITING,))[0]
+OF_A_LANE = listing.conditions(Selection(lanes=("lane",)), (State.WAITING,))[0]
 
 PLANS = {
     "journeys": (entries._IDS, 3, ["SEARCH journal USING COVERING INDEX journey (message>? AND message<?)"]),
@@ -77,6 +77,11 @@ PLANS = {
     "list a lane": (listing._ROWS.format(conditions=OF_A_LANE, **OLDEST_FIRST), 4, [ALONG_THE_KEY]),
     "list, newest first": (listing._ROWS.format(conditions="", **NEWEST_FIRST), 3, [BACK_ALONG_THE_KEY]),
     "list a lane, newest first": (listing._ROWS.format(conditions=OF_A_LANE, **NEWEST_FIRST), 4, [BACK_ALONG_THE_KEY]),
+    "lanes": (
+        listing._LANES_WITHIN,
+        4,
+        ["SEARCH recipients USING PRIMARY KEY ((message,number)>(?,?) AND (message,number)<(?,?))"],
+    ),
     "change a lane": (listing._KEYS.format(conditions=OF_A_LANE), 4, [ALONG_THE_KEY]),
     "write": (batch.WRITE, 9, []),
 }

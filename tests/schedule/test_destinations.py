@@ -160,7 +160,7 @@ def test_flush_tries_a_resting_destination_now() -> None:
     for number in range(10):
         house.send(f"u{number}@dead.example")
     house.answers["dead.example"] = DELIVERED
-    house.store.retry(Selection(lane="dead.example"), house.clock.seconds())
+    house.store.retry(Selection(lanes=("dead.example",)), house.clock.seconds())
     house.runner.flush("dead.example")
     house.pass_time(1)
     assert house.store.messages == {}

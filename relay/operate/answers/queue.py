@@ -128,11 +128,12 @@ class QueueAnswers:
         return found
 
     async def flush(self, request: Request) -> AsyncGenerator[Row, None]:
-        """Tries now what waits, for one destination or for all, and ends their rests."""
-        lane = request.text("destination")
+        """Tries now what waits, for some destinations or for all, and ends their rests."""
+        lanes = request.texts("destinations")
         request.no_more()
-        changed = await self.store.retry(Selection(lane=lane), self.clock.seconds())
-        self.runner.flush(lane)
+        changed = await self.store.retry(Selection(lanes=lanes), self.clock.seconds())
+        for lane in lanes or (None,):
+            self.runner.flush(lane)
         yield {"changed": changed}
 
     async def hold(self, request: Request) -> AsyncGenerator[Row, None]:
@@ -155,7 +156,7 @@ class QueueAnswers:
         selection, everything = selection_of(request), request.flag("all")
         request.no_more()
         if selection == Selection() and not everything:
-            raise BadRequest("say which: ids, a sender, recipient, domain, destination or state; or all")
+            raise BadRequest("say which: ids, a sender, recipient or domain, destinations or a state; or all")
         changed = await change(selection)
         self.runner.wake()
         if step is not None and changed:
@@ -174,7 +175,7 @@ def selection_of(request: Request) -> Selection:
         ids=request.texts("ids"),
         sender=request.text("sender"),
         recipient=request.text("recipient"),
-        lane=request.text("destination"),
+        lanes=request.texts("destinations"),
         state=State(state) if state is not None else None,
         recipient_domain=request.text("domain"),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,27 @@ def rows_of(spool: Path, fields: Mapping[str, object]) -> Iterator[dict[str, Any
         raise Refusal(str(error), "unavailable") from None
     finally:
         queue.close()
+
+
+def destinations_named(spool: Path, name: str) -> dict[str, Any]:
+    """What ``destination.named`` would answer.  Raises Refusal."""
+    from relay.operate.answers.destinations import named_row
+    from relay.queue import listing
+    from relay.queue.spool import DATABASE
+    from relay.queue.store import StoreUnavailable
+    from relay.route.via import leads_to
+
+    queue = listing.Listing(spool / DATABASE)
+    found, after = set[str](), listing.FIRST_KEY
+    try:
+        while after != listing.LAST_KEY:
+            lanes, after = queue.lanes_that(partial(leads_to, host=name), after)
+            found |= lanes
+    except StoreUnavailable as error:
+        raise Refusal(str(error), "unavailable") from None
+    finally:
+        queue.close()
+    return dict(named_row(name, found))
 
 
 def journal_of(spool: Path, do: str, fields: Mapping[str, object]) -> Iterator[dict[str, Any]]:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
+from relay.operate.cli.meant import lanes_named, unknown
 from relay.operate.cli.reach import reaching, running
 from relay.operate.cli.speech import count, moment, say, say_json
-from relay.operate.together import Together
 from relay.operate.values import parse_duration, show_duration
 
 
@@ -46,7 +46,7 @@ def rest(name: str, seconds: float, config: Path | None, spool: Path | None, as_
     forgotten when the relay is started again.
     """
     with running(config, spool) as control:
-        lanes = lanes_named(control, name)
+        lanes = lanes_named(name, control) or [name]  # mail may come for it
         answers = [control.ask_one("destination.rest", destination=lane, seconds=seconds) for lane in lanes]
         waiting = {row["destination"]: row["waiting"] for row in control.ask_one("status")["destinations"]}
     if as_json:
@@ -66,21 +66,12 @@ def wake(name: str, config: Path | None, spool: Path | None, as_json: bool) -> N
     relay queue flush --destination also tries what is not due yet.
     """
     with running(config, spool) as control:
-        lanes = lanes_named(control, name)
+        lanes = lanes_named(name, control)
+        if not lanes:
+            raise unknown(name)
         answers = [control.ask_one("destination.wake", destination=lane) for lane in lanes]
     if as_json:
         say_json({"changed": sum(answer["changed"] for answer in answers), "destinations": lanes})
         return
     for lane in lanes:
         say(f"{lane} rests no more; what is due there is tried now")
-
-
-def lanes_named(control: Together, name: str) -> list[str]:
-    """The destinations that somebody means by a name: one as relay status shows it, or all that lead to this host.
-
-    Where none is known, it is the name of one that mail may come for.
-    """
-    from relay.route.via import leads_to
-
-    known = [row["destination"] for row in control.ask_one("status")["destinations"]]
-    return [name] if name in known else [lane for lane in known if leads_to(lane, name)] or [name]

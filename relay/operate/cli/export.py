@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import click
 
+from relay.operate.cli.meant import meant
 from relay.operate.cli.reach import reaching, running
 from relay.operate.cli.selecting import selecting, selection_of
 from relay.operate.cli.speech import EX_CANTCREAT, EX_DATAERR, Stop, count, say, say_json
@@ -32,8 +33,8 @@ def export(config: Path | None, spool: Path | None, as_json: bool, folder: Path 
     relay queue export 5f3c9a7be2d1 > message.eml
     relay queue export --domain example.org --to /var/tmp/kept
     """
-    selection = selection_of(conditions)
     with running(config, spool) as control:
+        selection, _ = meant(selection_of(conditions), control=control)
         if folder is not None:
             exported = _export_all(control, selection, folder)
             if as_json:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from relay.operate.cli.destination import lanes_named
 from relay.operate.cli.export import export
 from relay.operate.cli.listing import show_message, show_rows
+from relay.operate.cli.meant import meant_by_all
 from relay.operate.cli.reach import listed, reaching, running
 from relay.operate.cli.selecting import selecting, selecting_with_all, selection_of
 from relay.operate.cli.speech import EX_USAGE, Stop, count, say, say_json
@@ -72,7 +72,7 @@ def show(message_id: str, config: Path | None, spool: Path | None, as_json: bool
 
 
 @queue.command()
-@click.option("--destination", help="Only this one: as relay status shows it, or its host or domain.")
+@click.option("--destination", help="Only this one: by the name that relay status shows, or by host or domain.")
 @reaching
 def flush(destination: str | None, config: Path | None, spool: Path | None, as_json: bool) -> None:
     """Try now all that waits, and end the rests of destinations.
@@ -82,10 +82,9 @@ def flush(destination: str | None, config: Path | None, spool: Path | None, as_j
     relay queue flush --destination example.org
     """
     with running(config, spool) as control:
-        lanes = [None] if destination is None else lanes_named(control, destination)
-        answers = [control.ask_one("queue.flush", destination=lane) for lane in lanes]
-        changed = sum(answer["changed"] for answer in answers)
-        _say_changed({"changed": changed}, "will be tried now", as_json)
+        fields, lanes = meant_by_all(control, {"destination": destination})
+        answer = control.ask_one("queue.flush", **fields)
+        _say_changed(answer, "will be tried now", as_json, lanes)
 
 
 @queue.command(short_help="Hold recipients: they are not tried until released.")
@@ -142,8 +141,9 @@ def _change(control: Together, do: str, done: str, conditions: dict[str, Any], a
         raise click.UsageError("say which: message ids, a condition such as --sender or --domain, or --all")
     if everything and not sure:
         _confirm(control, do, selection)
+    selection, lanes = meant_by_all(control, selection)
     answer = control.ask_one(f"queue.{do}", all=everything, **selection, **fields)
-    _say_changed(answer, done, as_json)
+    _say_changed(answer, done, as_json, lanes)
 
 
 def _confirm(control: Together, do: str, selection: Mapping[str, object]) -> None:
@@ -155,8 +155,9 @@ def _confirm(control: Together, do: str, selection: Mapping[str, object]) -> Non
     click.confirm(f"{do} everything in the queue ({count(messages, 'message')})?", abort=True, err=True)
 
 
-def _say_changed(answer: Mapping[str, Any], done: str, as_json: bool) -> None:
+def _say_changed(answer: Mapping[str, Any], done: str, as_json: bool, lanes: Sequence[str]) -> None:
+    """lanes  those that were meant by a destination, if one was named"""
     if as_json:
-        say_json(answer)
+        say_json({**answer, "destinations": [*lanes]} if lanes else answer)
     else:
         say(f"{count(answer['changed'], 'recipient')} {done}")

@@ -13,6 +13,7 @@ import click
 
 from relay.operate.asking import CannotAsk, NotRunning, Refusal
 from relay.operate.cli import asleep
+from relay.operate.cli.meant import meant
 from relay.operate.cli.speech import EX_CONFIG, EX_DATAERR, EX_NOPERM, EX_SOFTWARE, EX_TEMPFAIL, EX_UNAVAILABLE, Stop
 from relay.operate.shards import folder_of, shards_in
 from relay.operate.together import Together, of_shards
@@ -74,7 +75,10 @@ def running_if_any(config: Path | None, spool: Path | None) -> Iterator[Together
 
 @contextmanager
 def listed(config: Path | None, spool: Path | None, fields: Mapping[str, object]) -> Iterator[Iterable[Row]]:
-    """The rows of the queue (``queue.list``): the relay's answer, or, when none is running, what lies in the spool."""
+    """The rows of the queue (``queue.list``): the relay's answer, or, when none is running, what lies in the spool.
+
+    fields  of the request; by their ``destination`` a person means what ``relay.operate.cli.meant`` says
+    """
     folder = spool_of(config, spool)
     with _understandable(config, folder):
         try:
@@ -85,11 +89,14 @@ def listed(config: Path | None, spool: Path | None, fields: Mapping[str, object]
             if not asleep_ones:
                 raise
             click.echo(f"relay: no relay is running; this lies in {folder}", err=True)
+            fields, _ = meant(fields, asleep_ones)
             yield of_shards("queue.list", [asleep.rows_of(one, fields) for one in asleep_ones], fields)
             return
         with control:
-            silent = [asleep.rows_of(one, fields) for one in control.silent if asleep.has_queue(one)]
-            yield of_shards("queue.list", [control.ask("queue.list", **fields), *silent], fields)
+            silent = [one for one in control.silent if asleep.has_queue(one)]
+            fields, _ = meant(fields, silent, control)
+            rows = [asleep.rows_of(one, fields) for one in silent]
+            yield of_shards("queue.list", [control.ask("queue.list", **fields), *rows], fields)
 
 
 Ask = Callable[..., Iterator[dict[str, Any]]]

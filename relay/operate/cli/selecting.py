@@ -16,7 +16,7 @@ _CONDITIONS = (
     click.option("--sender", help="Only mail from this address; <> is the null sender."),
     click.option("--recipient", help="Only this recipient."),
     click.option("--domain", help="Only recipients of this domain."),
-    click.option("--destination", help="Only this destination, by the name that relay status shows."),
+    click.option("--destination", help="Only this one: by the name that relay status shows, or by host or domain."),
     click.option("--state", type=click.Choice(["waiting", "held", "owing"]), help="Only recipients in this state."),
 )
 _ALL = (

@@ -17,6 +17,7 @@ from typing import Any
 
 from relay.operate.asking import Refusal
 from relay.queue.ids import to_text
+from relay.route.via import leads_to
 from tests.fakes.inquirer import FakeInquirer, Row
 
 HOUR = 3600.0
@@ -68,6 +69,7 @@ class Scene:
                 "trace.find": self.found,
                 "trace.show": self.journey,
                 "forecast": self.forecast,
+                "destination.named": self.named,
                 "explain": self.explain,
                 "explain.message": self.explain,
                 **{f"queue.{change}": self.changed for change in ("hold", "release", "retry", "remove", "flush")},
@@ -159,12 +161,17 @@ class Scene:
                 }
 
     def list(self, after: str = "", newest_first: bool = False, **wanted: str) -> Iterable[Row]:
-        domain = wanted.pop("domain", None)
+        domain, lanes = wanted.pop("domain", None), wanted.pop("destinations", None)
         for row in self.rows[:: -1 if newest_first else 1]:
             fits = all(row[name] == value for name, value in wanted.items() if name != "ids")
+            fits = fits and (lanes is None or row["destination"] in lanes)
             is_beyond = not after or (row["id"] < after if newest_first else row["id"] > after)
             if is_beyond and fits and (domain is None or row["recipient"].endswith("@" + domain)):
                 yield row
+
+    def named(self, destination: str) -> Iterable[Row]:
+        lanes = {row["destination"] for row in self.rows if leads_to(row["destination"], destination)}
+        yield {"destination": destination, "destinations": sorted(lanes)}
 
     def ages(self) -> Iterable[Row]:
         edges = [0, 300, 3600, 4 * HOUR, 24 * HOUR, 72 * HOUR, math.inf]

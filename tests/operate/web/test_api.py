@@ -170,7 +170,19 @@ def test_every_change_is_asked_of_the_relay(wire: Wire, do: str) -> None:
 def test_a_flush_needs_no_body(wire: Wire) -> None:
     assert wire.ask("POST", f"{A}/queue/flush").status == 200
     assert post(wire, "/queue/flush", {"destination": "a.example"}).status == 200
-    assert wire.inquirer.asked == [("queue.flush", {}), ("queue.flush", {"destination": "a.example"})]
+    assert wire.inquirer.changes() == [("queue.flush", {}), ("queue.flush", {"destinations": ["a.example"]})]
+
+
+def test_a_destination_is_named_by_its_host_too(wire: Wire, scene: Scene) -> None:
+    """Each change says which were meant.  One that nobody knows is in no row, and is no mistake: it may have gone."""
+    lane, host = "smtp:[smtp.provider.example]:587", "smtp.provider.example"
+    rows = wire.get(f"{A}/queue?destination={host}&limit=1000").json()["rows"]
+    assert rows == [row for row in scene.rows if row["destination"] == lane]
+    assert rows
+    for do in ("hold", "release", "retry", "remove", "flush"):
+        assert post(wire, f"/queue/{do}", {"destination": host}).json() == {"changed": 1, "destinations": [lane]}
+        assert wire.inquirer.changes()[-1] == (f"queue.{do}", {"destinations": [lane]})
+    assert wire.get(f"{A}/queue?destination=gone.example").json() == {"rows": [], "next": None}
 
 
 def test_a_destination_is_named_in_the_path_whatever_its_name(wire: Wire) -> None:

@@ -223,6 +223,17 @@ def test_a_search_is_asked_as_it_was_filled_in(one: Browser) -> None:
     assert asked_of(one).asked[-1] == ("queue.list", asked)
 
 
+def test_a_destination_is_searched_and_changed_by_its_host(one: Browser, scene: Scene) -> None:
+    page = Page(one.get("/queue?destination=smtp.provider.example").body)
+    assert ("destination", "smtp.provider.example") in page.form("/queue", "sender").fields
+    lanes = ["smtp:[smtp.provider.example]:587"]
+    assert asked_of(one).asked[-1] == ("queue.list", {"destinations": lanes})
+    answer = press(one, "/queue?destination=smtp.provider.example", ("do", "hold"), scope="all")
+    assert lanes[0] in answer.text()
+    one.send(Page(answer.body).form("/queue", "agreed"))
+    assert asked_of(one).changes() == [("queue.hold", {"destinations": lanes})]
+
+
 def test_a_search_that_finds_nothing_says_what_might_help(one: Browser) -> None:
     text = one.get("/queue?sender=nobody%40example.org").text()
     assert "Nothing fits" in text and "trace" in text

@@ -5,6 +5,7 @@ Times are seconds since the epoch, sizes are octets; names are those of the log 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -50,6 +51,9 @@ class Changed(Told):
     """How much was changed."""
 
     changed: int = Field(description="Recipients that were changed.")
+    destinations: Sequence[str] | None = Field(
+        default=None, description="Where a destination was named: which were meant. A host may be that of several."
+    )
 
 
 class Destination(Told):

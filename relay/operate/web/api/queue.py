@@ -14,6 +14,7 @@ from relay.operate.asking import Refusal
 from relay.operate.web.api.models import Asked, At, Changed, MaybeAt, State, Text, Told
 from relay.operate.web.api.operation import Answer, Call, Json, Octets, Operation, Row, Rows, Topic
 from relay.operate.web.api.problem import not_found
+from relay.operate.web.meant import meant
 
 PAGE_ROWS = 100
 PAGE_LIMIT = 1000
@@ -86,7 +87,7 @@ class Selection(Asked):
     sender: Text | None = Field(default=None, description="With this reverse-path; `<>` for reports.")
     recipient: Text | None = Field(default=None, description="With this address.")
     domain: Text | None = Field(default=None, description="In this domain; `.example.org` is all below it.")
-    destination: Text | None = Field(default=None, description="For this destination.")
+    destination: Text | None = Field(default=None, description="For this destination, by its name, its host or domain.")
     state: State | None = Field(default=None, description="In this state.")
 
 
@@ -107,7 +108,7 @@ class Hold(Change):
 class Flush(Asked):
     """Where."""
 
-    destination: Text | None = Field(default=None, description="Only this one.")
+    destination: Text | None = Field(default=None, description="Only this one, by its name, its host or domain.")
 
 
 class QueueQuery(Selection):
@@ -127,7 +128,7 @@ def conditions(selection: Selection) -> Row:
 
 
 async def queue(call: Call) -> Answer:
-    rows = call.asks.stream("queue.list", **conditions(call.query))
+    rows = call.asks.stream("queue.list", **await meant(call.asks, conditions(call.query)))
     return Rows(rows, partial(page_of, limit=call.query.limit))
 
 
@@ -164,12 +165,17 @@ async def _pieces(rows: AsyncIterator[Row]) -> AsyncIterator[bytes]:
 
 
 async def change(call: Call, do: str) -> Answer:
-    return Json(await call.asks.ask_one(f"queue.{do}", **conditions(call.body)))
+    return await _changed(call, do, conditions(call.body))
 
 
 async def flush(call: Call) -> Answer:
-    destination = call.body.destination if call.body is not None else None
-    return Json(await call.asks.ask_one("queue.flush", destination=destination))
+    return await _changed(call, "flush", {"destination": call.body.destination} if call.body is not None else {})
+
+
+async def _changed(call: Call, do: str, asked: Row) -> Answer:
+    fields = await meant(call.asks, asked)
+    answer = await call.asks.ask_one(f"queue.{do}", **fields)
+    return Json({**answer, "destinations": fields["destinations"]} if "destinations" in fields else answer)
 
 
 def _change(do: str, about: str, body: type[Change] = Change, more: str = "") -> Operation:

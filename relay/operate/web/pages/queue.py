@@ -17,6 +17,7 @@ from math import inf
 from typing import Any, ClassVar, cast
 from urllib.parse import quote, urlencode
 
+from relay.operate.web.meant import meant
 from relay.operate.web.page import Call, Elsewhere, Page, Row, Shown, error, local_path
 from relay.operate.web.words import count
 
@@ -148,7 +149,7 @@ class Queue(Page):
         """A page of messages, and whether there are more behind it."""
         found: list[Listed] = []
         read = 0
-        async with aclosing(self._rows(search, after, newest_first)) as rows:
+        async with aclosing(await self._rows(search, after, newest_first)) as rows:
             async for row in rows:
                 read += 1
                 if not found or found[-1].id != row["id"]:
@@ -162,7 +163,7 @@ class Queue(Page):
         """The messages in an order that the store does not have, and whether some were not looked at."""
         found: dict[str, Listed] = {}
         read = 0
-        async with aclosing(self._rows(search)) as rows:
+        async with aclosing(await self._rows(search)) as rows:
             async for row in rows:
                 read += 1
                 if read > LOOKED_THROUGH:
@@ -170,9 +171,10 @@ class Queue(Page):
                 found.setdefault(row["id"], Listed(row["id"])).add(row)
         return sorted(found.values(), key=cast(Any, order.key)), read > LOOKED_THROUGH
 
-    def _rows(self, search: Row, after: str = "", newest_first: bool = False) -> Any:
+    async def _rows(self, search: Row, after: str = "", newest_first: bool = False) -> Any:
+        fields = await meant(self.house.asks, search)
         rows: AsyncIterator[Row] = self.house.asks.stream(
-            "queue.list", **search, after=after or None, newest_first=newest_first or None
+            "queue.list", **fields, after=after or None, newest_first=newest_first or None
         )
         return cast(Any, rows)
 
@@ -193,7 +195,7 @@ class Queue(Page):
             return await self._ask(do, wish, chosen, everything, back)
         if everything and not search:
             chosen = {"all": True}
-        done = await self.house.asks.ask_one(f"queue.{do}", **chosen)
+        done = await self.house.asks.ask_one(f"queue.{do}", **await meant(self.house.asks, chosen))
         return Elsewhere(back, _told(int(done["changed"]), wish))
 
     async def _ask(self, do: str, wish: Wish, chosen: Row, everything: bool, back: str) -> Shown:
@@ -201,7 +203,8 @@ class Queue(Page):
         recipients, messages = 0, set[str]()
         first: list[Row] = []
         ids = set(chosen.get("ids", ()))
-        async with aclosing(self._rows({name: chosen[name] for name in SEARCHES if name in chosen})) as rows:
+        search = {name: chosen[name] for name in SEARCHES if name in chosen}
+        async with aclosing(await self._rows(search)) as rows:
             async for row in rows:
                 if ids and row["id"] not in ids:
                     continue
@@ -211,11 +214,13 @@ class Queue(Page):
                     first.append(row)
                 if recipients >= COUNTED:
                     break
+        lanes = (await meant(self.house.asks, chosen)).get("destinations", ())
         values = {
             "title": f"{wish.button}?",
             "do": do,
             "wish": wish,
-            "search": {name: chosen[name] for name in SEARCHES if name in chosen},
+            "search": search,
+            "lanes": [lane for lane in lanes if lane != search["destination"]],
             "ids": sorted(ids),
             "everything": everything,
             "back": back,
