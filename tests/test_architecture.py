@@ -8,7 +8,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -74,8 +75,13 @@ def modules_of(folder: str) -> list[Path]:
     return sorted(place.rglob("*.py")) if place.is_dir() else [place]
 
 
-def imports_at_run_time(source: Path) -> Iterator[str]:
+@cache
+def imports_at_run_time(source: Path) -> Sequence[str]:
     """The dotted names a module imports, those for the type checker only left out."""
+    return list(_imports_at_run_time(source))
+
+
+def _imports_at_run_time(source: Path) -> Iterator[str]:
     tree = ast.parse(source.read_text(encoding="utf-8"))
     for_types = {
         inner

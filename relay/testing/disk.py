@@ -182,9 +182,11 @@ class Disk:
 
     def sync_directory(self, path: str) -> None:
         self.operate("sync_directory", path)
-        for place in Path(path).iterdir():  # what was made by others is met here for the first time
-            if str(place) not in self._names and place.is_relative_to(self.folder) and place.is_dir():
-                self.made_directory(str(place))
+        within = f"{self.folder}/"
+        with os.scandir(path) as places:  # what was made by others is met here for the first time
+            for place in places:
+                if place.path not in self._names and f"{place.path}/".startswith(within) and place.is_dir():
+                    self.made_directory(place.path)
         self._settle_names(self._changes.pop(path, []))
 
     def rename(self, old: str, new: str) -> None:

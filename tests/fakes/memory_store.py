@@ -257,6 +257,8 @@ class MemoryStore:
         of_messages: set[str] = set()
         for message_id, stored in self.messages.items():
             accepted_at = stored.message.accepted_at
+            if accepted_at >= warn_before and accepted_at >= expire_before:
+                continue
             by_lane: dict[str, list[QueuedRecipient]] = {}
             for one in stored.recipients.values():
                 too_old = accepted_at < expire_before or (accepted_at < warn_before and not one.warned)
@@ -511,10 +513,12 @@ class MemoryStore:
                 if one not in self.messages and entries[-1][0] < before:
                     gone += len(self.journal.pop(one))
             oldest = sorted((at, one) for one, entries in self.journal.items() for at, _ in entries)
+            left = self.counts().journal
             for _, one in oldest:
-                if self.counts().journal <= octets:
+                if left <= octets:
                     break
-                self.journal[one].pop(0)
+                _, text = self.journal[one].pop(0)
+                left -= len(text) + ENTRY_OCTETS
                 gone += 1
                 if not self.journal[one]:
                     del self.journal[one]

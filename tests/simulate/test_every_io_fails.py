@@ -281,7 +281,7 @@ def test_any_operation_may_fail(story: Callable[[Machine, SqliteStore], None], c
             return
 
 
-@pytest.mark.parametrize("gap", range(1, 9))
+@pytest.mark.parametrize("gap", [*range(1, 5), *(pytest.param(gap, marks=pytest.mark.slow) for gap in range(5, 9))])
 def test_what_was_refused_does_not_come_back_while_we_live(gap: int, memory: Path) -> None:
     """A commit failed, and so did what SQLite does when its last connection is closed.  Then the octets of that commit
     are in the log, and whoever opens it anew takes them for committed: mail that nobody has in hand (seed 31905)."""

@@ -1,4 +1,4 @@
-"""Short worlds: a hundred in every run of the tests, more in the slow ones; python -m tests.simulate runs days."""
+"""Short worlds: sixty in every run of the tests, more in the slow ones; python -m tests.simulate runs days."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 
 from tests.simulate.run import run_one
 
-SEEDS = 100
-MORE_SEEDS = 300
+SEEDS = 60
+MORE_SEEDS = 340
 TOGETHER = 10
 DAYS = 0.05
 

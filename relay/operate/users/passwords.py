@@ -24,6 +24,8 @@ PASSWORD_LIMIT = 1024  # characters: nobody shall make us hash a megabyte
 DEFAULT_SCHEME = "ARGON2ID"
 SCRAM_SCHEME = "SCRAM-SHA-256"
 SCRAM_ITERATIONS = 100_000
+BCRYPT_ROUNDS = 12  # of these, each is twice the work
+SHA512_ROUNDS = 50_000
 ARGON2_KIB = 19 * 1024  # with two passes, what OWASP's password storage cheat sheet asks for at least
 
 _SCHEME = re.compile(r"\{([A-Za-z0-9-]+)\}(.*)", re.DOTALL)
@@ -128,9 +130,9 @@ def kept_of(password: str, scheme: str = DEFAULT_SCHEME) -> str:
         case "BCRYPT" | "BLF-CRYPT":
             if len(password.encode()) > 72:
                 raise ValueError("bcrypt looks at 72 octets only; take another scheme, or a shorter password")
-            made, scheme = libpass.bcrypt.using(rounds=12).hash(password), "BLF-CRYPT"
+            made, scheme = libpass.bcrypt.using(rounds=BCRYPT_ROUNDS).hash(password), "BLF-CRYPT"
         case "SHA512-CRYPT":
-            made = libpass.sha512_crypt.using(rounds=50_000).hash(password)
+            made = libpass.sha512_crypt.using(rounds=SHA512_ROUNDS).hash(password)
         case "SCRAM-SHA-256":
             made = _scram_text(scram_secret(password.encode(), os.urandom(16), SCRAM_ITERATIONS))
         case _:
