@@ -145,6 +145,26 @@ def test_the_queue_of_both_workers_is_one_and_is_changed_as_one(tmp_path: Path) 
         assert lane == [] or lane[0]["waiting"] == 0
 
 
+def test_a_destination_is_named_by_its_host_in_both_workers(tmp_path: Path) -> None:
+    """By the command line and by the API, whichever worker has the mail."""
+    with house(tmp_path, free_port()) as found:
+        for number in range(20):
+            found.send(f"u{number}@a.example")
+        rows = [json.loads(line) for line in found.relay.command("queue", "list", "--json").stdout.splitlines()]
+        lanes = sorted({row["destination"] for row in rows})
+        by_host = ("--destination", "127.0.0.1", "--json")
+        newest = found.relay.command("queue", "list", "--newest-first", *by_host).stdout.splitlines()
+        assert [json.loads(line)["id"] for line in newest] == [row["id"] for row in reversed(rows)]
+        held = json.loads(found.relay.command("queue", "hold", *by_host).stdout)
+        assert held == {"changed": 20, "destinations": lanes}
+        assert len(lanes) == 1
+        released = found.api("/queue/release", *JSON, "-d", '{"destination": "127.0.0.1"}')
+        assert released == held
+        unknown = found.relay.command("queue", "remove", "--destination", "127.0.0.2", check=False)
+        assert unknown.returncode == 65
+        assert len(found.api("/queue?destination=127.0.0.1")["rows"]) == 20
+
+
 def test_a_destination_rests_in_every_worker_until_it_is_woken(tmp_path: Path) -> None:
     with destination() as hop, house(tmp_path, hop.port) as found:
         name = f"smtp%3A%5B127.0.0.1%5D%3A{hop.port}"
