@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from email.errors import HeaderParseError
+from email.errors import MessageError
 from email.header import decode_header, make_header
 
 from relay.message.envelope import Message
@@ -73,6 +73,6 @@ def _header_section(beginning: bytes) -> bytes:
 
 def _decoded(value: bytes) -> str:
     text = value.replace(b"\r\n", b"").decode("utf-8", "replace").strip()
-    with suppress(HeaderParseError, LookupError, ValueError):  # a charset nobody knows, bad base64: as it is written
+    with suppress(MessageError, LookupError, ValueError):  # a charset nobody knows, bad base64: as it is written
         text = str(make_header(decode_header(text)))
     return " ".join(printable(text).split())

@@ -68,6 +68,7 @@ def test_the_subject_says_it(final: tuple, subject: str) -> None:
         ("X-Subject: no", "Undelivered"),
         ("Subject:", "Undelivered"),
         ("Subject: =?nonsense?b?////?=", "Undelivered: =?nonsense?b?////?="),
+        ("Subject: =?ütf-8?q?a?=", "Undelivered: =?ütf-8?q?a?="),  # a charset that is not even ASCII
         ("Subject: =?utf-8?q?a=0D=0ABcc:_eve@example.com?=", "Undelivered: a??Bcc: eve@example.com"),
         ("Subject: \x1b[2Jgone", "Undelivered: ?[2Jgone"),
     ],
