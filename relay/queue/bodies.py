@@ -7,7 +7,9 @@ The rule that must not be broken: a file is whole, synced and under its own name
 needs it is committed, and it is removed after the commit that removes the row.  So a crash leaves files
 without a row (swept), never a row without its file.
 
-Every touch of the disk is done in a file thread; at most two pieces of 64 KiB of a draft are in memory.
+Every touch of the disk is done in a file thread.  To wake one, and to be woken by it, costs more than what it does
+with 64 KiB; so pieces are larger while few bodies are under way (``piece_octets``), and the last one is written, synced
+and named in one visit.  At most two pieces of a draft are in memory, and two of a body that goes out.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from weakref import WeakSet
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
@@ -24,7 +27,12 @@ from relay.queue.ids import to_text
 from relay.queue.store import StoreUnavailable
 from relay.queue.threads import Executor, run_in
 
-PIECE_OCTETS = 64 * 1024
+PIECE_OCTETS = 256 * 1024
+"""The largest piece: a MiB in four.  Larger ones gain little more."""
+LEAST_PIECE_OCTETS = 64 * 1024
+"""The pieces when many bodies are under way."""
+MEMORY_OCTETS = 32 * 1024 * 1024
+"""What all pieces together may take before they become smaller: sixty bodies have large ones."""
 DRAFT = ".draft"
 
 
@@ -35,15 +43,25 @@ class Bodies:
         self.directory = directory
         self.files = files
         self._executor = executor
+        self._under_way: WeakSet[BodyDraft | BodyReader] = WeakSet()  # as long as anybody holds them
 
     def path(self, number: int) -> Path:
         return self.directory / f"{number >> 8 & 0xFF:02x}" / to_text(number)
 
     def draft(self, number: int) -> BodyDraft:
-        return BodyDraft(self.path(number), self.files, self._executor)
+        draft = BodyDraft(self.path(number), self.files, self._executor, self.piece_octets)
+        self._under_way.add(draft)
+        return draft
 
     def reader(self, number: int) -> BodyReader:
-        return BodyReader(self.path(number), self.files, self._executor)
+        reader = BodyReader(self.path(number), self.files, self._executor, self.piece_octets)
+        self._under_way.add(reader)
+        return reader
+
+    def piece_octets(self) -> int:
+        """How large a piece may be now, of whatever is under way."""
+        share = MEMORY_OCTETS // (2 * max(1, len(self._under_way)))
+        return max(LEAST_PIECE_OCTETS, min(PIECE_OCTETS, share))
 
     def remove(self, numbers: Iterable[int]) -> None:
         """Removes them when there is time; what cannot be removed is swept at the next start."""
@@ -57,11 +75,13 @@ class BodyDraft:
     One piece is being written while the next is gathered; when that is full too, the writer waits.
     """
 
-    def __init__(self, path: Path, files: Files, executor: Executor) -> None:
+    def __init__(self, path: Path, files: Files, executor: Executor, piece_octets: Callable[[], int]) -> None:
+        """piece_octets  as ``Bodies.piece_octets``"""
         self._path = path
         self._draft_path = path.with_name(path.name + DRAFT)
         self._files = files
         self._executor = executor
+        self._piece_octets = piece_octets
         self._fd: int | None = None
         self._gathered: list[bytes] = []
         self._octets = 0
@@ -78,7 +98,7 @@ class BodyDraft:
         self._gathered.append(data)
         self._octets += len(data)
         self._carry_on()
-        if self._octets < PIECE_OCTETS and self._trouble is None:
+        if self._octets < self._piece_octets() and self._trouble is None:
             return None
         if self._trouble is not None:
             return fail(self._trouble)
@@ -108,14 +128,19 @@ class BodyDraft:
             self._start(self._discard, self._discarded)
         elif self._trouble is not None:
             self._fail(self._trouble)
-        elif self._octets >= PIECE_OCTETS or (self._finished is not None and self._octets):
-            piece = self._gathered[0] if len(self._gathered) == 1 else b"".join(self._gathered)
-            self._gathered.clear()
-            self._octets = 0
-            self._start(lambda: self._write(piece), self._written)
-            self._fire_waiting()
         elif self._finished is not None:
-            self._start(self._seal, self._sealed)
+            pieces = self._taken()
+            self._start(lambda: self._write_and_seal(pieces), self._sealed)
+        elif self._waiting or self._octets >= self._piece_octets():
+            pieces = self._taken()
+            self._start(lambda: self._write(pieces), self._written)
+            self._fire_waiting()
+
+    def _taken(self) -> list[bytes]:
+        """What is gathered, as the next piece."""
+        pieces, self._gathered = self._gathered, []
+        self._octets = 0
+        return pieces
 
     def _start(self, work: Callable[[], None], then: Callable[[None], None]) -> None:
         self._busy = True
@@ -159,16 +184,18 @@ class BodyDraft:
 
     # -- in a file thread -----------------------------------------------------------------------
 
-    def _write(self, piece: bytes) -> None:
+    def _write(self, pieces: list[bytes]) -> None:
         if self._fd is None:
             try:
                 self._fd = self._files.create(self._draft_path)
             except FileNotFoundError:
                 self._files.make_directory(self._draft_path.parent)
                 self._fd = self._files.create(self._draft_path)
-        self._files.write(self._fd, piece)
+        self._files.write(self._fd, b"".join(pieces))
 
-    def _seal(self) -> None:
+    def _write_and_seal(self, pieces: list[bytes]) -> None:
+        if pieces or self._fd is None:
+            self._write(pieces)
         assert self._fd is not None
         self._files.sync(self._fd)
         fd, self._fd = self._fd, None
@@ -187,19 +214,24 @@ class BodyDraft:
 class BodyReader:
     """A body, read from its file in pieces (``store.Content``).  It outlives the removal of its message."""
 
-    def __init__(self, path: Path, files: Files, executor: Executor) -> None:
+    def __init__(self, path: Path, files: Files, executor: Executor, piece_octets: Callable[[], int]) -> None:
+        """piece_octets  as ``Bodies.piece_octets``"""
         self._path = path
         self._files = files
         self._executor = executor
+        self._piece_octets = piece_octets
         self._fd: int | None = None
         self._reading = False
+        self._ended = False
         self._closed = False
 
     def read(self) -> Deferred[bytes]:
-        if self._closed or self._reading:
-            return succeed(b"") if self._closed else fail(StoreUnavailable("a piece is being read already"))
+        if self._closed or (self._ended and not self._reading):
+            return succeed(b"")
+        if self._reading:
+            return fail(StoreUnavailable("a piece is being read already"))
         self._reading = True
-        return run_in(self._executor, self._read).addCallbacks(self._done, self._failed)
+        return run_in(self._executor, partial(self._read, self._piece_octets())).addCallbacks(self._done, self._failed)
 
     def close(self) -> None:
         if not self._closed:
@@ -220,10 +252,18 @@ class BodyReader:
         error = failure.value
         raise trouble_of(error) if isinstance(error, OSError) else StoreUnavailable(str(error)) from error
 
-    def _read(self) -> bytes:
+    def _read(self, wanted: int) -> bytes:
         if self._fd is None:
             self._fd = self._files.open(self._path)
-        return self._files.read(self._fd, PIECE_OCTETS)
+        piece = self._files.read(self._fd, wanted)
+        if len(piece) < wanted:
+            rest = self._files.read(self._fd, wanted - len(piece))
+            if not rest:  # it is closed in the same visit, and nobody need come again to find that out
+                self._ended = True
+                fd, self._fd = self._fd, None
+                self._files.close(fd)
+            piece += rest
+        return piece
 
     def _let_go(self) -> None:
         fd, self._fd = self._fd, None

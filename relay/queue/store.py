@@ -313,7 +313,7 @@ class Content(Protocol):
     """The content of a queued message, to be read in pieces from its beginning."""
 
     def read(self) -> Deferred[bytes]:
-        """The next piece, 64 KiB or so; empty at the end."""
+        """The next piece, at most 256 KiB; empty at the end."""
         ...
 
     def close(self) -> None: ...

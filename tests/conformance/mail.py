@@ -87,7 +87,7 @@ def content_of(store: Store, message_id: str) -> bytes:
     content = store.open(message_id)
     pieces = []
     while piece := now(content.read()):
-        assert len(piece) <= 64 * 1024
+        assert len(piece) <= 256 * 1024
         pieces.append(piece)
     content.close()
     return b"".join(pieces)

@@ -112,7 +112,7 @@ def test_drafts_of_a_former_life_are_swept(life: Life) -> None:
     """Nobody was told 250."""
     store = life.begin()
     draft = store.begin()
-    draft.write(b"x" * 100_000)
+    draft.write(b"x" * 300_000)
     assert len(life.files()) == 1
     now(store.close())
     now(life.begin().close())

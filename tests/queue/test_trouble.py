@@ -213,9 +213,9 @@ def test_a_body_that_finds_no_room_fails_and_leaves_nothing(
     store: SqliteStore, disk: FaultyDisk, tmp_path: Path
 ) -> None:
     draft = store.begin()
-    draft.write(b"x" * 100_000)
+    draft.write(b"x" * 300_000)
     disk.full = True
-    fired = draft.write(b"x" * 100_000)
+    fired = draft.write(b"x" * 300_000)
     assert fired is not None
     with pytest.raises(StoreFull):
         now(fired)
