@@ -229,11 +229,11 @@ class Connection(protocol.Protocol):
 
     # -- from the pump -----------------------------------------------------------------------
 
-    def send_piece(self, piece: bytes, *, ended: bool) -> None:
-        """A piece of the current content; with ``ended`` the last."""
+    def send_pieces(self, *pieces: bytes, ended: bool) -> None:
+        """What comes next of the current content; with ``ended`` the last."""
         try:
-            if piece:
-                self.session.content(piece)
+            if any(pieces):
+                self.session.content(*pieces)
             if ended:
                 self.session.content_end()
         except StrayLineEnd as stray:

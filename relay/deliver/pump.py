@@ -102,15 +102,15 @@ class Pump:
         if self._is_over:
             return
         ended = not piece
-        piece, self._before = (self._before + piece if self._before else piece), b""
-        self._moved += len(piece)
+        before, self._before = self._before, b""
+        self._moved += len(before) + len(piece)
         size = self._errand.transaction.size
         if self._moved > size or (ended and self._moved < size):
             self._connection.cut_short(WrongSize(f"{self._moved} octets of content instead of {size}"))
             return
         if ended:
             self._unregister()
-        self._connection.send_piece(piece, ended=ended)
+        self._connection.send_pieces(before, piece, ended=ended)
         if self._is_registered:
             self.read_on()
 

@@ -13,6 +13,15 @@ _NOT_ASCII = bytes(range(128, 256))
 LINE_LIMIT_OCTETS = 998  # RFC 5322 §2.1.1, without the CRLF
 
 
+class PlainLines(bytes):
+    """A piece, often all, of a content that was looked at when it came: its lines end with CRLF, no CR or LF stands
+    alone, and no line begins with a dot.  It goes out as it is, without being looked at again.
+
+    Of what comes in pieces the last one says so for all of them; what is read in pieces is such in each."""
+
+    __slots__ = ()
+
+
 def is_binary(data: bytes) -> bool:
     """Whether only BINARYMIME may carry this (RFC 2045 §2.9): NUL, a bare CR or LF, or a line too long."""
     return has_stray_octets(data) or max(map(len, data.split(b"\r\n"))) > LINE_LIMIT_OCTETS

@@ -22,6 +22,7 @@ from weakref import WeakSet
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
+from relay.message.transfer import PlainLines
 from relay.queue.files import Files, trouble_of
 from relay.queue.ids import to_text
 from relay.queue.store import StoreUnavailable
@@ -33,6 +34,8 @@ LEAST_PIECE_OCTETS = 64 * 1024
 """The pieces when many bodies are under way."""
 MEMORY_OCTETS = 32 * 1024 * 1024
 """What all pieces together may take before they become smaller: sixty bodies have large ones."""
+PLAIN_KNOWN = 10_000
+"""Of so many bodies at most it is remembered that they are PlainLines; the others are looked at once more."""
 DRAFT = ".draft"
 
 
@@ -44,19 +47,28 @@ class Bodies:
         self.files = files
         self._executor = executor
         self._under_way: WeakSet[BodyDraft | BodyReader] = WeakSet()  # as long as anybody holds them
+        self._plain: dict[int, None] = {}  # in the order in which they came; not known of those of a former life
 
     def path(self, number: int) -> Path:
         return self.directory / f"{number >> 8 & 0xFF:02x}" / to_text(number)
 
     def draft(self, number: int) -> BodyDraft:
-        draft = BodyDraft(self.path(number), self.files, self._executor, self.piece_octets)
+        draft = BodyDraft(
+            self.path(number), self.files, self._executor, self.piece_octets, partial(self._is_plain, number)
+        )
         self._under_way.add(draft)
         return draft
 
     def reader(self, number: int) -> BodyReader:
-        reader = BodyReader(self.path(number), self.files, self._executor, self.piece_octets)
+        kind = PlainLines if number in self._plain else bytes
+        reader = BodyReader(self.path(number), self.files, self._executor, self.piece_octets, kind)
         self._under_way.add(reader)
         return reader
+
+    def _is_plain(self, number: int) -> None:
+        self._plain[number] = None
+        if len(self._plain) > PLAIN_KNOWN:
+            del self._plain[next(iter(self._plain))]
 
     def piece_octets(self) -> int:
         """How large a piece may be now, of whatever is under way."""
@@ -66,6 +78,7 @@ class Bodies:
     def remove(self, numbers: Iterable[int]) -> None:
         """Removes them when there is time; what cannot be removed is swept at the next start."""
         for number in numbers:
+            self._plain.pop(number, None)
             run_in(self._executor, partial(self.files.remove, self.path(number))).addErrback(_swept_later)
 
 
@@ -75,13 +88,24 @@ class BodyDraft:
     One piece is being written while the next is gathered; when that is full too, the writer waits.
     """
 
-    def __init__(self, path: Path, files: Files, executor: Executor, piece_octets: Callable[[], int]) -> None:
-        """piece_octets  as ``Bodies.piece_octets``"""
+    def __init__(
+        self,
+        path: Path,
+        files: Files,
+        executor: Executor,
+        piece_octets: Callable[[], int],
+        is_plain: Callable[[], None],
+    ) -> None:
+        """piece_octets  as ``Bodies.piece_octets``
+        is_plain      is called when it is whole and PlainLines
+        """
         self._path = path
         self._draft_path = path.with_name(path.name + DRAFT)
         self._files = files
         self._executor = executor
         self._piece_octets = piece_octets
+        self._tell_plain = is_plain
+        self._is_plain = False
         self._fd: int | None = None
         self._gathered: list[bytes] = []
         self._octets = 0
@@ -95,6 +119,7 @@ class BodyDraft:
         """Takes a piece.  As in ``store.Draft``."""
         if self._trouble is not None:
             return fail(self._trouble)
+        self._is_plain = type(data) is PlainLines
         self._gathered.append(data)
         self._octets += len(data)
         self._carry_on()
@@ -155,6 +180,8 @@ class BodyDraft:
         if self._aborted:
             self._carry_on()
             return
+        if self._is_plain:
+            self._tell_plain()
         finished, self._finished = self._finished, None
         if finished is not None:
             finished.callback(None)
@@ -214,12 +241,17 @@ class BodyDraft:
 class BodyReader:
     """A body, read from its file in pieces (``store.Content``).  It outlives the removal of its message."""
 
-    def __init__(self, path: Path, files: Files, executor: Executor, piece_octets: Callable[[], int]) -> None:
-        """piece_octets  as ``Bodies.piece_octets``"""
+    def __init__(
+        self, path: Path, files: Files, executor: Executor, piece_octets: Callable[[], int], kind: type[bytes] = bytes
+    ) -> None:
+        """piece_octets  as ``Bodies.piece_octets``
+        kind          of the pieces: PlainLines if they are known to be
+        """
         self._path = path
         self._files = files
         self._executor = executor
         self._piece_octets = piece_octets
+        self._kind = kind
         self._fd: int | None = None
         self._reading = False
         self._ended = False
@@ -263,7 +295,7 @@ class BodyReader:
                 fd, self._fd = self._fd, None
                 self._files.close(fd)
             piece += rest
-        return piece
+        return self._kind(piece)  # the very same octets when it is only bytes
 
     def _let_go(self) -> None:
         fd, self._fd = self._fd, None

@@ -210,17 +210,17 @@ class ClientSession:
         self._out.append(group)
         transaction.record.append((at, group))
 
-    def content(self, piece: bytes) -> None:
-        """A piece of the content.  For a chunked transaction, the next one only when ContentWanted comes again.
+    def content(self, *pieces: bytes) -> None:
+        """What comes next of the content.  For a chunked transaction, more only when ContentWanted comes again.
 
         Raises StrayLineEnd: then close the connection, nothing else.
         """
         current = self._wanted()
         if current.chunked:
-            self._chunk(b"BDAT %d\r\n" % len(piece), piece)
+            self._chunk(b"BDAT %d\r\n" % sum(map(len, pieces)), *pieces)
         else:
             assert self._content is not None
-            self._out.append(self._content.stuff(piece))
+            self._out.extend(map(self._content.stuff, pieces))
 
     def content_end(self) -> None:
         """All of the content was sent.  Raises StrayLineEnd."""
@@ -289,9 +289,9 @@ class ClientSession:
         assert self._current is not None and self._sending and not self._awaited
         return self._current
 
-    def _chunk(self, command: bytes, piece: bytes) -> None:
+    def _chunk(self, command: bytes, *pieces: bytes) -> None:
         assert self._current is not None
-        self._out += (command, piece)
+        self._out += (command, *pieces)
         self._current.record.append((self._now, command))
         self._awaited.append(Step.CHUNK)
 

@@ -62,7 +62,8 @@ class DotStuffed:
             self._started, self._held = True, b""  # that CRLF means something to a dot only
         if self._held:
             data = self._held + data
-        dot = data.find(b"\r\n.")  # for most content the only search: it is the end
+        first = data.find(b".")  # an attachment has none, and this search is by far the fastest
+        dot = data.find(b"\r\n.", max(0, first - 2)) if first >= 0 else -1  # for most content this is the end
         end = data.find(END_OF_DATA, dot) if dot >= 0 else -1
         if end >= 0:
             self.ended = True

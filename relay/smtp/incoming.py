@@ -8,12 +8,11 @@ from __future__ import annotations
 from relay.message import reply
 from relay.message.envelope import Body
 from relay.message.reply import Reply
-from relay.message.transfer import has_bare_line_ends
+from relay.message.transfer import PlainLines, has_bare_line_ends
 from relay.smtp.commands import CommandRefused, path_and_rest
 from relay.smtp.data import BareLineEnds, with_whole_line_ends
 from relay.smtp.events import MailReceived, RecipientReceived
 from relay.smtp.extensions import ServerOffer, read_parameters
-from relay.smtp.stuffing import PlainLines
 
 # RFC 6531 §3.5: 550 where a sender, 553 where a recipient would have to be ASCII.
 _SENDER_NEEDS_SMTPUTF8 = Reply(550, reply.NEEDS_SMTPUTF8.enhanced, reply.NEEDS_SMTPUTF8.lines)
@@ -44,7 +43,7 @@ class Incoming:
     held      a CR that ended the last chunk
     """
 
-    __slots__ = ("_announced", "_offer", "accepted", "body", "held", "size", "smtputf8", "told", "tried")
+    __slots__ = ("_announced", "_is_mended", "_offer", "accepted", "body", "held", "size", "smtputf8", "told", "tried")
 
     def __init__(self, offer: ServerOffer, body: Body, smtputf8: bool) -> None:
         self.body = body
@@ -54,6 +53,7 @@ class Incoming:
         self.told = True
         self.size = 0
         self.held = b""
+        self._is_mended = False  # line ends were
         self._announced = 0  # octets by the BDAT commands so far
         self._offer = offer
 
@@ -93,7 +93,7 @@ class Incoming:
     def kept(self, piece: bytes, is_dotless: bool = False) -> bytes | Reply:
         """A piece of the content as it is to be kept, or why the whole content is refused.
 
-        is_dotless  this is all there is to come, and no line of it begins with a dot
+        is_dotless  this is the last piece, and no line of the content begins with a dot
         """
         limit = self._offer.message_size_limit
         if self.body is not Body.BINARY:
@@ -102,8 +102,8 @@ class Incoming:
             if has_bare_line_ends(piece if len(piece) <= room else piece[:room].removesuffix(b"\r")):
                 if self._offer.bare_line_ends is BareLineEnds.REFUSE:
                     return reply.BARE_LINE_END_IN_CONTENT
-                piece, is_dotless = with_whole_line_ends(piece), False
+                piece, self._is_mended = with_whole_line_ends(piece), True
         self.size += len(piece)
         if limit and self.size > limit:
             return reply.TOO_BIG
-        return PlainLines(piece) if is_dotless and self.size == len(piece) else piece
+        return PlainLines(piece) if is_dotless and not self._is_mended else piece

@@ -7,18 +7,11 @@ Such content is binary (RFC 3030), and goes out by BDAT or after conversion.
 
 from __future__ import annotations
 
-from relay.message.transfer import has_bare_line_ends
+from relay.message.transfer import PlainLines, has_bare_line_ends
 
 
 class StrayLineEnd(ValueError):
     """The content holds a CR or LF that is not part of a CRLF.  Never send the final dot; close the connection."""
-
-
-class PlainLines(bytes):
-    """Content that was looked at when it came: it is lines, each ends with CRLF, no CR or LF stands alone, and none
-    begins with a dot.  It goes out as it is, without being looked at again."""
-
-    __slots__ = ()
 
 
 class DotStuffing:
@@ -35,7 +28,7 @@ class DotStuffing:
         if not piece:
             return piece
         if type(piece) is PlainLines and not self._after_cr:
-            self._at_line_start = True
+            self._at_line_start = piece.endswith(b"\n")
             return piece
         if self._after_cr:  # the CR went out with the piece before; this must be its LF
             if piece[0] != 10:

@@ -52,8 +52,8 @@ class Carrying:
 
     def unregisterProducer(self) -> None: ...
 
-    def send_piece(self, piece: bytes, *, ended: bool) -> None:
-        self.sent.append(piece)
+    def send_pieces(self, *pieces: bytes, ended: bool) -> None:
+        self.sent.append(b"".join(pieces))
         self.has_ended = ended
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
+from relay.message.transfer import PlainLines
+from relay.queue import bodies as module
 from relay.queue.batch import Change
 from relay.queue.bodies import LEAST_PIECE_OCTETS, MEMORY_OCTETS, PIECE_OCTETS, Bodies, BodyDraft
 from relay.queue.files import DiskFiles
@@ -246,6 +248,46 @@ def test_many_large_pieces_are_not_more_than_they_may_be(bodies: Bodies) -> None
         assert 2 * count * bodies.piece_octets() <= max(MEMORY_OCTETS, least)
 
 
+def kind_of(bodies: Bodies, disk: ByHand, number: int = NUMBER) -> type[bytes]:
+    reader = bodies.reader(number)
+    reading = reader.read()
+    disk.run_all()
+    reader.close()
+    disk.run_all()
+    piece = now(reading)
+    assert piece == CHUNK * 4
+    return type(piece)
+
+
+def test_what_was_known_to_be_plain_lines_when_it_came_is_so_when_it_goes(bodies: Bodies, disk: ByHand) -> None:
+    """In this life: what a former one left is looked at again."""
+    written(bodies, disk, PlainLines(CHUNK))
+    assert kind_of(bodies, disk) is PlainLines
+    assert kind_of(Bodies(bodies.directory, bodies.files, disk), disk) is bytes
+    bodies.remove([NUMBER])
+    disk.run_all()
+    written(bodies, disk)
+    assert kind_of(bodies, disk) is bytes
+
+
+def test_a_piece_of_plain_lines_does_not_speak_for_what_comes_after_it(bodies: Bodies, disk: ByHand) -> None:
+    draft = bodies.draft(NUMBER)
+    for piece in (CHUNK, PlainLines(CHUNK), CHUNK, CHUNK):
+        draft.write(piece)
+    finished = draft.finish()
+    disk.run_all()
+    now(finished)
+    assert kind_of(bodies, disk) is bytes
+
+
+def test_what_is_known_of_bodies_is_bounded(bodies: Bodies, disk: ByHand, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PLAIN_KNOWN", 2)
+    numbers = [NUMBER + (count << 8) for count in range(3)]
+    for number in numbers:
+        written(bodies, disk, PlainLines(CHUNK), number)
+    assert [kind_of(bodies, disk, number) for number in numbers] == [bytes, PlainLines, PlainLines]
+
+
 def test_a_reader_closed_while_it_reads_lets_go_afterwards(bodies: Bodies, disk: ByHand) -> None:
     written(bodies, disk)
     reader = bodies.reader(NUMBER)
@@ -256,10 +298,11 @@ def test_a_reader_closed_while_it_reads_lets_go_afterwards(bodies: Bodies, disk:
     assert reader._fd is None
 
 
-def written(bodies: Bodies, disk: ByHand) -> BodyDraft:
-    draft = bodies.draft(NUMBER)
-    for _ in range(5):
+def written(bodies: Bodies, disk: ByHand, last: bytes = CHUNK, number: int = NUMBER) -> BodyDraft:
+    draft = bodies.draft(number)
+    for _ in range(4):
         draft.write(CHUNK)
+    draft.write(last)
     finished = draft.finish()
     disk.run_all()
     now(finished)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.message.transfer import PlainLines
 from relay.smtp.stuffing import DotStuffing, StrayLineEnd
 
 CUTS = (0, 1, 5)
@@ -48,6 +49,22 @@ def test_a_stray_line_end_never_goes_out(stray: bytes, cut: int) -> None:
     """CVE-2023-51764 and its kin: what is no line end here is one for some peer down the road."""
     with pytest.raises(StrayLineEnd):
         stuffed(stray, cut)
+
+
+@pytest.mark.parametrize("at", range(12))
+def test_plain_lines_go_out_as_they_are_wherever_they_are_cut(at: int) -> None:
+    """Between a CR and its LF too, and before a dot that begins no line."""
+    content = b"a\r\nb.c\r\n\r\nd"
+    stuffing = DotStuffing()
+    pieces = [PlainLines(content[:at]), PlainLines(content[at:])]
+    assert [stuffing.stuff(b"Received: here\r\n"), *map(stuffing.stuff, pieces)][1:] == pieces
+    assert stuffing.end() == b"\r\n.\r\n"
+
+
+def test_what_is_not_known_to_be_plain_is_looked_at_though_plain_lines_were_before_it() -> None:
+    stuffing = DotStuffing()
+    stuffing.stuff(PlainLines(b"a\r\n"))
+    assert stuffing.stuff(b".b\r\n") == b"..b\r\n"
 
 
 line = st.text(alphabet=st.sampled_from(". a"), max_size=4).map(str.encode)

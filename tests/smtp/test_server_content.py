@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from relay.message import reply
 from relay.message.reply import Reply
+from relay.message.transfer import PlainLines
 from relay.smtp.data import BareLineEnds
 from relay.smtp.events import ContentEnded, ContentReceived, ContentStarted, Event, RecipientReceived
 from relay.smtp.extensions import ServerOffer
-from relay.smtp.stuffing import DotStuffing, PlainLines
+from relay.smtp.stuffing import DotStuffing
 from tests.smtp.talk import TRANSACTION, Talk, codes
 from tests.smtp.test_data import ENDS_OF_OTHERS, octets
 
@@ -243,15 +244,26 @@ def kept_of(stream: bytes, offer: ServerOffer = NORMALISE, cut: int | None = Non
 @example(b"a\n.b", True, None)
 @example(b"a\r.b", True, None)
 @example(b"a\r\n.\n..b", True, None)
+@example(b"a\nbcdefgh\r\nij", True, 5)
+@example(b"a\r\n..bcdefgh\r\nij", False, 5)
+@example(b"abcd.\r\n.f", False, 1)
 def test_what_is_marked_as_plain_lines_is_that(stream: bytes, normalise: bool, cut: int | None) -> None:
     """What is sent on without another look is what a look would have let pass unchanged, whatever the client sent."""
-    for piece in kept_of(stream + b"\r\n.\r\n", NORMALISE if normalise else ServerOffer("foo.com"), cut):
-        if type(piece) is PlainLines:
-            looked_at = DotStuffing()
-            assert looked_at.stuff(bytes(piece)) + looked_at.end() == piece + b".\r\n"
+    pieces = kept_of(stream + b"\r\n.\r\n", NORMALISE if normalise else ServerOffer("foo.com"), cut)
+    assert not any(type(piece) is PlainLines for piece in pieces[:-1])
+    if pieces and type(pieces[-1]) is PlainLines:
+        whole, looked_at = b"".join(pieces), DotStuffing()
+        assert looked_at.stuff(whole) + looked_at.end() == whole + b".\r\n"
 
 
 def test_ordinary_content_is_plain_lines_and_is_not_looked_at_again() -> None:
     (piece,) = kept_of(b"Subject: it\r\n\r\nworks.\r\n.\r\n")
     assert type(piece) is PlainLines
     assert DotStuffing().stuff(piece) is piece
+
+
+@pytest.mark.parametrize("cut", [1, 5])
+def test_the_last_piece_says_for_all_that_they_are_plain_lines(cut: int) -> None:
+    *others, last = kept_of(b"Subject: it\r\n\r\nworks.\r\n.\r\n", cut=cut)
+    assert others
+    assert type(last) is PlainLines
