@@ -218,11 +218,16 @@ class BodyDraft:
             except FileNotFoundError:
                 self._files.make_directory(self._draft_path.parent)
                 self._fd = self._files.create(self._draft_path)
-        self._files.write(self._fd, b"".join(pieces))
+        piece = b"".join(pieces)
+        pieces.clear()  # not in memory twice while it is written
+        self._files.write(self._fd, piece)
 
     def _write_and_seal(self, pieces: list[bytes]) -> None:
-        if pieces or self._fd is None:
+        if pieces:
             self._write(pieces)
+        self._seal()
+
+    def _seal(self) -> None:
         assert self._fd is not None
         self._files.sync(self._fd)
         fd, self._fd = self._fd, None

@@ -39,7 +39,7 @@ from tests.conformance.mail import (
 )
 from tests.fakes.executors import inline
 
-SMALL, LARGE = b"Subject: small\r\n\r\n.\r\n", b"Subject: large\r\n\r\n" + b"x" * 100_000 + b"\r\n"
+SMALL, LARGE = b"Subject: small\r\n\r\n.\r\n", b"Subject: large\r\n\r\n" + b"x" * 400_000 + b"\r\n"
 CAME, TRIED = b'["accepted"]', b'["attempted"]'
 LATER = NOW + 7200  # the next lives: the clock has gone on, and no lease holds any more
 
