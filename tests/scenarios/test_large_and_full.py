@@ -43,6 +43,26 @@ def test_fifty_mebibytes_do_not_raise_the_memory(tmp_path: Path) -> None:
         assert relay.peak_octets() - before < 2.5 * MIB
 
 
+@pytest.mark.parametrize("line", [b"x" * 70, b"x.y" * 24, b"." * 70, b".", b""])
+def test_large_content_arrives_octet_for_octet(tmp_path: Path, line: bytes) -> None:
+    """With dots and without: what needs no other look on its way out, and what does."""
+    contents = [
+        b"Subject: it\r\n\r\n" + (line + b"\r\n") * (octets // (len(line) + 2)) for octets in (100_000, 2 * MIB)
+    ]
+    with (
+        destination() as hop,
+        running_relay(tmp_path, via(hop.port)) as relay,
+        smtplib.SMTP("127.0.0.1", relay.port) as client,
+    ):
+        for content in contents:
+            client.sendmail("ann@client.example", ["bob@elsewhere.example"], content)
+        wait_until(lambda: len(hop.arrived) == len(contents), "both", limit_s=60)
+        arrived = sorted((message.content for message in hop.arrived), key=len)
+        assert [got.partition(b"Subject: ")[2] for got in arrived] == [
+            sent.partition(b"Subject: ")[2] for sent in contents
+        ]
+
+
 def test_a_full_disk_is_452_and_passes_by_itself(tmp_path: Path) -> None:
     """Our own trouble is never 5yz: the sender keeps the mail and comes back (RFC 5321 §4.2.3)."""
     with ExitStack() as stack:
