@@ -124,3 +124,27 @@ def test_a_crowd_of_lanes_is_written_away_while_mail_comes_in(tmp_path: Path) ->
     assert now(store.next_due()) == NOW + 9
     assert len(lease(store, NOW + 9, limit=10_000)) == 6000
     now(store.close())
+
+
+def test_claims_that_a_message_to_many_domains_leaves_behind_are_corrected_many_at_once(tmp_path: Path) -> None:
+    """Each alone would be a question of its own, while what else is to be written waits."""
+    db = schema.open_for_writing(str(tmp_path / "queue.db"))
+    schema.migrate(db)
+    db.execute(batch.DEFINITION).fetchall()
+    lanes = Lanes(db)
+    lanes.note((f"finished{number}", NOW + number / 1000) for number in range(1000))
+    lanes.note([("later", NOW), ("due", NOW + 10)])
+    for number, (lane, due_at) in enumerate({"later": NOW + 20.1, "due": NOW + 10.3}.items()):
+        columns = RECIPIENT.replace("'lane' || (value % {lanes})", f"'{lane}'").replace("1.8e9 + value / 1e3", "?")
+        db.execute(f"INSERT INTO recipients SELECT {columns} FROM (SELECT {number} AS value)", (due_at,)).fetchall()
+    asked: list[str] = []
+
+    def heard(_: object, sql: str, __: object) -> bool:
+        asked.append(sql)
+        return True
+
+    db.exec_trace = heard
+    assert lanes.earliest("[]") == NOW + 10.3
+    assert len(asked) < 50
+    assert lanes.earliest('["due"]') == NOW + 20.1
+    assert lanes.earliest('["due", "later"]') is None
