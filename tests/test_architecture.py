@@ -42,6 +42,8 @@ PURE = (
     "schedule/forecast.py",
     "route/table.py",
     "route/mx.py",
+    "route/plain.py",
+    "route/records.py",
     "route/names.py",
     "route/via.py",
     "route/tls.py",

@@ -204,6 +204,37 @@ class ResolverTests(TestCase):
         other.mx("example.org", (10, "mx.example"))
         resolver = self.make(servers=[self.server.address, other.address])
         self.assertIsInstance(await resolver.ask("example.org", MX), Found)
+        self.assertEqual(self.server.asked, [("example.org", "MX", "udp")])
+
+    async def test_the_second_server_answers_when_nobody_listens_at_the_first(self) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+            taken.bind(("127.0.0.1", 0))
+            nobody = taken.getsockname()
+        self.server.mx("example.org", (10, "mx.example"))
+        resolver = self.make(servers=[nobody, self.server.address])
+        began = reactor.seconds()
+        self.assertIsInstance(await resolver.ask("example.org", MX), Found)
+        self.assertLess(reactor.seconds() - began, 1)
+
+    async def test_a_first_server_that_keeps_silent_is_asked_once_before_the_second(self) -> None:
+        other = DnsServer().start()
+        self.addCleanup(other.stop)
+        self.server.silent("example.org")
+        other.mx("example.org", (10, "mx.example"))
+        resolver = self.make(servers=[self.server.address, other.address])
+        resolver._refreshed_stub().timeout = 0.1
+        self.assertIsInstance(await resolver.ask("example.org", MX), Found)
+        self.assertEqual(self.server.asked, [("example.org", "MX", "udp")])
+
+    async def test_servers_take_turns_where_resolv_conf_says_so(self) -> None:
+        other = DnsServer().start()
+        self.addCleanup(other.stop)
+        resolver = self.make(servers=[self.server.address, other.address])
+        resolver._refreshed_stub().rotate = True
+        for number in range(40):
+            await resolver.ask(f"{number}.example", MX)
+        self.assertEqual(len(self.server.asked) + len(other.asked), 40)
+        assert self.server.asked and other.asked
 
     async def test_a_server_is_asked_over_ipv6(self) -> None:
         try:
