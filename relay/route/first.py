@@ -6,11 +6,13 @@ is told of it (``Told``) as if it had asked itself, and goes on from there: over
 
 from __future__ import annotations
 
+import os
 import random
-import secrets
 import socket
 from collections.abc import Callable
 from copy import copy
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import dns.asyncresolver
@@ -20,13 +22,14 @@ import dns.inet
 import dns.message
 import dns.name
 import dns.nameserver
-from twisted.internet import defer
+import dns.resolver
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from relay.route.plain import Question, is_answer
+from relay.route.records import DNS_PORT
 from relay.route.sockets import IDnsReactor
 
 _timeout: Callable[[], Exception] = dns.exception.Timeout  # it has no types of its own
@@ -37,7 +40,9 @@ Word = bytes | Exception
 
 @implementer(IReadDescriptor)
 class FirstWord:
-    """See the module.  Fires ``said`` once, with a Word, and has let go of its socket then.
+    """See the module.
+
+    said  is called once, with a Word, when the socket is gone
 
     The socket is connected and its own: the kernel picks its port at random, and lets in only what the server sends
     (RFC 5452 §9.2).
@@ -50,23 +55,31 @@ class FirstWord:
         template: Template,
         asked: Question,
         patience_s: float,
+        said: Callable[[Word], None],
     ) -> None:
-        self.said: defer.Deferred[Word] = defer.Deferred()
         self._reactor = reactor
-        self._asked = asked
+        self._server = server
         self._query = template.query(asked)
-        family = dns.inet.af_for_address(server.address)
-        # Raises OSError; for a datagram that is no wait for anybody.
-        self._socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        self._asked = asked
+        self._patience_s = patience_s
+        self._said: Callable[[Word], None] | None = said
+
+    def ask(self) -> None:
         try:
-            address = dns.inet.low_level_address_tuple((server.address, server.port), socket.AddressFamily(family))
+            family, address = _where(self._server.address, self._server.port)
+            self._socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        except OSError as error:
+            self._say(error)
+            return
+        try:
             self._socket.connect(address)
             self._socket.send(self._query)
-        except BaseException:
+        except OSError as error:
             self._socket.close()
-            raise
-        reactor.addReader(self)
-        self._bound = reactor.callLater(patience_s, self._end, _timeout())
+            self._say(error)
+            return
+        self._reactor.addReader(self)
+        self._bound = self._reactor.callLater(self._patience_s, self._too_late)
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -87,17 +100,33 @@ class FirstWord:
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         # The reactor saw an error and not what it is; reading tells.
-        self.doRead()
-        self._end(EOFError("socket lost"))
+        if self._said is not None:
+            self.doRead()
+            self._end(EOFError("socket lost"))
+
+    def _too_late(self) -> None:
+        self._end(_timeout())
 
     def _end(self, word: Word) -> None:
-        if self.said.called:
+        if self._said is None:
             return
         self._reactor.removeReader(self)
         self._socket.close()
         if self._bound.active():
             self._bound.cancel()
-        self.said.callback(word)
+        self._say(word)
+
+    def _say(self, word: Word) -> None:
+        said, self._said = self._said, None
+        if said is not None:
+            said(word)
+
+
+@lru_cache(maxsize=16)
+def _where(address: str, port: int) -> tuple[socket.AddressFamily, Any]:
+    """The family of a server's socket, and its address for ``connect``."""
+    family = socket.AddressFamily(dns.inet.af_for_address(address))
+    return family, dns.inet.low_level_address_tuple((address, port), family)
 
 
 class Template:
@@ -114,7 +143,7 @@ class Template:
 
     def query(self, asked: Question) -> bytes:
         """With an id of its own, at random (RFC 5452 §9.2)."""
-        return b"".join((secrets.token_bytes(2), self._head, asked.octets, self._tail))
+        return b"".join((os.urandom(2), self._head, asked.octets, self._tail))
 
 
 class Told(dns.nameserver.Do53Nameserver):
@@ -143,6 +172,17 @@ class Told(dns.nameserver.Do53Nameserver):
         if isinstance(word, Exception):
             raise word
         return dns.message.from_wire(word, raise_on_truncation=True)
+
+
+def system_stub(resolv_conf: Path) -> dns.asyncresolver.Resolver:
+    """dnspython's resolver as resolv.conf(5) has it."""
+    stub = dns.asyncresolver.Resolver(configure=False)
+    try:
+        stub.read_resolv_conf(str(resolv_conf))  # a path is taken from dnspython 2.9 on
+    except (dns.resolver.NoResolverConfiguration, ValueError):
+        stub.nameservers = ["127.0.0.1"]  # resolv.conf(5): with no file, the server on this machine
+    stub.nameservers = [dns.nameserver.Do53Nameserver(str(address), DNS_PORT) for address in stub.nameservers]
+    return stub
 
 
 def in_turn(stub: dns.asyncresolver.Resolver) -> dns.asyncresolver.Resolver:

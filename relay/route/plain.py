@@ -36,6 +36,13 @@ _IN: Final = 1
 _POINTER: Final = 0xC0  # from here on the octet is no length but the beginning of a pointer (RFC 1035 §4.1.4)
 _TO_QUESTION: Final = b"\xc0\x0c"  # a pointer to the name in question
 _OPCODE: Final = 0x7800
+# As numbers: each operation on dnspython's flags makes an object.
+_QR: Final = int(dns.flags.QR)
+_TC: Final = int(dns.flags.TC)
+_AD: Final = int(dns.flags.AD)
+_KNOWS_OR_ASKS: Final = int(dns.flags.AA | dns.flags.RA)
+_NOERROR: Final = int(dns.rcode.NOERROR)
+_NXDOMAIN: Final = int(dns.rcode.NXDOMAIN)
 _ERRORS_WITHOUT_QUESTION: Final = frozenset(
     (dns.rcode.FORMERR, dns.rcode.SERVFAIL, dns.rcode.NOTIMP, dns.rcode.REFUSED)
 )
@@ -94,7 +101,7 @@ def is_answer(data: bytes, query: bytes, asked: Question) -> bool:
     if len(data) < _HEADER_OCTETS or data[:2] != query[:2]:
         return False
     _, flags, questions, *_ = _HEADER.unpack_from(data)
-    if not flags & dns.flags.QR or flags & _OPCODE:
+    if not flags & _QR or flags & _OPCODE:
         return False
     if questions == 0:
         return flags & 15 in _ERRORS_WITHOUT_QUESTION
@@ -114,11 +121,11 @@ def read(data: bytes, asked: Question) -> Said | None:
 def _read(data: bytes, asked: Question) -> Said | None:
     _, flags, questions, answers, authority, additional = _HEADER.unpack_from(data)
     rcode = flags & 15
-    if flags & dns.flags.TC or questions != 1 or rcode not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+    if flags & _TC or questions != 1 or rcode not in (_NOERROR, _NXDOMAIN):
         return None
-    if answers and rcode != dns.rcode.NOERROR:
+    if answers and rcode != _NOERROR:
         return None
-    if not answers and rcode == dns.rcode.NOERROR and not flags & (dns.flags.RA | dns.flags.AA):
+    if not answers and rcode == _NOERROR and not flags & _KNOWS_OR_ASKS:
         return None  # it refers us elsewhere, which is no word about the name
     at = _HEADER_OCTETS + len(asked.octets)
     values: dict[Any, Any] = {}
@@ -151,8 +158,8 @@ def _read(data: bytes, asked: Question) -> Said | None:
         at += octets
     if at != len(data):
         return None
-    authentic = bool(flags & dns.flags.AD)
-    return Said(tuple(values.values()), shortest, rcode == dns.rcode.NOERROR, authentic)
+    authentic = bool(flags & _AD)
+    return Said(tuple(values.values()), shortest, rcode == _NOERROR, authentic)
 
 
 def _end_of_name(data: bytes, at: int) -> int:

@@ -1,14 +1,17 @@
-"""Records as dnspython has them, in our words: names.py."""
+"""What dnspython gives, in our words (names.py): records, and why there are none."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import dns.exception
 import dns.name
 
 from relay.route.dane import Tlsa
 from relay.route.names import Mx
+
+DNS_PORT = 53
 
 
 def host(name: dns.name.Name) -> str:
@@ -50,3 +53,26 @@ READ: dict[str, Callable[[Any], tuple[Any, ...]]] = {
     "TLSA": _associations,
 }
 """The records of an answer, by the name of their type."""
+
+
+def in_words(trouble: dns.exception.DNSException) -> str:
+    """Why there is no answer, short enough for a reply: dnspython's own text repeats every attempt."""
+    errors = trouble.kwargs.get("errors") or []
+    if not errors:
+        return "time-out" if isinstance(trouble, dns.exception.Timeout) else type(trouble).__name__
+    said = dict.fromkeys(f"{_error(error)} from {_server(server)}" for server, _, _, error, _ in errors)
+    return ", ".join(list(said)[:3])
+
+
+def _server(shown: str) -> str:
+    """``192.0.2.53`` for dnspython's ``Do53:192.0.2.53@53``."""
+    address, _, port = shown.partition(":")[2].rpartition("@")
+    return address if port == str(DNS_PORT) else f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _error(error: object) -> str:
+    if isinstance(error, dns.exception.Timeout):
+        return "time-out"
+    if isinstance(error, OSError):
+        return (error.strerror or "no connection").lower()
+    return type(error).__name__ if isinstance(error, Exception) else str(error)

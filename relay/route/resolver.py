@@ -10,7 +10,9 @@ The number of questions under way is bounded, and so is the time of each.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Sequence
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -30,10 +32,9 @@ from relay.route import first, plain
 from relay.route.cache import Cache
 from relay.route.hosts import WatchedFile
 from relay.route.names import Answer, Found, Kind, Missing, Mx, T_co, Trouble
-from relay.route.records import READ, by_preference, host
+from relay.route.records import DNS_PORT, READ, by_preference, host, in_words
 from relay.route.sockets import Backend, IDnsReactor
 
-DNS_PORT = 53
 SHORTEST_TTL_S = 5.0
 """A TTL of 0 asks not to be cached at all (RFC 1035 §3.2.1); a burst of mail must not be a burst of questions."""
 LONGEST_TTL_S = 86_400.0
@@ -105,7 +106,10 @@ class Resolver:
         self._resolv_conf = WatchedFile(resolv_conf, reactor)
         self._remembered: Cache[_Key, Answer[Any]] = Cache(cache_limit)
         self._waiting: dict[_Key, list[defer.Deferred[Answer[Any]]]] = {}
-        self._turns = defer.DeferredSemaphore(at_once)
+        self._queued: deque[tuple[_Key, plain.Question | None]] = deque()
+        self._at_once = at_once
+        self._under_way = 0
+        self._is_going_on = False
         self._trusted = frozenset(trusted)
         self._stub = dns.asyncresolver.Resolver(configure=False)
         self._template: first.Template | None = None
@@ -138,7 +142,12 @@ class Resolver:
             waiting.append(asked)
             return asked
         self._waiting[key] = [asked]
-        defer.Deferred.fromCoroutine(self._answer(key)).addErrback(self._unexpected, key).addCallback(self._tell, key)
+        question = None if search else plain.question(name, kind.name)
+        if question is None and _dns_name(name, search) is None:
+            self._tell(self._missing(LONGEST_NEGATIVE_TTL_S, name_exists=False), key)
+        else:
+            self._queued.append((key, question))
+            self._go_on()
         return asked
 
     def _tell(self, answer: Answer[Any], key: _Key) -> None:
@@ -146,31 +155,68 @@ class Resolver:
         for asked in self._waiting.pop(key):
             asked.callback(answer)
 
+    def _go_on(self) -> None:
+        """Asks what waits for its turn.  In a loop: some are answered at once, and thousands may be waiting."""
+        if self._is_going_on:
+            return
+        self._is_going_on = True
+        while self._queued and self._under_way < self._at_once:
+            self._under_way += 1
+            self.asked += 1
+            self._begin(*self._queued.popleft())
+        self._is_going_on = False
+
+    def _begin(self, key: _Key, question: plain.Question | None) -> None:
+        until = self._reactor.seconds() + self._patience_s
+        try:
+            stub = first.in_turn(self._refreshed_stub())
+            if question is None:
+                self._ask_wholly(stub, until, key)
+            else:
+                self._template = self._template or first.Template(stub)
+                patience_s = min(stub.timeout, self._patience_s)
+                heard = partial(self._heard, key, question, stub, until)
+                first.FirstWord(self._reactor, first.server(stub), self._template, question, patience_s, heard).ask()
+        except Exception:
+            self._ended(self._unexpected(Failure(), key), key)
+
+    def _heard(
+        self, key: _Key, question: plain.Question, stub: dns.asyncresolver.Resolver, until: float, word: first.Word
+    ) -> None:
+        try:
+            said = plain.read(word, question) if isinstance(word, bytes) else None
+            if said is None:
+                self._ask_wholly(first.after(stub, word), until, key)
+                return
+            answer = self._take(said, first.server(stub).address)
+        except Exception:
+            answer = self._unexpected(Failure(), key)
+        self.silent_for.clear()
+        self._ended(answer, key)
+
+    def _ask_wholly(self, stub: dns.asyncresolver.Resolver, until: float, key: _Key) -> None:
+        answering = defer.Deferred.fromCoroutine(self._answer(stub, until, *key))
+        answering.addErrback(self._unexpected, key).addCallback(self._ended, key)
+
+    def _ended(self, answer: Answer[Any], key: _Key) -> None:
+        self._under_way -= 1
+        self._tell(answer, key)
+        self._go_on()
+
     def _unexpected(self, failure: Failure, key: _Key) -> Answer[Any]:
         self._log.failure("Looking up {key} failed", failure, key=key)
         return self._trouble("the look-up failed here")
 
-    async def _answer(self, key: _Key) -> Answer[Any]:
-        name, kind, search = key
-        asked = None if search else plain.question(name, kind)
-        whole = None if asked is not None else _dns_name(name, search)
-        if asked is None and whole is None:
-            return self._missing(LONGEST_NEGATIVE_TTL_S, name_exists=False)
-        await self._turns.acquire()
-        self.asked += 1
+    async def _answer(
+        self, stub: dns.asyncresolver.Resolver, until: float, name: str, kind: str, search: bool
+    ) -> Answer[Any]:
+        """By dnspython.  ``until`` by the reactor's clock."""
+        asked = _dns_name(name, search)
+        assert asked is not None
+        left_s = max(until - self._reactor.seconds(), 0.0)
         try:
-            until = self._reactor.seconds() + self._patience_s
-            stub = first.in_turn(self._refreshed_stub())
-            if asked is not None:
-                word = await self._first_word(stub, asked)
-                said = plain.read(word, asked) if isinstance(word, bytes) else None
-                if said is not None:
-                    self.silent_for.clear()
-                    return self._take(said, first.server(stub).address)
-                stub = first.after(stub, word)
-            left_s = max(until - self._reactor.seconds(), 0.0)
             found = await stub.resolve(
-                whole or dns.name.from_text(name),
+                asked,
                 kind,
                 raise_on_no_answer=False,
                 search=search,
@@ -189,19 +235,7 @@ class Resolver:
             self.unanswered += 1
             if len(self.silent_for) < SILENT_FOR_LIMIT:
                 self.silent_for.add(name)
-            return self._trouble(_in_words(trouble))
-        finally:
-            self._turns.release()
-
-    async def _first_word(self, stub: dns.asyncresolver.Resolver, asked: plain.Question) -> first.Word:
-        if self._template is None:
-            self._template = first.Template(stub)
-        patience_s = min(stub.timeout, self._patience_s)
-        try:
-            asking = first.FirstWord(self._reactor, first.server(stub), self._template, asked, patience_s)
-        except OSError as error:
-            return error
-        return await asking.said
+            return self._trouble(in_words(trouble))
 
     def _refreshed_stub(self) -> dns.asyncresolver.Resolver:
         """dnspython's resolver with the servers as they are now."""
@@ -211,7 +245,7 @@ class Resolver:
                 self._stub.domain = dns.name.root  # no search list but that of resolv.conf
                 self._prepare()
         elif self._resolv_conf.has_changed():
-            self._stub = _system_stub(self._resolv_conf.path)
+            self._stub = first.system_stub(self._resolv_conf.path)
             self._prepare()
         return self._stub
 
@@ -264,36 +298,3 @@ def _dns_name(name: str, search: bool) -> dns.name.Name | None:
         return dns.name.from_text(name, None if search else dns.name.root)
     except dns.exception.DNSException:
         return None
-
-
-def _system_stub(resolv_conf: Path) -> dns.asyncresolver.Resolver:
-    stub = dns.asyncresolver.Resolver(configure=False)
-    try:
-        stub.read_resolv_conf(str(resolv_conf))  # a path is taken from dnspython 2.9 on
-    except (dns.resolver.NoResolverConfiguration, ValueError):
-        stub.nameservers = ["127.0.0.1"]  # resolv.conf(5): with no file, the server on this machine
-    stub.nameservers = [dns.nameserver.Do53Nameserver(str(address), DNS_PORT) for address in stub.nameservers]
-    return stub
-
-
-def _in_words(trouble: dns.exception.DNSException) -> str:
-    """Why there is no answer, short enough for a reply: dnspython's own text repeats every attempt."""
-    errors = trouble.kwargs.get("errors") or []
-    if not errors:
-        return "time-out" if isinstance(trouble, dns.exception.Timeout) else type(trouble).__name__
-    said = dict.fromkeys(f"{_error(error)} from {_server(server)}" for server, _, _, error, _ in errors)
-    return ", ".join(list(said)[:3])
-
-
-def _server(shown: str) -> str:
-    """``192.0.2.53`` for dnspython's ``Do53:192.0.2.53@53``."""
-    address, _, port = shown.partition(":")[2].rpartition("@")
-    return address if port == str(DNS_PORT) else f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-
-def _error(error: object) -> str:
-    if isinstance(error, dns.exception.Timeout):
-        return "time-out"
-    if isinstance(error, OSError):
-        return (error.strerror or "no connection").lower()
-    return type(error).__name__ if isinstance(error, Exception) else str(error)

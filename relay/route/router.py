@@ -140,7 +140,9 @@ class Router:
         hosts = mx.mail_hosts(domain, answer)
         if not isinstance(hosts, tuple):
             return self._remember(way, hosts, answer.expires_at)
-        answers = await defer.gatherResults([self._dns_addresses(host.host) for host in hosts])
+        answers = [known for host in hosts if (known := self._dns_addresses_now(host.host)) is not None]
+        if len(answers) < len(hosts):  # seldom: a mail host serves many domains
+            answers = await defer.gatherResults([self._dns_addresses(host.host) for host in hosts])
         by_host = {host.host: found for host, found in zip(hosts, answers, strict=True)}
         for name, found in by_host.items():
             self._usable(name, True, found)
@@ -202,6 +204,11 @@ class Router:
             found = Deferred(reply.next_hop_not_found(host), whole_destination=True)
         self._addresses.put((host, by_mx), found, answer.expires_at)
         return found
+
+    def _dns_addresses_now(self, host: str) -> Answer[str] | None:
+        """The addresses of a host as the DNS has them, when they are known without asking anybody, else None."""
+        answers = [answer for kind in self._kinds if (answer := self.names.known(host, kind)) is not None]
+        return mx.address_answer(answers) if len(answers) == len(self._kinds) else None
 
     async def _dns_addresses_of(self, host: str, search: bool) -> Answer[str]:
         answers = await defer.gatherResults([self.names.ask(host, kind, search=search) for kind in self._kinds])

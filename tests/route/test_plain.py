@@ -14,11 +14,10 @@ import dns.rrset
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet import defer
 from twisted.internet.task import Clock
 
 from relay.route import plain
-from relay.route.first import Template
+from relay.route.first import FirstWord, Template
 from relay.route.names import Answer, Kind, Mx, Trouble
 from relay.route.resolver import Resolver
 
@@ -104,7 +103,7 @@ def broken(draw: Callable[[Any], Any]) -> tuple[str, bytes]:
 def judged(kind: str, wire: bytes, *, wholly: bool) -> Answer[Any]:
     """What the resolver makes of it; wholly: by dnspython alone."""
     resolver = Resolver(Clock(), servers=[(SERVER, 53)], trusted=[SERVER])
-    word = mock.patch.object(resolver, "_first_word", lambda *_: defer.succeed(wire))
+    word = mock.patch.object(FirstWord, "ask", lambda first: first._say(wire))
     read = mock.patch.object(plain, "read", (lambda *_: None) if wholly else plain.read)
     answers: list[Answer[Any]] = []
     with word, read:

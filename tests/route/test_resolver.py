@@ -8,12 +8,14 @@ import socket
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest import mock
 
 import pytest
 from twisted.internet import defer, reactor
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SkipTest, TestCase
 
+from relay.route import plain
 from relay.route import resolver as module
 from relay.route.dane import Tlsa
 from relay.route.hosts import LOOK_AGAIN_S
@@ -340,14 +342,39 @@ class ResolverTests(TestCase):
         self.assertIsInstance(answer, Trouble)
         self.flushLoggedErrors()
 
-    async def test_no_file_descriptor_left_is_trouble(self) -> None:
+    async def test_a_defect_in_reading_an_answer_is_trouble_and_leaves_nobody_waiting(self) -> None:
+        def broken(*_: object) -> None:
+            raise RuntimeError("a defect")
+
+        self.server.mx("example.org", (10, "mx.example"))
+        resolver = self.make(at_once=1)
+        with mock.patch.object(plain, "read", broken):
+            self.assertIsInstance(await resolver.ask("example.org", MX), Trouble)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.assertIsInstance(await resolver.ask("example.org", A), Missing)
+
+    def no_more_files(self) -> None:
         def full(*_: object) -> None:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
         self.patch(socket, "socket", full)
+
+    async def test_no_file_descriptor_left_is_trouble(self) -> None:
+        self.no_more_files()
         answer = await self.resolver.ask("example.org", MX)
         assert isinstance(answer, Trouble)
         self.assertIn("too many open files", answer.why)
+
+    async def test_thousands_that_wait_their_turn_are_answered_at_once_when_nobody_can_be_asked(self) -> None:
+        """One after the other, and not one within the other."""
+        self.server.silent("slow.example")
+        resolver = self.make(patience_s=0.2, at_once=1)
+        asked = [resolver.ask("slow.example", MX)]
+        asked += [resolver.ask(f"{number}.example", MX) for number in range(3000)]
+        self.no_more_files()
+        answers = await defer.gatherResults(asked)
+        self.assertEqual({type(answer) for answer in answers}, {Trouble})
+        self.assertEqual(self.flushLoggedErrors(), [])
 
 
 class SystemTests(TestCase):

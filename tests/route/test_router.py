@@ -73,6 +73,21 @@ def test_by_mx_the_hosts_come_in_order_with_their_addresses_known(bench: Bench) 
     assert bench.router.addresses_now(hops[1]) == ("192.0.2.2",)
 
 
+@pytest.mark.parametrize("hosts", [["a"], ["a", "b"], ["b", "a", "c"]])
+def test_domains_have_their_mail_hosts_whether_these_are_known_or_not(bench: Bench, hosts: list[str]) -> None:
+    """A mail host serves many domains: it is asked about once, and each host keeps its own addresses."""
+    for number, host in enumerate("abc"):
+        bench.names.a(host, f"192.0.2.{number}")
+    bench.names.mx("example.org", (10, "a"))
+    bench.names.mx("example.net", *enumerate(hosts))
+    assert bench.hosts_tried() == ["a"]
+    hops = bench.hops("bob@example.net")
+    assert isinstance(hops, tuple) and [hop.host for hop in hops] == hosts
+    for hop in hops:
+        assert bench.router.addresses_now(hop) == (f"192.0.2.{'abc'.index(hop.host)}",)
+    assert bench.names.asked.count(("a", "A")) == 1
+
+
 def test_the_order_among_equals_changes_though_the_answer_is_remembered(bench: Bench) -> None:
     """RFC 5321 §5.1: the load is spread; a day's TTL must not pin it to one host."""
     bench.names.mx("example.org", (10, "a"), (10, "b"))
