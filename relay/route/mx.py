@@ -15,6 +15,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from itertools import groupby, zip_longest
 from typing import TYPE_CHECKING
@@ -172,7 +173,7 @@ def address_answer(answers: Sequence[Answer[str]]) -> Answer[str]:
     families = [answer.values for answer in found]
     if families:
         in_turns = (address for turn in zip_longest(*families) for address in turn if address is not None)
-        values = dict.fromkeys(plain(ip_address(address)) for address in in_turns)
+        values = dict.fromkeys(plain(_parsed(address)) for address in in_turns)
         secure = all(answer.secure for answer in found)
         return Found(tuple(values), expires_at, secure, found[0].canonical)
     for answer in answers:
@@ -183,8 +184,15 @@ def address_answer(answers: Sequence[Answer[str]]) -> Answer[str]:
 
 def acceptable(addresses: Iterable[str], unreachable: Sequence[Network]) -> tuple[str, ...]:
     """Those at which a mail host may be, at most ADDRESSES_LIMIT."""
-    kept = (one for one in addresses if not any(ip_address(one) in network for network in unreachable))
-    return tuple(kept)[:ADDRESSES_LIMIT]
+    return tuple(one for one in addresses if not _lies_in(one, unreachable))[:ADDRESSES_LIMIT]
+
+
+def _lies_in(address: str, networks: Sequence[Network]) -> bool:
+    ip = _parsed(address)
+    return any(ip in network for network in networks)
+
+
+_parsed = lru_cache(maxsize=4096)(ip_address)  # a mail host serves many domains
 
 
 def _why_unusable(answer: Answer[str] | None, ourselves: Ourselves) -> LeftOut | None:

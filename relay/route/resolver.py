@@ -188,10 +188,10 @@ class Resolver:
             if said is None:
                 self._ask_wholly(first.after(stub, word), until, key)
                 return
+            self.silent_for.clear()
             answer = self._take(said, first.server(stub).address)
         except Exception:
             answer = self._unexpected(Failure(), key)
-        self.silent_for.clear()
         self._ended(answer, key)
 
     def _ask_wholly(self, stub: dns.asyncresolver.Resolver, until: float, key: _Key) -> None:
