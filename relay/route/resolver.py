@@ -1,7 +1,7 @@
 """Asks the DNS: dnspython's resolver, driven by Twisted, with what was answered remembered.
 
-What is plain in question and answer is asked and read by ourselves (``first.py``, ``plain.py``): with a message to a
-thousand domains a third of the time went into dnspython's objects.  All else is dnspython's.
+What is plain in question and answer goes a shorter way (``first.py``, ``plain.py``): with a message to a thousand
+domains a third of the time went into dnspython's messages.  All else goes through its resolver.
 
 Equal questions that are under way at the same time are asked once.  Answers are kept as long as their TTL
 allows, those that say there is nothing too (RFC 2308), trouble for a few seconds; at most a bounded number.

@@ -143,7 +143,7 @@ def test_a_query_is_the_one_that_dnspython_would_send(kind: str) -> None:
     assert stub.flags == dns.flags.RD | dns.flags.AD
 
 
-def test_usual_answers_are_read_without_dnspython() -> None:
+def test_usual_answers_are_read_here() -> None:
     """Else all of this would be for nothing, and no other test would see it."""
     query = dns.message.make_query(NAME, "MX", use_edns=0)
     answer = dns.message.make_response(query)
