@@ -92,7 +92,7 @@ def climate_of(chance: Random) -> Climate:
         first_s=chance.choice((60.0, 300.0)),
         longest_s=chance.choice((0.5, 1.0)) * HOUR_S,
         per_domain=chance.choice((1, 3, 6)),
-        active=chance.choice((60, 200, 4000)),
+        active=chance.choice((60, 200, 10_000)),
         bad_hours=sometimes(0.8, 0.2, 0.5, 0.8),
         bad_names=sometimes(0.4, 0.1, 0.4),
         breaks=sometimes(0.5, 0.02, 0.1, 0.3),
