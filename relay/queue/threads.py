@@ -2,7 +2,8 @@
 
 Work is a function without arguments.  It runs elsewhere, and what it returns is a function too, that
 runs back in the reactor's thread: ``work`` touches the disk, ``done`` touches the relay.  Nothing else
-crosses the border.  Work never raises: it turns what went wrong into something to be done.
+crosses the border, but for the line of jobs that a batch is taken from (committer.py).  Work never
+raises: it turns what went wrong into something to be done.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ class ScheduleSettings:
 
     retry              the back-off of messages
     window             the window and the rests of destinations
-    active_recipients  so many recipients are in memory at most, half a KiB each and two a message: a list of ten thousand
-                       need not be read back; the others wait in the store
+    active_recipients  so many recipients are in memory at most, half a KiB each and two a message, so that a list
+                       of ten thousand need not be read back; the others wait in the store
     active_octets      so much content is carried in memory at most
     in_flight          attempts going on at once, over all destinations
     per_transaction    recipients in one transaction (RFC 5321 §4.5.3.1.8: every host takes 100)
