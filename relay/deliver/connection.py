@@ -22,6 +22,7 @@ from relay.message.account import Part
 from relay.message.outcome import Deferred
 from relay.smtp.client import ClientSession
 from relay.smtp.client_events import (
+    TIMEOUT_S,
     ContentWanted,
     CredentialsWanted,
     Event,
@@ -36,6 +37,10 @@ from relay.wire import Switchboard, wire_of
 
 QUICK_S = 1.0
 """A hop that answers the end of a content within this gets the next message right behind it."""
+BLOCK_OCTETS = 64 * 1024
+"""RFC 5321 §4.5.3.2.5 gives a peer three minutes for each piece that it is sent, and does not say how large one is.  So
+it has as long for each so many octets, however we cut them: a slow line is no hung peer."""
+BLOCK_S = TIMEOUT_S[Step.CONTENT]
 CLOSING_S = 5.0
 """How long a connection that we close may take to let go of what is not yet written."""
 
@@ -139,6 +144,7 @@ class Connection(protocol.Protocol):
         self.opened_at = clock.seconds()
         self._seconds = clock.seconds
         self._progress_at = self.opened_at
+        self._more_s = 0.0  # for what was written last, if it was large
         self._replies = 0
         self._holders = 0
         self._current: Errand | None = None
@@ -276,7 +282,7 @@ class Connection(protocol.Protocol):
         if limit_s is None:
             if not self._holders and now - self._progress_at >= idle_s:
                 self.quit()
-        elif now - self._progress_at >= limit_s:
+        elif now - self._progress_at >= limit_s + self._more_s:
             self.session.timed_out()
             self._turn()
 
@@ -295,8 +301,10 @@ class Connection(protocol.Protocol):
             self._is_turning = False
         out = session.data_to_send()
         if out and self._closing_at is None:
+            data = out[0] if len(out) == 1 else b"".join(out)
             self._progress_at = self._seconds()
-            self._wire.write(out[0] if len(out) == 1 else b"".join(out))
+            self._more_s = len(data) // BLOCK_OCTETS * BLOCK_S
+            self._wire.write(data)
 
     def _act(self, event: Event) -> None:
         match event:

@@ -126,6 +126,17 @@ def test_a_hop_that_stops_taking_is_given_up_after_three_minutes() -> None:
     assert shown(sending.outcomes) == ["Deferred 451 4.4.2"]
 
 
+def test_a_slow_line_has_as_long_for_each_block_of_a_large_piece() -> None:
+    """Else what takes 64 KiB in three minutes would never take a piece of 256 KiB."""
+    way_out = WayOut(NextHop())
+    large_piece = PIECE * (200_000 // len(PIECE))  # three blocks, and some
+    sending = way_out.start(large(way_out, *[large_piece] * 5, stuck_after=2))
+    way_out.run(4 * 180 - 20)
+    assert not sending.results
+    way_out.run(40)
+    assert shown(sending.outcomes) == ["Deferred 451 4.4.2"]
+
+
 def test_after_a_large_one_the_connection_is_used_again() -> None:
     hop = NextHop(replies={"END": ["", ""]})
     way_out = WayOut(hop)
