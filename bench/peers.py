@@ -89,7 +89,7 @@ class Relay:
         config.write_text(
             f"hostname: relay.bench\nspool: {folder}/spool\nlog: {{file: {folder}/relay.log}}\n"
             f"listen:\n  - endpoint: tcp:{self.port}:interface=127.0.0.1:backlog=1024\n"
-            f"limits: {{connections: 6000, connections_per_client: 6000}}\naccept: {{max_recipients: 20000}}\n"
+            f"limits: {{connections: 12000, connections_per_client: 12000}}\naccept: {{max_recipients: 20000}}\n"
             f"{self._ways(sink_port)}{self._extra}",
             encoding="utf-8",
         )
