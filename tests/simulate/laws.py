@@ -291,13 +291,18 @@ class Laws:
                 fate.in_doubt = True
                 fate.not_before = min(fate.not_before, now)
 
-    def shard_began(self, shard: int) -> None:
-        """What was under way is taken up again, but not at once."""
-        now = self.up_since[shard] = self._seconds()
+    def shard_opens(self, shard: int) -> None:
+        """What was under way is taken up again, but not at once; by an opening that fails in the end, too."""
+        now = self._seconds()
         for fate in self.ledger.fates.values():
             if fate.shard == shard and fate.was_open:
-                fate.was_open = False
                 fate.not_before = min(fate.not_before, now + self.climate.first_s * max(fate.begun, 1))
+
+    def shard_began(self, shard: int) -> None:
+        self.up_since[shard] = self._seconds()
+        for fate in self.ledger.fates.values():
+            if fate.shard == shard:
+                fate.was_open = False
 
     # -- what the operator does -----------------------------------------------------------------
 

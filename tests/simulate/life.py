@@ -94,6 +94,7 @@ class Life(Process):
         )
 
     def open_store(self, folder: Path, tell: Tell) -> Store:
+        self.world.laws.shard_opens(number_of(folder))
         store = super().open_store(folder, tell)
         self.world.laws.shard_began(number_of(folder))
         return store
