@@ -434,6 +434,16 @@ def test_nothing_is_due_in_an_empty_queue(store: Store) -> None:
     assert not lease(store)
 
 
+def test_when_the_first_of_many_lanes_are_gone_the_next_due_is_the_earliest_of_those_left(store: Store) -> None:
+    """Not the last: mail would sleep over its time."""
+    for number in range(3):
+        lane = f"{number}.example"
+        first = queue(store, to(f"a@{lane}", due_at=NOW + number))
+        queue(store, to(f"b@{lane}", due_at=NOW + 100 + number), to(f"c@{lane}", due_at=NOW + 200))
+        now(store.record(Settlement(first.id, finished=(0,))))
+    assert now(store.next_due()) == NOW + 100
+
+
 def test_next_due_is_the_earliest_of_the_lanes_that_do_not_rest(store: Store) -> None:
     queue(store, to("a@one.example", due_at=NOW + 10), to("b@two.example", due_at=NOW + 20))
     assert now(store.next_due()) == NOW + 10
