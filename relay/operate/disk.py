@@ -7,8 +7,8 @@ from pathlib import Path
 
 from twisted.internet.interfaces import IReactorTime
 
-LEAVE_FREE_OCTETS = 8 << 20
-"""Left for what is in the queue already: results, reports, the log."""
+from relay.queue.room import LEAVE_FREE_OCTETS
+
 LOOK_S = 1.0
 
 

@@ -6,7 +6,6 @@ world where one seed decides what they do.
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from relay.operate.settings import Settings
 from relay.operate.shards import number_of
 from relay.operate.sockets import with_backlog
 from relay.operate.systemd import notify
+from relay.queue.files import DiskFiles
 from relay.queue.schema import SchemaTooNew
 from relay.queue.spool import SpoolInUse, SpoolNotOurs
 from relay.queue.sqlite import SqliteStore
@@ -88,7 +88,7 @@ def real_surroundings(reactor: IReactorTime, settings: Settings) -> Surroundings
         dial=dial_by(reactor),
         listen=lambda endpoint, factory: _listen(real, endpoint, factory, board),
         open_store=lambda folder, tell: _open_store(folder, tell, real, settings.retry.first_s),
-        free=_free,
+        free=DiskFiles().free,
         in_thread=lambda read: deferToThreadPool(real, real.getThreadPool(), read),
         https=Https(reactor, names, hosts, unreachable=dns.unreachable),
         watch=lambda folder, came: watch(real, folder, came),
@@ -118,8 +118,3 @@ def open_sqlite(folder: Path, **parts: Any) -> SqliteStore:
         return SqliteStore(folder, **parts)
     except (SpoolInUse, SpoolNotOurs, SchemaTooNew, OSError) as error:
         raise StoreUnavailable(str(error)) from error
-
-
-def _free(folder: Path) -> int:
-    disk = os.statvfs(folder)
-    return disk.f_bavail * disk.f_frsize

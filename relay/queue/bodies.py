@@ -23,8 +23,10 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
 from relay.message.transfer import PlainLines
+from relay.queue.draft import BodyDraft
 from relay.queue.files import Files, trouble_of
 from relay.queue.ids import to_text
+from relay.queue.room import LEAVE_FREE_OCTETS, Room
 from relay.queue.store import StoreUnavailable
 from relay.queue.threads import Executor, run_in
 
@@ -36,17 +38,19 @@ MEMORY_OCTETS = 32 * 1024 * 1024
 """What all pieces together may take before they become smaller: sixty bodies have large ones."""
 PLAIN_KNOWN = 10_000
 """Of so many bodies at most it is remembered that they are PlainLines; the others are looked at once more."""
-DRAFT = ".draft"
 
 
 class Bodies:
     """The files of one spool."""
 
-    def __init__(self, directory: Path, files: Files, executor: Executor) -> None:
+    def __init__(
+        self, directory: Path, files: Files, executor: Executor, leave_free_octets: int = LEAVE_FREE_OCTETS
+    ) -> None:
         self.directory = directory
         self.files = files
         self._executor = executor
         self._under_way: WeakSet[BodyDraft | BodyReader] = WeakSet()  # as long as anybody holds them
+        self._room = Room(leave_free_octets)
         self._plain: dict[int, None] = {}  # in the order in which they came; not known of those of a former life
 
     def path(self, number: int) -> Path:
@@ -54,7 +58,12 @@ class Bodies:
 
     def draft(self, number: int) -> BodyDraft:
         draft = BodyDraft(
-            self.path(number), self.files, self._executor, self.piece_octets, partial(self._is_plain, number)
+            self.path(number),
+            self.files,
+            self._executor,
+            self._room,
+            self.piece_octets,
+            partial(self._is_plain, number),
         )
         self._under_way.add(draft)
         return draft
@@ -80,167 +89,6 @@ class Bodies:
         for number in numbers:
             self._plain.pop(number, None)
             run_in(self._executor, partial(self.files.remove, self.path(number))).addErrback(_swept_later)
-
-
-class BodyDraft:
-    """A body on its way to the disk.
-
-    One piece is being written while the next is gathered; when that is full too, the writer waits.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        files: Files,
-        executor: Executor,
-        piece_octets: Callable[[], int],
-        is_plain: Callable[[], None],
-    ) -> None:
-        """piece_octets  as ``Bodies.piece_octets``
-        is_plain      is called when it is whole and PlainLines
-        """
-        self._path = path
-        self._draft_path = path.with_name(path.name + DRAFT)
-        self._files = files
-        self._executor = executor
-        self._piece_octets = piece_octets
-        self._tell_plain = is_plain
-        self._is_plain = False
-        self._fd: int | None = None
-        self._gathered: list[bytes] = []
-        self._octets = 0
-        self._busy = False
-        self._trouble: StoreUnavailable | None = None
-        self._waiting: list[Deferred[None]] = []  # writers that wait for room
-        self._finished: Deferred[None] | None = None
-        self._aborted = False
-
-    def write(self, data: bytes) -> Deferred[None] | None:
-        """Takes a piece.  As in ``store.Draft``."""
-        if self._trouble is not None:
-            return fail(self._trouble)
-        self._is_plain = type(data) is PlainLines
-        self._gathered.append(data)
-        self._octets += len(data)
-        self._carry_on()
-        if self._octets < self._piece_octets() and self._trouble is None:
-            return None
-        if self._trouble is not None:
-            return fail(self._trouble)
-        room: Deferred[None] = Deferred()
-        self._waiting.append(room)
-        return room
-
-    def finish(self) -> Deferred[None]:
-        """Fires when the file is whole and synced under its own name."""
-        fired: Deferred[None] = Deferred()
-        self._finished = fired
-        self._carry_on()
-        return fired
-
-    def abort(self) -> None:
-        """Removes the file, in whatever state it is."""
-        self._aborted = True
-        self._gathered.clear()
-        self._octets = 0
-        self._carry_on()
-
-    def _carry_on(self) -> None:
-        """Does whatever is to be done next; called whenever something may be."""
-        if self._busy:
-            return
-        if self._aborted:
-            self._start(self._discard, self._discarded)
-        elif self._trouble is not None:
-            self._fail(self._trouble)
-        elif self._finished is not None:
-            pieces = self._taken()
-            self._start(lambda: self._write_and_seal(pieces), self._sealed)
-        elif self._waiting or self._octets >= self._piece_octets():
-            pieces = self._taken()
-            self._start(lambda: self._write(pieces), self._written)
-            self._fire_waiting()
-
-    def _taken(self) -> list[bytes]:
-        """What is gathered, as the next piece."""
-        pieces, self._gathered = self._gathered, []
-        self._octets = 0
-        return pieces
-
-    def _start(self, work: Callable[[], None], then: Callable[[None], None]) -> None:
-        self._busy = True
-        run_in(self._executor, work).addCallbacks(then, self._failed)
-
-    def _written(self, _: None) -> None:
-        self._busy = False
-        self._carry_on()
-
-    def _sealed(self, _: None) -> None:
-        self._busy = False
-        if self._aborted:
-            self._carry_on()
-            return
-        if self._is_plain:
-            self._tell_plain()
-        finished, self._finished = self._finished, None
-        if finished is not None:
-            finished.callback(None)
-
-    def _discarded(self, _: None) -> None:
-        self._fail(StoreUnavailable("the draft was aborted"))  # it stays busy: nothing is to be done any more
-
-    def _failed(self, failure: Failure) -> None:
-        error = failure.value
-        self._trouble = trouble_of(error) if isinstance(error, OSError) else StoreUnavailable(str(error))
-        self._busy = self._aborted  # what could not be removed is swept at the next start
-        self._fail(self._trouble)
-
-    def _fail(self, trouble: StoreUnavailable) -> None:
-        self._gathered.clear()
-        finished, self._finished = self._finished, None
-        waiting, self._waiting = self._waiting, []
-        for fired in waiting:
-            fired.errback(trouble)
-        if finished is not None:
-            finished.errback(trouble)
-
-    def _fire_waiting(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for room in waiting:
-            room.callback(None)
-
-    # -- in a file thread -----------------------------------------------------------------------
-
-    def _write(self, pieces: list[bytes]) -> None:
-        if self._fd is None:
-            try:
-                self._fd = self._files.create(self._draft_path)
-            except FileNotFoundError:
-                self._files.make_directory(self._draft_path.parent)
-                self._fd = self._files.create(self._draft_path)
-        piece = b"".join(pieces)
-        pieces.clear()  # not in memory twice while it is written
-        self._files.write(self._fd, piece)
-
-    def _write_and_seal(self, pieces: list[bytes]) -> None:
-        if pieces:
-            self._write(pieces)
-        self._seal()
-
-    def _seal(self) -> None:
-        assert self._fd is not None
-        self._files.sync(self._fd)
-        fd, self._fd = self._fd, None
-        self._files.close(fd)
-        self._files.rename(self._draft_path, self._path)
-        self._files.sync_directory(self._path.parent)
-
-    def _discard(self) -> None:
-        fd, self._fd = self._fd, None
-        if fd is not None:
-            self._files.close(fd)
-        self._files.remove(self._draft_path)
-        self._files.remove(self._path)
 
 
 class BodyReader:

@@ -57,6 +57,10 @@ class Files(Protocol):
         """Octets, or None when there is no such file."""
         ...
 
+    def free(self, directory: Path) -> int:
+        """Octets that may be written to the disk it is on."""
+        ...
+
     def allocate(self, path: Path, octets: int) -> None:
         """A file that really has this room on the disk."""
         ...
@@ -124,6 +128,10 @@ class DiskFiles:
             return path.stat().st_size
         except FileNotFoundError:
             return None
+
+    def free(self, directory: Path) -> int:
+        disk = os.statvfs(directory)
+        return disk.f_bavail * disk.f_frsize
 
     def allocate(self, path: Path, octets: int) -> None:
         fd = self.create(path)

@@ -23,7 +23,8 @@ from relay.message.step import Tell
 from relay.queue import committer, schema
 from relay.queue.aside import SetAside
 from relay.queue.batch import Tally
-from relay.queue.bodies import DRAFT, Bodies
+from relay.queue.bodies import Bodies
+from relay.queue.draft import DRAFT
 from relay.queue.files import Files
 from relay.queue.ids import to_number
 from relay.queue.rows import dumps

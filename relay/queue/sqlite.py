@@ -30,9 +30,10 @@ from relay.message.step import Tell, tell_nobody
 from relay.queue import following
 from relay.queue.aside import SetAside
 from relay.queue.batch import Change
-from relay.queue.bodies import Bodies, BodyDraft
+from relay.queue.bodies import Bodies
 from relay.queue.breath import Breath
 from relay.queue.committer import Committer
+from relay.queue.draft import BodyDraft
 from relay.queue.entries import By
 from relay.queue.files import DiskFiles, Files
 from relay.queue.ids import IdSource, to_number, to_text
@@ -41,6 +42,7 @@ from relay.queue.leasing import GiveBack, Lease, NextDue, Taken, TakeOverdue
 from relay.queue.listing import FIRST_KEY, LAST_KEY, PORTION_ROWS, Broken, Found, Listing, row_of
 from relay.queue.opening import Opening
 from relay.queue.operating import Hold, Keys, Release, Remove, Retry
+from relay.queue.room import LEAVE_FREE_OCTETS
 from relay.queue.rows import change_row, message_row, queued, recipient_row
 from relay.queue.spool import SET_ASIDE, Spool
 from relay.queue.store import (
@@ -84,6 +86,7 @@ class SqliteStore:
     files           the file system, for bodies
     shard           0..255, the shard's number among those of one relay
     reserve_octets  room kept for the day when the disk is full; 0 for none
+    leave_free_octets  what large bodies leave free for the database
     vfs             the name of an apsw VFS, for the database
     reclaim_s       what was in hand in a former life is due so long after the start, for each attempt it had
 
@@ -102,6 +105,7 @@ class SqliteStore:
         files: Files | None = None,
         shard: int = 0,
         reserve_octets: int = RESERVE_OCTETS,
+        leave_free_octets: int = LEAVE_FREE_OCTETS,
         vfs: str | None = None,
         reclaim_s: float = RECLAIM_S,
     ) -> None:
@@ -119,7 +123,7 @@ class SqliteStore:
         self._writer = Writer(self._spool.database, self._reserve, files, clock, vfs)
         self._listing = Listing(self._spool.database, vfs)
         self._journal = Journal(self._listing, self._read)
-        self.bodies = Bodies(self._spool.bodies, files, executors.files)
+        self.bodies = Bodies(self._spool.bodies, files, executors.files, leave_free_octets)
         try:
             tally = Opening(self._spool, self._writer, self.bodies, files, clock, tell, reclaim_s).open()
         except BaseException:

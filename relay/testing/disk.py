@@ -334,6 +334,9 @@ class SimulatedFiles(DiskFiles):
             self._disk.made_directory(str(path))
         super().make_directory(path)
 
+    def free(self, directory: Path) -> int:
+        return self._disk.free()
+
     def remove_directory(self, path: Path) -> None:
         if not self._disk.is_dead:  # a dead process does not tidy up
             super().remove_directory(path)

@@ -19,6 +19,7 @@ from relay.testing.executors import leisurely
 from relay.testing.network import Network
 
 RESERVE_OCTETS = 256 * 1024
+LEAVE_FREE_OCTETS = 64 * 1024
 
 
 class Process:
@@ -68,6 +69,7 @@ class Process:
             files=self._files,
             shard=shard,
             reserve_octets=RESERVE_OCTETS,
+            leave_free_octets=LEAVE_FREE_OCTETS,
             reclaim_s=self._reclaim_s,
             vfs=self._vfs.name,
         )

@@ -206,7 +206,8 @@ def test_a_slow_disk_makes_clients_wait_and_not_memory_grow(tmp_path: Path) -> N
 
 
 def test_a_crowd_of_large_messages_and_little_room_is_452_and_passes(tmp_path: Path) -> None:
-    """A full disk under a crowd: some are taken, the others told 452, and none of those taken is lost."""
+    """A full disk under a crowd: as many are taken as it holds (96 MiB less the reserve, and what is left free), the
+    others told 452, and none of those taken is lost."""
     raise_descriptors(1000)
     content = b"Subject: x\r\n\r\n" + (b"x" * 70 + b"\r\n") * 14_000
     with (
@@ -218,7 +219,7 @@ def test_a_crowd_of_large_messages_and_little_room_is_452_and_passes(tmp_path: P
         acknowledged, refused = told(crowd(relay.port, 200, 2, content, 240))
         grown = relay.peak_octets() - before
         print(f"a full disk: {acknowledged} taken, refused {dict(refused)}, grown {grown / MIB:.0f} MiB")
-        assert 0 < acknowledged < 96
+        assert 60 < acknowledged < 80
         assert acknowledged + sum(refused.values()) == 400
         assert set(refused) <= {451, 452}
         assert grown < 128 * MIB

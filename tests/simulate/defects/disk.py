@@ -9,7 +9,7 @@ from unittest import mock
 from twisted.internet.defer import succeed
 
 from relay.queue import batch, schema
-from relay.queue.bodies import BodyDraft
+from relay.queue.draft import BodyDraft
 from relay.queue.sqlite import SqliteStore
 from relay.testing.disk import SimulatedFiles
 from tests.simulate.defects import Around, around, breakage

@@ -214,7 +214,8 @@ async def _close(iterator: AsyncIterator[object]) -> None:
 
 def _break_off(request: Request) -> None:
     """An answer that could not be brought to its end must not look like a whole one: the last chunk is missing."""
-    request.channel.loseConnection()
+    if request.channel is not None:  # else who asked has broken off himself
+        request.channel.loseConnection()
 
 
 def _failed(failure: Failure, request: Request) -> None:
