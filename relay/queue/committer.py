@@ -20,7 +20,7 @@ from relay.message.histogram import Histogram
 from relay.message.step import Tell
 from relay.queue.batch import Change, Tally
 from relay.queue.bodies import Bodies
-from relay.queue.company import WAIT_S, Company
+from relay.queue.company import ENOUGH_JOBS, WAIT_S, Company
 from relay.queue.store import StoreFull, StoreUnavailable
 from relay.queue.threads import Done, Executor
 from relay.queue.writer import Job, Performed, Writer
@@ -107,9 +107,10 @@ class Committer:
     def _perform(self) -> Done:
         """In the storage thread, which takes what waits at the last moment: a deque may be emptied from elsewhere."""
         if self._company.is_near and self._closed is None:
-            self._pause(
-                WAIT_S
-            )  # here: a timer of the reactor stands still for an hour when the clock is set back by one
+            # Here: a timer of the reactor stands still for an hour when the clock is set back by one.
+            self._pause(WAIT_S)
+            if len(self._waiting) < ENOUGH_JOBS:
+                self._pause(WAIT_S)
         batch = self._take()
         if not batch:
             self._writer.close()

@@ -2,7 +2,8 @@
 
 A transaction costs as much of the processor as half a message does, whatever is in it.  While the disk is at work
 all that comes gathers by itself; but a disk is quicker than twenty clients, and one batch after the other would leave
-half full.  So while batches are large anyway, each waits a millisecond for company.  Where they are small, a few
+half full.  So while several jobs come together anyway, each batch waits a millisecond for company, and another one if
+few have come by then: the processor was busy with somebody else's work.  Where batches are smaller still, one or two
 clients wait for their replies: nobody else would come, and the wait would only make them slower.
 """
 
@@ -12,10 +13,13 @@ from collections import deque
 from typing import Final
 
 WAIT_S: Final = 0.001
-BEGIN_JOBS: Final = 4
-END_JOBS: Final = 9
+BEGIN_JOBS: Final = 3
+END_JOBS: Final = 5
 """Between them lies what the wait itself adds.  (Measured: four clients make batches of 2.7 jobs, which are mail and
-results, and of 7.9 when they have to wait; twenty make batches of 5.5, and of 13.4.)"""
+results, and of 7.9 when they have to wait; twenty make batches of 5.5, and of 13.4; twenty that share two workers and
+two processors, of 3.1 in each.)"""
+ENOUGH_JOBS: Final = 7
+"""So many wait no longer."""
 
 REMEMBERED: Final = 8
 

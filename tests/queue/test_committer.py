@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from relay.message.address import Address
 from relay.message.envelope import Envelope, Message, Recipient
 from relay.queue import committer
-from relay.queue.company import BEGIN_JOBS, REMEMBERED, WAIT_S
+from relay.queue.company import BEGIN_JOBS, ENOUGH_JOBS, REMEMBERED, WAIT_S
 from relay.queue.sqlite import SqliteStore
 from relay.queue.store import NewRecipient, Settlement, StoreUnavailable
 from relay.queue.threads import Executors
@@ -148,12 +148,22 @@ def test_while_batches_are_large_the_next_one_waits_a_moment_for_company(
     crowded(store, storage)
     committed = transactions(store)
     first = commit(store)
-    company = []
-    pauses.meanwhile = lambda: company.append(commit(store))
+    company: list[Deferred[Any]] = []
+    pauses.meanwhile = lambda: company.extend(commit(store) for _ in range(ENOUGH_JOBS - 1))
     storage.run_one()
     assert pauses == [WAIT_S]
-    assert first.called and company[0].called
+    assert first.called and company[-1].called
     assert committed() == 1
+
+
+def test_it_waits_once_more_when_few_have_come(store: SqliteStore, storage: ByHand, pauses: Pauses) -> None:
+    crowded(store, storage)
+    commit(store)
+    company: list[Deferred[Any]] = []
+    pauses.meanwhile = lambda: company.append(commit(store))
+    storage.run_one()
+    assert pauses == [WAIT_S, WAIT_S]
+    assert [one.called for one in company] == [True, True]
 
 
 def test_nobody_waits_for_company_while_batches_are_small(store: SqliteStore, storage: ByHand, pauses: Pauses) -> None:
