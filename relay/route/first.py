@@ -8,26 +8,20 @@ from __future__ import annotations
 
 import os
 import random
-import socket
 from collections.abc import Callable
 from copy import copy
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import dns.asyncresolver
 import dns.exception
 import dns.flags
-import dns.inet
 import dns.message
 import dns.name
 import dns.nameserver
 import dns.resolver
-from twisted.internet.interfaces import IReadDescriptor
-from twisted.internet.protocol import connectionDone
-from twisted.python.failure import Failure
-from zope.interface import implementer
 
+from relay.route.datagrams import Datagrams
 from relay.route.plain import Question, is_answer
 from relay.route.records import DNS_PORT
 from relay.route.sockets import IDnsReactor
@@ -38,14 +32,10 @@ Word = bytes | Exception
 """A datagram; or what kept it from coming, as dnspython would raise it."""
 
 
-@implementer(IReadDescriptor)
 class FirstWord:
     """See the module.
 
     said  is called once, with a Word, when the socket is gone
-
-    The socket is connected and its own: the kernel picks its port at random, and lets in only what the server sends
-    (RFC 5452 §9.2).
     """
 
     def __init__(
@@ -63,70 +53,32 @@ class FirstWord:
         self._asked = asked
         self._patience_s = patience_s
         self._said: Callable[[Word], None] | None = said
+        self._datagrams: Datagrams | None = None
 
     def ask(self) -> None:
-        try:
-            family, address = _where(self._server.address, self._server.port)
-            self._socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        except OSError as error:
-            self._say(error)
-            return
-        try:
-            self._socket.connect(address)
-            self._socket.send(self._query)
-        except OSError as error:
-            self._socket.close()
-            self._say(error)
-            return
-        self._reactor.addReader(self)
         self._bound = self._reactor.callLater(self._patience_s, self._too_late)
-
-    def fileno(self) -> int:
-        return self._socket.fileno()
-
-    def logPrefix(self) -> str:
-        return "dns"
-
-    def doRead(self) -> None:
         try:
-            data = self._socket.recv(65535)
-        except BlockingIOError:
-            return
-        except OSError as refused:  # by ICMP: nobody listens there
-            self._end(refused)
-            return
+            self._datagrams = Datagrams(self._reactor, self._server.address, self._server.port, self._came, self._end)
+            self._datagrams.send(self._query)
+        except OSError as error:
+            self._end(error)
+
+    def _came(self, data: bytes) -> None:
         if is_answer(data, self._query, self._asked):
             self._end(data)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        # The reactor saw an error and not what it is; reading tells.
-        if self._said is not None:
-            self.doRead()
-            self._end(EOFError("socket lost"))
 
     def _too_late(self) -> None:
         self._end(_timeout())
 
     def _end(self, word: Word) -> None:
-        if self._said is None:
+        said, self._said = self._said, None
+        if said is None:
             return
-        self._reactor.removeReader(self)
-        self._socket.close()
+        if self._datagrams is not None:
+            self._datagrams.close()
         if self._bound.active():
             self._bound.cancel()
-        self._say(word)
-
-    def _say(self, word: Word) -> None:
-        said, self._said = self._said, None
-        if said is not None:
-            said(word)
-
-
-@lru_cache(maxsize=16)
-def _where(address: str, port: int) -> tuple[socket.AddressFamily, Any]:
-    """The family of a server's socket, and its address for ``connect``."""
-    family = socket.AddressFamily(dns.inet.af_for_address(address))
-    return family, dns.inet.low_level_address_tuple((address, port), family)
+        said(word)
 
 
 class Template:

@@ -18,11 +18,12 @@ from typing import Any, Generic, NoReturn, Self, TypeVar
 import dns.exception
 import dns.inet
 from twisted.internet import defer
-from twisted.internet.interfaces import IReactorFDSet, IReactorTCP, IReactorTime, IReadDescriptor, ITCPTransport
+from twisted.internet.interfaces import IReactorFDSet, IReactorTCP, IReactorTime, ITCPTransport
 from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
-from zope.interface import implementer
+
+from relay.route.datagrams import Datagrams, where
 
 _DATAGRAMS_LIMIT = 16  # a connected socket hears only the server asked: more than this is noise
 _STREAM_LIMIT_OCTETS = 2 + 65535  # one message with its length (RFC 1035 §4.2.2)
@@ -105,55 +106,27 @@ class _Socket:
         """Let it go, at once."""
 
 
-@implementer(IReadDescriptor)
 class _DatagramSocket(_Socket):
-    """A connected UDP socket: the kernel picks its port at random, and lets in only what the server asked sends."""
+    """Datagrams, as dnspython waits for them."""
 
     def __init__(self, reactor: IDnsReactor, deadline: _Deadline, family: int, destination: tuple[str, int]) -> None:
         super().__init__(family)
-        self._reactor = reactor
-        self._destination = dns.inet.low_level_address_tuple(destination, socket.AddressFamily(family))
+        self._destination = where(*destination)[1]
         self._arrivals: _Arrivals[bytes] = _Arrivals(deadline)
-        self._socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        try:
-            self._socket.connect(self._destination)
-        except OSError:
-            self._socket.close()
-            raise
-        reactor.addReader(self)
+        self._datagrams = Datagrams(reactor, *destination, self._came, self._arrivals.finish)
 
-    def fileno(self) -> int:
-        return self._socket.fileno()
-
-    def logPrefix(self) -> str:
-        return "dns"
-
-    def doRead(self) -> None:
-        try:
-            data = self._socket.recv(65535)
-        except BlockingIOError:
-            return
-        except OSError as refused:  # by ICMP: nobody listens there
-            self._reactor.removeReader(self)
-            self._arrivals.finish(refused)
-            return
+    def _came(self, data: bytes) -> None:
         if len(self._arrivals.held) < _DATAGRAMS_LIMIT:
             self._arrivals.add(data)
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        # The reactor saw an error and not what it is; reading tells.
-        self.doRead()
-        self._arrivals.finish(EOFError("socket lost"))
-
     async def sendto(self, what: bytes, destination: Any, timeout: float | None) -> int:
-        return self._socket.send(what)
+        return self._datagrams.send(what)
 
     async def recvfrom(self, size: int, timeout: float | None) -> tuple[bytes, Any]:
         return await self._arrivals.next(timeout), self._destination
 
     async def close(self) -> None:
-        self._reactor.removeReader(self)
-        self._socket.close()
+        self._datagrams.close()
 
 
 class _Stream(Protocol):

@@ -103,7 +103,7 @@ def broken(draw: Callable[[Any], Any]) -> tuple[str, bytes]:
 def judged(kind: str, wire: bytes, *, wholly: bool) -> Answer[Any]:
     """What the resolver makes of it; wholly: by dnspython alone."""
     resolver = Resolver(Clock(), servers=[(SERVER, 53)], trusted=[SERVER])
-    word = mock.patch.object(FirstWord, "ask", lambda first: first._say(wire))
+    word = mock.patch.object(FirstWord, "ask", lambda first: first._said(wire))
     read = mock.patch.object(plain, "read", (lambda *_: None) if wholly else plain.read)
     answers: list[Answer[Any]] = []
     with word, read:
