@@ -106,7 +106,8 @@ class BodyDraft:
         if self._busy:
             return
         if self._aborted:
-            self._start(self._discard, self._discarded)
+            self._busy = True
+            run_in(self._executor, self._discard).addBoth(self._discarded)
         elif self._trouble is not None:
             self._fail(self._trouble)
         elif self._waits_for_room:
@@ -125,10 +126,13 @@ class BodyDraft:
 
     def _put(self, pieces: list[bytes], work: Callable[[list[bytes]], None], then: Callable[[None], None]) -> None:
         def not_done(failure: Failure) -> None:
+            self._busy = False
             if failure.check(NoRoom):
                 self._no_room(pieces)
             else:
-                self._failed(failure)
+                error = failure.value
+                self._trouble = trouble_of(error) if isinstance(error, OSError) else StoreUnavailable(str(error))
+            self._carry_on()
 
         self._room.enter(self)
         self._busy = True
@@ -136,17 +140,11 @@ class BodyDraft:
 
     def _no_room(self, pieces: list[bytes]) -> None:
         """They are the next piece still."""
-        self._busy = False
         if not self._aborted:
             self._gathered[:0] = pieces
             self._octets = sum(map(len, self._gathered))
             self._waits_for_room = True
             self._room.found_none(self)
-        self._carry_on()
-
-    def _start(self, work: Callable[[], None], then: Callable[[None], None]) -> None:
-        self._busy = True
-        run_in(self._executor, work).addCallbacks(then, self._failed)
 
     def _written(self, _: None) -> None:
         self._busy = False
@@ -165,18 +163,10 @@ class BodyDraft:
         if finished is not None:
             finished.callback(None)
 
-    def _discarded(self, _: None) -> None:
+    def _discarded(self, _: object) -> None:
+        """What could not be removed is swept at the next start.  It stays busy: nothing is to be done any more."""
         self._room.left(self)
-        # It stays busy: nothing is to be done any more.
         self._fail(self._trouble or StoreUnavailable("the draft was aborted"))
-
-    def _failed(self, failure: Failure) -> None:
-        error = failure.value
-        self._trouble = trouble_of(error) if isinstance(error, OSError) else StoreUnavailable(str(error))
-        self._busy = self._aborted  # what could not be removed is swept at the next start
-        if self._busy:
-            self._room.left(self)
-        self._fail(self._trouble)
 
     def _fail(self, trouble: StoreUnavailable) -> None:
         self._gathered.clear()

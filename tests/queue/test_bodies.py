@@ -373,3 +373,28 @@ def test_a_small_message_costs_no_file(store: SqliteStore, tmp_path: Path) -> No
 def test_octets_of_any_value_come_back(store: SqliteStore) -> None:
     content = bytes(range(256)) * 1000
     assert content_of(store, queue(store, content=content).id) == content
+
+
+def test_what_is_aborted_while_a_write_fails_is_removed_and_closed(tmp_path: Path, disk: ByHand) -> None:
+    """Else the room it took, and its descriptor, would be gone until the next start."""
+
+    class Failing(DiskFiles):
+        closed = 0
+
+        def write(self, fd: int, data: bytes) -> None:
+            super().write(fd, data[:1000])
+            raise OSError(errno.EIO, "I/O error")
+
+        def close(self, fd: int) -> None:
+            self.closed += 1
+            super().close(fd)
+
+    DiskFiles().make_directory(tmp_path / "bodies")
+    bodies = Bodies(tmp_path / "bodies", Failing(), disk)
+    draft = bodies.draft(NUMBER)
+    for _ in range(4):
+        draft.write(CHUNK)
+    draft.abort()
+    disk.run_all()
+    assert files_in(bodies) == []
+    assert bodies.files.closed == 1  # type: ignore[attr-defined]
