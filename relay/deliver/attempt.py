@@ -244,12 +244,16 @@ class Attempt:
             self._letter = self._deliverer.letter(self.message)
         form = self._letter.form(offer)
         if form is None:
+            self._let_go()  # who has a turn to read may be waiting for this very connection
             loading = defer.Deferred.fromCoroutine(self._deliverer.load(self._letter))
-            loading.addCallbacks(self._go_on, self._unreadable).addErrback(self.broke)
+            loading.addCallbacks(self._has_loaded, self._unreadable).addErrback(self.broke)
         elif isinstance(form, Failed):
             self._decide_left(Failed(form.reply, connection.label))
         else:
             self._transact(connection, self._letter, form)
+
+    def _has_loaded(self, _: None) -> None:
+        self._lease_again(fresh=False)
 
     def _transact(self, connection: Connection, letter: Letter, form: Form) -> None:
         offer = connection.session.offer
@@ -388,6 +392,6 @@ class Attempt:
         self._left, self._again = [], []
         connection, self._connection = self._connection, None
         if connection is not None:
+            connection.abort()  # first: it is not to be given to the next one
             connection.release()
-            connection.abort()
         self._finish()

@@ -47,6 +47,7 @@ class BodyDraft:
         self._octets = 0
         self._busy = False
         self._waits_for_room = False
+        self._tries_again = False  # the next piece has found no room before, and its writer waits
         self._trouble: StoreUnavailable | None = None
         self._waiting: list[Deferred[None]] = []  # writers that wait for room
         self._finished: Deferred[None] | None = None
@@ -114,6 +115,8 @@ class BodyDraft:
             return
         elif self._finished is not None:
             self._put(self._taken(), self._write_and_seal, self._sealed)
+        elif self._tries_again:
+            self._put(self._taken(), self._write, self._written)
         elif self._waiting or self._octets >= self._piece_octets():
             self._put(self._taken(), self._write, self._written)
             self._fire_waiting()
@@ -132,6 +135,7 @@ class BodyDraft:
             else:
                 error = failure.value
                 self._trouble = trouble_of(error) if isinstance(error, OSError) else StoreUnavailable(str(error))
+                self._room.had_its_turn()
             self._carry_on()
 
         self._room.enter(self)
@@ -143,12 +147,15 @@ class BodyDraft:
         if not self._aborted:
             self._gathered[:0] = pieces
             self._octets = sum(map(len, self._gathered))
-            self._waits_for_room = True
+            self._waits_for_room = self._tries_again = True
             self._room.found_none(self)
 
     def _written(self, _: None) -> None:
         self._busy = False
-        self._room.wrote(self)
+        if self._tries_again:
+            self._tries_again = False
+            self._fire_waiting()
+        self._room.had_its_turn()
         self._carry_on()
 
     def _sealed(self, _: None) -> None:

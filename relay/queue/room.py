@@ -52,8 +52,8 @@ class Room:
         """Is about to write; said before each piece."""
         self._inside.setdefault(one)
 
-    def wrote(self, one: Occupant) -> None:
-        """A piece found room: perhaps the next one does too."""
+    def had_its_turn(self) -> None:
+        """One has written a piece, or failed to: perhaps the next finds room too."""
         if self._waiting:
             self._let_go_on()
 

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Thread
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 
 T = TypeVar("T")
 
@@ -34,10 +34,17 @@ class Executor(Protocol):
         ...
 
 
+START_AGAIN_S: Final = 1.0
+
+
+class IThreadingReactor(IReactorFromThreads, IReactorTime):
+    """What of a reactor threads need.  Every reactor of Twisted has it."""
+
+
 class Threads:
     """An Executor of so many threads; they start with the first work."""
 
-    def __init__(self, reactor: IReactorFromThreads, name: str, count: int = 1) -> None:
+    def __init__(self, reactor: IThreadingReactor, name: str, count: int = 1) -> None:
         self._reactor = reactor
         self._name = name
         self._count = count
@@ -45,12 +52,20 @@ class Threads:
         self._queue: SimpleQueue[Work | None] = SimpleQueue()
 
     def submit(self, work: Work) -> None:
-        if len(self._threads) < self._count:
-            # A daemon, so that a process that ends in disorder does not hang: what was not committed was not promised.
-            thread = Thread(target=self._run, name=f"{self._name}-{len(self._threads)}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
         self._queue.put(work)
+        if len(self._threads) < self._count:
+            self._start_one()
+
+    def _start_one(self) -> None:
+        # A daemon, so that a process that ends in disorder does not hang: what was not committed was not promised.
+        thread = Thread(target=self._run, name=f"{self._name}-{len(self._threads)}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the system has none to give now; what is to be done waits
+            if not self._threads and not self._queue.empty():
+                self._reactor.callLater(START_AGAIN_S, self._start_one)
+            return
+        self._threads.append(thread)
 
     def _run(self) -> None:
         while (work := self._queue.get()) is not None:
@@ -62,6 +77,10 @@ class Threads:
         for thread in self._threads:
             thread.join()
         self._threads.clear()
+        while not self._queue.empty():  # there never was a thread
+            work = self._queue.get()
+            assert work is not None
+            self._reactor.callFromThread(work())
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +99,7 @@ class Executors:
     pause: Callable[[float], object] = time.sleep
 
 
-def threads(reactor: IReactorFromThreads) -> Executors:
+def threads(reactor: IThreadingReactor) -> Executors:
     """As it is in production.  Several threads for files, so that one slow disk read holds up no other message."""
     return Executors(
         Threads(reactor, "relay-storage"), Threads(reactor, "relay-reading"), Threads(reactor, "relay-files", 4)

@@ -136,7 +136,8 @@ class Transaction:
         return written.addCallbacks(_nothing, self._write_failed)
 
     def _write_failed(self, failure: Failure) -> None:
-        self._fail(failure)
+        if self._draft is not None:  # else it was given up, and that is why
+            self._fail(failure)
 
     def _fail(self, error: BaseException | Failure) -> None:
         self._trouble = self._house.trouble("write", error)

@@ -16,6 +16,7 @@ from typing import Any
 import dns.asyncresolver
 import dns.exception
 import dns.flags
+import dns.inet
 import dns.message
 import dns.name
 import dns.nameserver
@@ -60,7 +61,7 @@ class FirstWord:
         try:
             self._datagrams = Datagrams(self._reactor, self._server.address, self._server.port, self._came, self._end)
             self._datagrams.send(self._query)
-        except OSError as error:
+        except Exception as error:  # what it says goes on to dnspython
             self._end(error)
 
     def _came(self, data: bytes) -> None:
@@ -133,7 +134,9 @@ def system_stub(resolv_conf: Path) -> dns.asyncresolver.Resolver:
         stub.read_resolv_conf(str(resolv_conf))  # a path is taken from dnspython 2.9 on
     except (dns.resolver.NoResolverConfiguration, ValueError):
         stub.nameservers = ["127.0.0.1"]  # resolv.conf(5): with no file, the server on this machine
-    stub.nameservers = [dns.nameserver.Do53Nameserver(str(address), DNS_PORT) for address in stub.nameservers]
+    # dnspython takes a URL for a server too, which resolv.conf(5) does not.
+    addresses = [str(each) for each in stub.nameservers if dns.inet.is_address(str(each))] or ["127.0.0.1"]
+    stub.nameservers = [dns.nameserver.Do53Nameserver(address, DNS_PORT) for address in addresses]
     return stub
 
 

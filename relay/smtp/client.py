@@ -470,11 +470,14 @@ class ClientSession:
             current.decide(Answer(_END, reply))
             self._end_transaction()
             return
-        # RFC 2033 §4.2: one reply for each accepted recipient, in their order.
-        place = next(each for each in current.accepted if current.answers[each] is None)
-        current.answers[place] = Answer(Step.END, reply)
+        self._answered_in_turn(current, reply)
         if None not in current.answers:
             self._end_transaction()
+
+    def _answered_in_turn(self, current: Transaction, reply: Reply) -> None:
+        """RFC 2033 §4.2: one reply for each accepted recipient, in their order."""
+        place = next(each for each in current.accepted if current.answers[each] is None)
+        current.answers[place] = Answer(_END, reply)
 
     def _on_quit(self, reply: Reply) -> None:
         self.over = True
@@ -516,8 +519,11 @@ class ClientSession:
 
     def _turned_away(self, step: Step | None, reply: Reply) -> None:
         """The server ends the session and says so."""
-        if self._current is not None:
-            self._current.decide(Answer(step if step not in (None, Step.RESET) else Step.MAIL, reply))
+        current = self._current
+        if current is not None and step is _END and self._lmtp:
+            self._answered_in_turn(current, reply)  # what became of the others is not known
+        elif current is not None:
+            current.decide(Answer(step if step not in (None, Step.RESET) else Step.MAIL, reply))
         self._close(step, reply)
 
     def _fail(self, why: str) -> None:

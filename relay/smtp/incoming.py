@@ -41,9 +41,22 @@ class Incoming:
     told      the carrier has this transaction; when not, it has forgotten it or was told to
     size      octets of content kept so far
     held      a CR that ended the last chunk
+    refusal   of the chunk that spoiled it
     """
 
-    __slots__ = ("_announced", "_is_mended", "_offer", "accepted", "body", "held", "size", "smtputf8", "told", "tried")
+    __slots__ = (
+        "_announced",
+        "_is_mended",
+        "_offer",
+        "accepted",
+        "body",
+        "held",
+        "refusal",
+        "size",
+        "smtputf8",
+        "told",
+        "tried",
+    )
 
     def __init__(self, offer: ServerOffer, body: Body, smtputf8: bool) -> None:
         self.body = body
@@ -53,6 +66,7 @@ class Incoming:
         self.told = True
         self.size = 0
         self.held = b""
+        self.refusal: Reply | None = None
         self._is_mended = False  # line ends were
         self._announced = 0  # octets by the BDAT commands so far
         self._offer = offer

@@ -454,7 +454,9 @@ class ServerSession:
         if size == 0 and not last and self._is_too_idle():
             return
         transaction = self._transaction
-        if refusal is None and transaction is not None:
+        if transaction is not None and transaction.refusal is not None:
+            refusal = transaction.refusal  # who sends all chunks at once goes by the reply to the last
+        elif refusal is None and transaction is not None:
             refusal = transaction.fault_in_chunk(size)
         self._framing = chunk = Chunk(size, last, transaction.held if transaction is not None else b"")
         if refusal is not None:
@@ -507,6 +509,7 @@ class ServerSession:
         if chunk.refusal is not None:
             if transaction is not None:
                 self.phase = Phase.SPOILED
+                transaction.refusal = chunk.refusal
             self._respond(chunk.refusal, within=transaction is not None)
         elif transaction is not None and isinstance(chunk, Chunk):
             transaction.held = chunk.held

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from relay.deliver.deliverer import LOADED_AT_ONCE
+from relay.deliver.settings import DeliverySettings
 from relay.message.envelope import Body
 from relay.queue.store import StoreUnavailable
 from tests.deliver.way_out import HEAD, WayOut, large, shown
@@ -74,6 +76,22 @@ def test_stray_line_ends_in_a_large_message_lead_to_conversion() -> None:
     assert shown(way_out.send(made)) == DELIVERED
     assert len(hop.taken) == 1 and hop.commands.count("QUIT") == 0
     assert way_out.network.transports[0].is_lost
+
+
+def test_who_waits_for_a_turn_to_read_holds_no_connection_that_others_with_a_turn_wait_for() -> None:
+    """Two have read theirs for a host that then hangs up, and want the next one's connections; these were given to two
+    who cannot read yet."""
+    first, second = NextHop(("PIPELINING",), replies={"MAIL": HANG_UP}), NextHop(("PIPELINING",))
+    way_out = WayOut(first, second, settings=DeliverySettings(connections_per_hop=LOADED_AT_ONCE))
+    way_out.routes.known_hops["second.example"] = way_out.routes.known_hops["example.net"][1:]  # type: ignore[index]
+    text = b"a: b\r\n\r\n", "ü\r\n".encode() * 1000
+    both = [
+        way_out.start(large(way_out, *text, body=Body.EIGHTBIT), f"bob@{domain}")
+        for domain in ("example.net", "second.example")
+        for _ in range(LOADED_AT_ONCE)
+    ]
+    way_out.run(5)
+    assert [shown(sending.outcomes) for sending in both] == [DELIVERED] * 2 * LOADED_AT_ONCE
 
 
 @pytest.mark.parametrize(

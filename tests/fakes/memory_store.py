@@ -67,6 +67,7 @@ class MemoryDraft:
         self.id = message_id
         self._store = store
         self._pieces: list[bytes] | None = []
+        self._slow: list[Deferred[None]] = []
 
     def write(self, data: bytes) -> Deferred[None] | None:
         assert self._pieces is not None, "write after commit or abort"
@@ -74,7 +75,10 @@ class MemoryDraft:
         if trouble is not None:
             return fail(trouble)
         self._pieces.append(bytes(data))
-        return self._store.slowly_written() if self._store.slow_writes else None
+        if not self._store.slow_writes:
+            return None
+        self._slow.append(self._store.slowly_written())
+        return self._slow[-1]
 
     def commit(
         self,
@@ -95,6 +99,9 @@ class MemoryDraft:
     def abort(self) -> None:
         self._pieces = None
         self._store.drafts.discard(self.id)
+        for waiting in self._slow:
+            if not waiting.called:
+                waiting.errback(StoreUnavailable("the draft was aborted"))
 
 
 class MemoryContent:
@@ -163,8 +170,10 @@ class MemoryStore:
                 fired.callback(put())
 
     def write_now(self) -> None:
-        """Lets the oldest waiting write happen."""
-        self._writes.popleft().callback(None)
+        """Lets the oldest waiting write happen, if nobody has given it up."""
+        oldest = self._writes.popleft()
+        if not oldest.called:
+            oldest.callback(None)
 
     @property
     def waiting_commits(self) -> int:

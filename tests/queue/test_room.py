@@ -10,7 +10,8 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from relay.queue.bodies import Bodies
+from relay.queue.bodies import PIECE_OCTETS, Bodies
+from relay.queue.draft import BodyDraft
 from relay.queue.files import DiskFiles
 from relay.queue.store import StoreFull, StoreUnavailable
 from tests.conformance.mail import now
@@ -103,6 +104,23 @@ def bodies_on(tmp_path: Path, disk: ByHand, octets: int) -> Bodies:
     return Bodies(tmp_path / "bodies", SmallDisk(octets), disk, LEAVE_FREE)
 
 
+class EagerClient(Client):
+    """Sends whenever it may."""
+
+    def __init__(self, bodies: Bodies, number: int) -> None:
+        super().__init__(bodies, number)
+        self._go()
+
+    def _go(self) -> None:
+        while not (self.is_waiting or self.is_over):
+            self.left = BODY
+            self.step()
+
+    def _may_go_on(self, _: object) -> None:
+        super()._may_go_on(_)
+        self._go()
+
+
 def run(clients: list[Client], disk: ByHand, chance: Random, going_away: float = 0.0) -> None:
     """Each goes on when chance will have it, and so does the disk, until all have come to their end."""
     for _ in range(100_000):
@@ -185,6 +203,66 @@ def test_when_one_finds_room_again_the_next_does_not_wait_for_its_end(tmp_path: 
     disk.run_all()
     assert waits == [None, None]
     assert sorted(path.stat().st_size for path in bodies.directory.rglob("*.draft")) == [810_000, 810_000]
+
+
+def test_what_the_eldest_holds_does_not_grow_with_each_that_gives_way(tmp_path: Path, disk: ByHand) -> None:
+    """Two pieces at most, however often it tries again: its client is not asked for more."""
+    bodies = bodies_on(tmp_path, disk, LEAVE_FREE)
+    eager = [EagerClient(bodies, number) for number in range(1, 60)]
+    held = 0
+    while disk.queue:
+        disk.run_one()
+        held = max(held, sum(map(len, eager[0].draft._gathered)))
+    assert all(one.trouble is not None for one in eager)
+    assert held <= 2 * (bodies.piece_octets() + PIECE)
+
+
+def waiting_behind(bodies: Bodies, disk: ByHand) -> tuple[BodyDraft, list[object]]:
+    """The eldest, that found no room and waits with the second for the third to be gone; and what the writer of the
+    second hears."""
+    first, second, third = (bodies.draft(number << 8) for number in (1, 2, 3))
+    first.write(BODY[: bodies.piece_octets()])
+    second.write(BODY[:PIECE_OCTETS])
+    wait = second.write(BODY[:PIECE_OCTETS])
+    assert wait is not None
+    heard: list[object] = []
+    wait.addBoth(heard.append)
+    third.write(BODY[:PIECE_OCTETS])
+    for _ in range(3):
+        disk.run_one()
+    assert not heard
+    return first, heard
+
+
+def test_those_behind_one_whose_write_fails_have_their_turn(tmp_path: Path, disk: ByHand) -> None:
+    class Failing(SmallDisk):
+        fails = 1
+
+        def write(self, fd: int, data: bytes) -> None:
+            if self.fails:
+                self.fails -= 1
+                raise OSError(errno.EIO, "I/O error")
+            super().write(fd, data)
+
+    DiskFiles().make_directory(tmp_path / "bodies")
+    files = Failing(LEAVE_FREE)
+    _, heard = waiting_behind(Bodies(tmp_path / "bodies", files, disk, LEAVE_FREE), disk)
+    files.octets = 1 << 40
+    disk.run_all()
+    assert heard == [None]
+
+
+def test_a_piece_that_found_no_room_is_tried_again_though_pieces_have_become_larger(
+    tmp_path: Path, disk: ByHand
+) -> None:
+    bodies = bodies_on(tmp_path, disk, LEAVE_FREE)
+    many = [bodies.draft(number << 8) for number in range(100, 400)]
+    first, heard = waiting_behind(bodies, disk)
+    many.clear()
+    bodies.files.octets = 1 << 40  # type: ignore[attr-defined]
+    disk.run_all()
+    assert heard == [None]
+    assert not first._gathered
 
 
 def test_alone_it_is_refused_at_once(tmp_path: Path, disk: ByHand) -> None:

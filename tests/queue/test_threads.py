@@ -6,14 +6,17 @@ import tempfile
 import threading
 from collections.abc import Generator
 from pathlib import Path
+from threading import Thread
 from typing import Any
+from unittest import mock
 
 from twisted.internet import defer, reactor
 from twisted.trial.unittest import TestCase
 
+from relay.queue import threads as threads_module
 from relay.queue.sqlite import SqliteStore
 from relay.queue.store import EVERYTHING, Settlement, StoreUnavailable
-from relay.queue.threads import run_in, threads
+from relay.queue.threads import Threads, run_in, threads
 from tests.conformance.mail import FULL_ENVELOPE, ORIGIN, to
 
 
@@ -83,3 +86,35 @@ class ThreadedStoreTests(TestCase):
         assert str(raised.exception) == "relay-files-0"
         assert threading.current_thread() is threading.main_thread()
         executors.files.close()
+
+
+class ScarceThreadsTests(TestCase):
+    """The system has no thread to give: what is to be done waits until it has."""
+
+    @defer.inlineCallbacks
+    def test_work_waits_until_a_thread_can_be_started(self) -> Generator[Any, Any, None]:
+        place = Threads(reactor, "scarce")  # type: ignore[arg-type]
+        start = threading.Thread.start
+        refusals = iter([RuntimeError("can't start new thread")] * 2)
+
+        def scarce(thread: threading.Thread) -> None:
+            for refusal in refusals:
+                raise refusal
+            start(thread)
+
+        with mock.patch.object(threads_module, "START_AGAIN_S", 0.01), mock.patch.object(Thread, "start", scarce):
+            first = run_in(place, lambda: 1)
+            second = yield run_in(place, lambda: 2)
+        assert second == 2
+        assert (yield first) == 1
+        place.close()
+
+    def test_what_never_had_a_thread_is_done_when_it_is_closed(self) -> None:
+        place = Threads(reactor, "scarce")  # type: ignore[arg-type]
+        done: list[int] = []
+        with mock.patch.object(Thread, "start", side_effect=RuntimeError("can't start new thread")):
+            run_in(place, lambda: done.append(1))
+        place.close()
+        assert done == [1]
+        for call in reactor.getDelayedCalls():  # type: ignore[attr-defined]
+            call.cancel()

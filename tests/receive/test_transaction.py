@@ -372,6 +372,20 @@ def test_a_slow_write_that_fails_is_trouble_at_the_end() -> None:
     assert house.store.drafts == set() and not house.stored
 
 
+def test_a_refusal_while_a_write_is_waited_for_stays_what_it_is() -> None:
+    """The write is given up with the draft; that is no trouble, and no reason to come again."""
+    house = House()
+    house.store.slow_writes = True
+    visit = house.visit()
+    visit.says(MAIL, RCPT, "DATA")
+    visit.sends(b"X: " + b"x" * 1_000_000 + b"\r\n")
+    visit.sends(b"\r\n.\r\n")
+    while house.store._writes:
+        house.store.write_now()
+    assert visit.heard()[-1].startswith("552")
+    assert not [step for step in house.told if step[0] == "trouble"]
+
+
 def test_refused_content_is_not_written() -> None:
     house = House(size_limit_octets=100)
     visit = house.visit()
@@ -415,6 +429,7 @@ def test_a_client_that_leaves_during_a_slow_write() -> None:
     visit.leaves()
     house.store.write_now()
     assert house.store.drafts == set()
+    assert not [step for step in house.told if step[0] == "trouble"]
 
 
 @pytest.mark.parametrize("what", ["RSET", "EHLO again.example", "MAIL FROM:<x@y.example>"])

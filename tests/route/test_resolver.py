@@ -18,6 +18,7 @@ from twisted.trial.unittest import SkipTest, TestCase
 from relay.route import plain
 from relay.route import resolver as module
 from relay.route.dane import Tlsa
+from relay.route.first import system_stub
 from relay.route.hosts import LOOK_AGAIN_S
 from relay.route.names import AAAA, CNAME, MX, PTR, TLSA, TXT, A, Found, Kind, Missing, Mx, Trouble
 from relay.route.resolver import RECORDS_LIMIT, Resolver, parse_server
@@ -454,3 +455,12 @@ def test_a_name_server_is_an_address_with_or_without_a_port(text: str, server: t
 def test_a_slip_in_a_name_server_is_answered_with_what_would_be_right(text: str) -> None:
     with pytest.raises(ValueError, match=r"127\.0\.0\.1:53|1 to 65535"):
         parse_server(text)
+
+
+def test_a_url_in_resolv_conf_is_no_server(tmp_path: Path) -> None:
+    """dnspython takes one for a server by HTTPS; who asks it by a datagram would ask nobody, and end twice."""
+    file = tmp_path / "resolv.conf"
+    file.write_text("nameserver https://127.0.0.1/dns-query\nnameserver 127.0.0.2\n")
+    assert [server.address for server in system_stub(file).nameservers] == ["127.0.0.2"]  # type: ignore[union-attr]
+    file.write_text("nameserver https://127.0.0.1/dns-query\n")
+    assert [server.address for server in system_stub(file).nameservers] == ["127.0.0.1"]  # type: ignore[union-attr]

@@ -323,10 +323,10 @@ def test_lmtp_that_wants_content_for_nobody_is_left() -> None:
 
 
 @cuts
-def test_a_421_among_lmtp_replies_defers_the_rest_only(cut: int) -> None:
+def test_a_421_among_lmtp_replies_is_the_reply_to_one_and_leaves_the_rest_in_doubt(cut: int) -> None:
     hop = NextHop(lmtp=True, replies={"END": ["250 2.0.0 a", "421 4.3.2 closing"]})
     talk = Conversation(hop, [transaction("a@x.example", "b@x.example", "c@x.example")], cut=cut).run()
-    assert talk.answers() == ["END 250", "END 421", "END 421"]
+    assert talk.answers() == ["END 250", "END 421", "END -"]
 
 
 # -- the next message behind the final dot ---------------------------------------------------

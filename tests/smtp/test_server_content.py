@@ -145,13 +145,20 @@ def test_a_refused_chunk_is_swallowed_and_the_rest_of_its_message_too(cut: int |
         250,
         250,
         552,
-        503,
-        503,
+        552,
+        552,
         250,
     ]
     assert len(talk.aborted) == 1
     assert talk.accepted == []
     assert codes(talk.say(TRANSACTION + b"BDAT 2 LAST\r\n\r\n")) == [250, 250, 250]
+
+
+def test_the_reply_to_the_last_chunk_says_why_the_first_was_refused() -> None:
+    """A client that sends all chunks at once goes by it: our own trouble must not look like a fault of its own."""
+    talk = Talk.greeted(answers={ContentStarted: reply.NO_SPACE})
+    assert codes(talk.say(TRANSACTION + b"BDAT 4\r\nab\r\nBDAT 4 LAST\r\ncd\r\n")) == [250, 250, 452, 452]
+    assert codes(talk.say(b"BDAT 0 LAST\r\n")) == [503]
 
 
 def test_a_message_never_lacks_a_chunk_that_was_refused() -> None:
