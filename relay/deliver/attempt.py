@@ -212,6 +212,8 @@ class Attempt:
         else:
             self.account.remark(self._deliverer.pool.clock.seconds(), why.hop, str(why.reply))
         meant = of_the_message_alone(why) if self._hop.security.whence == OF_THE_MESSAGE else why
+        if why.reply.code == 521:  # RFC 7504 §3: this host never takes mail
+            meant = Failed(why.reply, why.hop)
         if isinstance(meant, Failed):
             self._pass_by(meant)
             return

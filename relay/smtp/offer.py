@@ -56,7 +56,8 @@ def offer_of(reply: Reply) -> Offer:
         # RFC 3030 §3: BINARYMIME without CHUNKING is of no use.
         binarymime="BINARYMIME" in said and "CHUNKING" in said,
         chunking="CHUNKING" in said,
-        smtputf8="SMTPUTF8" in said,
+        # RFC 6531 §3.1: SMTPUTF8 without 8BITMIME is no offer.
+        smtputf8="SMTPUTF8" in said and "8BITMIME" in said,
         dsn="DSN" in said,
         starttls="STARTTLS" in said,
         requiretls="REQUIRETLS" in said,

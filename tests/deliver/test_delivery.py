@@ -81,6 +81,7 @@ def test_each_recipient_has_its_own_outcome(extensions: tuple[str, ...] | None, 
     ("verb", "said", "outcome"),
     [
         ("GREETING", "554 5.7.1 go away", "Deferred 554 5.7.1!"),
+        ("GREETING", "521 5.3.2 mx.example takes no mail", "Failed 521 5.3.2"),
         ("GREETING", "421 4.3.2 busy", "Deferred 421 4.3.2!"),
         ("GREETING", "hello", "Deferred 451 4.4.2!"),
         ("GREETING", HANG_UP, "Deferred 451 4.4.2!"),
@@ -163,6 +164,7 @@ def test_dribbling_does_not_keep_a_session_alive() -> None:
     "first",
     [
         NextHop(replies={"GREETING": "554 5.7.1 go away"}),
+        NextHop(replies={"GREETING": "521 5.3.2 no mail here"}),
         NextHop(replies={"GREETING": "421 4.3.2 busy"}),
         NextHop(replies={"MAIL": "451 4.3.0 trouble"}),
         NextHop(replies={"RCPT": "450 4.7.1 greylisted"}),

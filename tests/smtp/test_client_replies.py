@@ -186,3 +186,9 @@ def test_the_first_line_of_an_offer_is_a_name() -> None:
 def test_binarymime_needs_chunking() -> None:
     """RFC 3030 §3."""
     assert not offer_of(Reply(250, "", ("hop", "BINARYMIME"))).binarymime
+
+
+def test_smtputf8_needs_8bitmime() -> None:
+    """RFC 6531 §3.1."""
+    assert not offer_of(Reply(250, "", ("hop", "SMTPUTF8"))).smtputf8
+    assert offer_of(Reply(250, "", ("hop", "SMTPUTF8", "8BITMIME"))).smtputf8
