@@ -196,6 +196,8 @@ class Transaction:
         hostname, now = house.settings.hostname, house.clock.seconds()
         # With several, "for" would tell each of the others (RFC 5321 §4.4, §7.2).
         only = self._named[0][0].address if len(self._named) == 1 else None
+        if only is not None and not only.is_ascii and any(to.address.is_ascii for to in self._recipients):
+            only = None  # it would be all that asks for SMTPUTF8, and RFC 5321 §4.4 does not ask for it
         head = trace.received(origin, hostname, message_id, now, only)
         if house.service in (Service.SUBMISSION, Service.LOCAL):
             self._message_id = self._message_id or f"<{message_id}@{hostname}>"

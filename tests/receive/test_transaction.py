@@ -171,6 +171,25 @@ def test_for_shows_the_address_that_was_given_and_not_where_it_is_forwarded() ->
 
 
 @pytest.mark.parametrize(
+    ("targets", "is_shown"),
+    [
+        (["plain@else.example"], False),
+        (["plain@else.example", "jörg@else.example"], False),
+        (["jörg@else.example"], True),
+        (["üf@ours.example"], True),
+    ],
+)
+def test_an_address_beyond_ascii_is_not_shown_where_it_would_be_all_that_needs_smtputf8(
+    targets: list[str], is_shown: bool
+) -> None:
+    """RFC 5321 §4.4: ``for`` may be left out; with it, a forward to a hop without SMTPUTF8 would bounce."""
+    house = House(PolicySettings(HOSTNAME, domains=("ours.example",), forward=entries({"üf@ours.example": targets})))
+    house.visit().says(f"{MAIL} SMTPUTF8", "RCPT TO:<üf@ours.example>", "DATA", "Subject: x", "", "x", ".")
+    assert [str(recipient.address) for recipient in house.recipients] == targets
+    assert ("for <üf@ours.example>" in head(house)) == is_shown
+
+
+@pytest.mark.parametrize(
     "service, hello, parameters, protocol",
     [
         (Service.RELAY, "HELO x.example", "", "SMTP"),
