@@ -49,7 +49,7 @@ _BY_DETAIL = {
     "5.3": Meaning("The message has more recipients than the recipient's server takes at once.", _LATER),
     "6.3": Meaning(
         "The recipient's server cannot take the message in this form, and it cannot be converted unharmed.",
-        "Send it without signature or encryption, or in plain text.",
+        "Send it without signature or encryption and with plain attachment names, or in plain text.",
     ),
     "6.7": Meaning(
         "The message needs a server that knows international addresses (SMTPUTF8); the next one does not.",

@@ -7,8 +7,9 @@ The rule that must not be broken: whoever decodes the parts gets the octets that
 promised the answer is None, and the sender is told (5.6.3).
 
 Signatures over the body's encoded form, DKIM above all, do not survive (RFC 6376 §5.3): that is the price of a
-7-bit hop.  8-bit octets in the header section stay: they were against the law when they came, no encoding repairs
-them without guessing their meaning, and a 7-bit hop that minds will say so.
+7-bit hop.  8-bit octets in the message's own header section stay: they were against the law when they came, no encoding
+repairs them without guessing their meaning, and a 7-bit hop that minds will say so.  In the header section of a part,
+or of a message within, they are octets of a body that we call 7bit (RFC 2045 §2.7, §6.2), and cannot be converted.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from relay.message.transfer import base64, encoded, has_stray_octets, is_binary
+from relay.message.transfer import base64, encoded, has_stray_octets, is_binary, quoted_printable
 
 DEPTH_LIMIT = 20  # a message nested deeper, and 8-bit down there, is nothing that a person wrote
 
@@ -28,6 +29,11 @@ _PARAMETER = re.compile(
 )
 _NOT_TEXT = re.compile(rb"[\0\x80-\xff]|\r(?!\n)|(?<!\r)\n")
 _IDENTITY = (b"", b"7bit", b"8bit", b"binary")
+_HEADER_SECTION = (
+    b"Content-Description: The header section of the message\r\n"
+    b"Content-Type: text/rfc822-headers\r\n"
+    b"Content-Transfer-Encoding: quoted-printable\r\n\r\n"
+)
 
 
 class _Untouchable(Exception):
@@ -44,19 +50,32 @@ def needs_binary(data: bytes) -> bool:
     return is_binary(data)
 
 
-def downgrade(data: bytes) -> bytes | None:
+def downgrade(data: bytes, *, is_report: bool = False) -> bytes | None:
     """The message as 7-bit MIME that decodes to the same, or None when that cannot be had.
 
-    data  header section and body, lines ending with CRLF; in the body of a BINARYMIME message anything
+    data       header section and body, lines ending with CRLF; in the body of a BINARYMIME message anything
+    is_report  its sender is null, so that nobody would hear of its failure: a multipart/report that cannot be had whole
+               goes with the header section of the message that it gives back (RFC 6522 §3)
 
     Takes time linear in the size (times the depth of nesting), and memory of a few times the size.
     """
     try:
-        converted = _entity(data, depth=0, is_message=True, returned=False, by_default=b"text/plain")
+        return _converted(data)
+    except _Untouchable:
+        if not is_report:
+            return None
+    try:
+        return _converted(_shortened(data))
     except _Untouchable:
         return None
+
+
+def _converted(data: bytes) -> bytes:
+    converted = _entity(data, depth=0, is_message=True, returned=False, by_default=b"text/plain")
     # What is left is in header sections.  Over DATA a bare CR or LF there could end the message early for the peer.
-    return None if has_stray_octets(converted) else converted
+    if has_stray_octets(converted) or not (converted.isascii() or _split(converted)[1].isascii()):
+        raise _Untouchable("a header section below the first is not 7-bit")
+    return converted
 
 
 def _fits(body: bytes) -> bool:
@@ -122,6 +141,23 @@ def _leaf(kind: bytes, encoding: bytes, body: bytes) -> tuple[bytes, bytes]:
         name, octets = encoded(body)
         return name.encode(), octets
     return b"base64", base64(body)
+
+
+def _shortened(report: bytes) -> bytes:
+    """The report, with no more than the header section of what it gives back, in 7 bits (RFC 6522 §4)."""
+    fields, body = _split(report)
+    stated_type = _value(fields, b"content-type") or b""
+    if _media_type(stated_type) != b"multipart/report":
+        raise _Untouchable("no report")
+    pieces: list[bytes] = []
+    copied = 0
+    for start, end in _parts(body, _boundary(stated_type)):
+        part_fields, given_back = _split(body[start:end])
+        if _media_type(_value(part_fields, b"content-type") or b"") == b"message/rfc822":
+            pieces += (body[copied:start], _HEADER_SECTION, quoted_printable(b"".join(_split(given_back)[0])))
+            copied = end
+    header = _labelled(fields, b"7bit", is_message=True, untyped=False)
+    return b"".join((*header, b"\r\n", *pieces, body[copied:]))
 
 
 def _split(data: bytes) -> tuple[list[bytes], bytes]:

@@ -116,7 +116,8 @@ class Letter:
         if not self._is_conversion_tried:
             if self._content is None:
                 return None if self.message.size <= self._convert_limit_octets else Failed(TOO_LARGE_TO_CONVERT)
-            converted = downgrade(self.message.head + self._content)
+            is_report = self.message.envelope.reverse_path is None
+            converted = downgrade(self.message.head + self._content, is_report=is_report)
             # DATA would put a CRLF at the end anyway; here it counts in SIZE.
             self._converted = converted + b"\r\n" if converted and not converted.endswith(b"\r\n") else converted
             self._is_conversion_tried = True

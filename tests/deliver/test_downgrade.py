@@ -159,11 +159,12 @@ def test_a_line_that_is_no_field_ends_the_header_section() -> None:
 
 
 def test_8bit_octets_in_the_header_section_stay() -> None:
-    """They were against the law when they came; nobody knows what they mean."""
+    """They were against the law when they came; nobody knows what they mean.  What the label tells of is the body."""
     message = "Subject: Grüße\r\n\r\nplain\r\n".encode()
     assert downgrade(message) == message
     converted = downgrade("Subject: Grüße\r\n\r\n".encode() + GERMAN)
     assert converted is not None and "Subject: Grüße\r\n".encode() in converted
+    assert converted.partition(b"\r\n\r\n")[2].isascii()
 
 
 def test_a_report_gives_back_a_signed_message_with_its_signature_broken() -> None:
@@ -173,6 +174,32 @@ def test_a_report_gives_back_a_signed_message_with_its_signature_broken() -> Non
     assert downgrade(signed) is None
     converted = downgrade(report)
     assert converted is not None and converted.isascii()
+
+
+def test_a_report_that_cannot_be_had_whole_goes_with_the_header_section_of_what_it_gives_back() -> None:
+    """RFC 6522 §3, §4: its sender is null, and nobody would hear that it was lost."""
+    header = "Subject: to8 ö\r\nX-Other: =41\r\n".encode()
+    returned = lines("Content-Type: message/rfc822", "Content-Transfer-Encoding: 8bit", "") + header + b"\r\n" + GERMAN
+    status = lines("Content-Type: message/delivery-status", "", "Reporting-MTA: dns; x")
+    label = "; report-type=delivery-status\r\nContent-Transfer-Encoding: 8bit"
+    people = part("Content-Type: text/plain", body=b"It failed.")
+    report = multipart(people, status, returned, kind="report", more=label)
+    assert downgrade(report) is None
+    converted = downgrade(report, is_report=True)
+    assert converted is not None and converted.isascii()
+    whole = message_from_bytes(converted, policy=default)
+    *_, original = whole.iter_parts()
+    assert whole["Content-Transfer-Encoding"] == "7bit"
+    assert b"--b\r\n" + people + b"\r\n--b\r\n" + status + b"\r\n--b" in converted
+    assert original.get_content_type() == "text/rfc822-headers"
+    assert original["Content-Transfer-Encoding"] == "quoted-printable"
+    assert original.get_payload(decode=True) == header
+
+
+def test_a_report_that_can_be_had_whole_is() -> None:
+    returned = lines("Content-Type: message/rfc822", "") + part("Content-Type: text/plain; charset=utf-8")
+    report = multipart(returned, kind="report")
+    assert downgrade(report, is_report=True) == downgrade(report) is not None
 
 
 # -- what cannot be converted --------------------------------------------------------------------------
@@ -200,6 +227,10 @@ MIME = "MIME-Version: 1.0"
         part(MIME, "Content-Type: text/plain", "Content-Type: multipart/mixed; boundary=b"),
         part(MIME, "Content-Transfer-Encoding: 8bit", "Content-Transfer-Encoding: base64"),
         part(MIME, "Content-Transfer-Encoding: quoted-printable", body=b"\xe9" + b"x" * 999),
+        multipart(part(), part("Content-Disposition: attachment; filename=ü.txt", body=b"x")),
+        multipart(part("Content-Disposition: attachment; filename=ü.txt")),
+        multipart(lines("Content-Type: message/rfc822", "", "Subject: Grüße", "", "x")),
+        part(MIME, "Content-Type: message/rfc822", body=part("Subject: Grüße")),
         b"Subject: x\ny\r\n\r\nplain\r\n",
         b"Subject: x\0\r\n\r\n" + GERMAN,
     ],
@@ -289,7 +320,8 @@ def test_every_part_decodes_to_what_was_sent(case: tuple[bytes, list[bytes]]) ->
 def test_whatever_comes_the_body_is_7bit_or_refused(message: bytes) -> None:
     converted = downgrade(message)
     if converted is not None:
-        assert not needs_binary(converted.partition(b"\r\n\r\n")[2])
+        body = converted.partition(b"\r\n\r\n")[2]
+        assert body.isascii() and not needs_binary(body)
         assert converted.count(b"\n") == converted.count(b"\r\n") == converted.count(b"\r")
         assert downgrade(converted) == converted
 

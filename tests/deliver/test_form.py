@@ -9,6 +9,7 @@ import pytest
 
 from relay.deliver.settings import DeliverySettings
 from relay.message.envelope import Body
+from tests.bounce.cases import NOW, a_message, a_reporter, read_octets, told
 from tests.deliver.way_out import HEAD, Pieces, WayOut, large, message, shown
 from tests.fakes.next_hop import NextHop
 
@@ -60,6 +61,41 @@ def test_a_signed_message_is_bounced_rather_than_broken() -> None:
     hop = NextHop(PIPELINING)
     assert shown(WayOut(hop).send(message(SIGNED, body=Body.EIGHTBIT))) == ["Failed 554 5.6.3"]
     assert not hop.taken
+
+
+def test_8bit_octets_in_the_header_of_a_part_are_bounced_rather_than_called_7bit() -> None:
+    """RFC 2045 §2.7, §6.2: no encoding is for them, and 7bit is 7-bit."""
+    hop = NextHop(PIPELINING)
+    named = (
+        "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
+        '--b\r\nContent-Disposition: attachment; filename="ü.txt"\r\n\r\nx\r\n--b--\r\n'
+    ).encode()
+    assert shown(WayOut(hop).send(message(named, body=Body.EIGHTBIT))) == ["Failed 554 5.6.3"]
+    assert not hop.taken
+
+
+def test_8bit_octets_in_the_messages_own_header_are_left_to_the_hop() -> None:
+    """Many send them and most hops take them; the body is 7-bit as its label says."""
+    hop = NextHop(PIPELINING)
+    subject = "Subject: Grüße\r\n".encode()
+    assert shown(WayOut(hop).send(message(subject + EIGHTBIT[13:], body=Body.EIGHTBIT))) == DELIVERED
+    header, _, body = hop.taken[0].content.partition(b"\r\n\r\n")
+    assert header.startswith(HEAD + subject) and body.isascii()
+    assert body_of(hop) == "Grüße.\r\n"
+
+
+def test_our_report_reaches_a_hop_without_8bitmime_whatever_it_gives_back() -> None:
+    """RFC 6522 §3: of what cannot be had in 7 bits the header section goes back, in an encoding that is 7-bit."""
+    hop = NextHop(PIPELINING)
+    about = a_message("Subject: to8 ö\r\n\r\nfür dich\r\n".encode(), body=Body.EIGHTBIT)
+    composed = a_reporter().compose(about, [told()], None, NOW)
+    assert composed is not None and composed.envelope.body is Body.EIGHTBIT
+    assert shown(WayOut(hop).send(message(composed.content, sender=None, body=Body.EIGHTBIT))) == DELIVERED
+    taken = hop.taken[0].content
+    assert taken.isascii()
+    original = read_octets(taken).original
+    assert original.get_content_type() == "text/rfc822-headers"
+    assert original.get_payload(decode=True) == about.head + "Subject: to8 ö\r\n".encode()
 
 
 def test_what_came_as_7bit_is_not_bounced_for_its_8th_bits() -> None:
