@@ -153,9 +153,12 @@ def _shortened(report: bytes) -> bytes:
     copied = 0
     for start, end in _parts(body, _boundary(stated_type)):
         part_fields, given_back = _split(body[start:end])
-        if _media_type(_value(part_fields, b"content-type") or b"") == b"message/rfc822":
+        is_message = _media_type(_value(part_fields, b"content-type") or b"") == b"message/rfc822"
+        if is_message and not given_back.isascii():
             pieces += (body[copied:start], _HEADER_SECTION, quoted_printable(b"".join(_split(given_back)[0])))
             copied = end
+    if not pieces:
+        raise _Untouchable("no message in it is the reason")
     header = _labelled(fields, b"7bit", is_message=True, untyped=False)
     return b"".join((*header, b"\r\n", *pieces, body[copied:]))
 

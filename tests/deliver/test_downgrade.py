@@ -196,6 +196,15 @@ def test_a_report_that_cannot_be_had_whole_goes_with_the_header_section_of_what_
     assert original.get_payload(decode=True) == header
 
 
+@pytest.mark.parametrize("kind", ["report", "mixed"])
+def test_what_is_no_report_or_fails_for_another_part_is_not_shortened(kind: str) -> None:
+    plain = lines("Content-Type: message/rfc822", "", "Subject: x", "", "x")
+    eightbit = lines("Content-Type: message/rfc822", "", "Subject: Grüße", "", "x")
+    assert downgrade(multipart(part("X: ü"), plain, kind=kind), is_report=True) is None
+    assert (downgrade(multipart(eightbit, kind=kind), is_report=True) is None) is (kind == "mixed")
+    assert downgrade(multipart(part("X: ü"), eightbit, kind=kind), is_report=True) is None
+
+
 def test_a_report_that_can_be_had_whole_is() -> None:
     returned = lines("Content-Type: message/rfc822", "") + part("Content-Type: text/plain; charset=utf-8")
     report = multipart(returned, kind="report")
