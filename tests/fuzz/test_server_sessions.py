@@ -42,6 +42,7 @@ class Model:
     """What a session is, by RFC 5321 §4.1.4 and RFC 3030 §2.
 
     expected  the codes of all replies so far; a set where the law leaves a choice
+    refusal   of the chunk that spoiled the transaction, said of those after it too
     contents  of the messages that were answered 250
     """
 
@@ -51,11 +52,17 @@ class Model:
     binary: bool = False
     content: bytes = b""
     announced: int = 0
+    refusal: set[int] = field(default_factory=set)
     expected: list[set[int]] = field(default_factory=lambda: [{220}])
     contents: list[bytes] = field(default_factory=list)
 
     def say(self, *expected: int) -> None:
         self.expected.append(set(expected))
+
+    def spoil(self, *expected: int) -> None:
+        self.say(*expected)
+        self.refusal = set(expected)
+        self.phase = "spoiled"
 
     def begin(self, phase: str) -> None:
         self.phase, self.accepted, self.tried, self.content, self.announced = phase, 0, False, b"", 0
@@ -258,7 +265,7 @@ class Session(RuleBasedStateMachine):
             model.say(503)
             return
         if model.phase == "spoiled":
-            model.say(503)
+            model.say(*model.refusal)
         else:
             self._chunk_of_transaction(content, last)
         if last:
@@ -269,14 +276,12 @@ class Session(RuleBasedStateMachine):
         model.announced += len(content)
         fault = 552 if model.announced > LIMIT else model.fault_in_recipients()
         if fault is not None:
-            model.say(fault)
-            model.phase = "spoiled"
+            model.spoil(fault)
             return
         model.content += content
         faults = model.faults_in(model.content, whole=last)
         if faults:
-            model.say(*faults)
-            model.phase = "spoiled"
+            model.spoil(*faults)
         elif not last:
             model.say(250)
             model.phase = "chunks"
