@@ -130,6 +130,14 @@ def too_many_errors(hostname: str) -> Reply:
     return reply(421, "4.7.0", f"{hostname} Too many errors, closing transmission channel")
 
 
+def too_many_idle_commands(hostname: str) -> Reply:
+    return reply(421, "4.7.0", f"{hostname} Too many commands without mail, closing transmission channel")
+
+
+def cannot_go_on(hostname: str) -> Reply:
+    return reply(421, "4.7.0", f"{hostname} Cannot go on after this, closing transmission channel")
+
+
 PASSWORD_TRANSITION = reply(432, "4.7.12", "A password transition is needed: log in with another mechanism")
 MAILBOX_BUSY = reply(450, "4.2.1", "Requested mail action not taken: mailbox unavailable")
 LOCAL_ERROR = reply(451, "4.3.0", "Requested action aborted: local error in processing")
@@ -153,7 +161,7 @@ BAD_RESPONSE = reply(501, "5.5.2", "Syntax error in the response for this mechan
 LOGIN_CANCELLED = reply(501, "5.7.0", "Authentication cancelled")
 NOT_IMPLEMENTED = reply(502, "5.5.1", "Command not implemented")
 BAD_SEQUENCE = reply(503, "5.5.1", "Bad sequence of commands")
-BEHIND_STARTTLS = reply(503, "5.5.1", "Nothing may follow STARTTLS before TLS has begun; closing the channel")
+BEHIND_STARTTLS = reply(503, "5.5.1", "Nothing may follow STARTTLS before TLS has begun")
 MECHANISM_UNKNOWN = reply(504, "5.5.4", "Unrecognized authentication mechanism")
 PARAMETER_NOT_IMPLEMENTED = reply(504, "5.5.4", "Command parameter not implemented")
 UNKNOWN_PARAMETER = reply(555, "5.5.4", "MAIL FROM/RCPT TO parameters not recognized or not implemented")

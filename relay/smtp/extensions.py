@@ -103,7 +103,7 @@ class ServerOffer:
     must_log_in           nothing of use goes before a login (RFC 4954 §6)
     errors_limit          5yz replies, those counted as refusals apart
     refusals_limit        5yz replies within a transaction: to RCPT, and to chunks of a refused message
-    idle_commands_limit   commands that bring no message nearer, as NOOP, RSET, VRFY
+    idle_commands_limit   commands that bring no message nearer, as NOOP, VRFY, and RSET before a recipient was accepted
     discard_limit         octets of refused content that are read to find its end
 
     The last four are counted from the last accepted message; beyond them the session is closed with 421 4.7.0.
@@ -167,7 +167,7 @@ class ServerOffer:
         unknown = {"EHLO", "HELO"} if self.lmtp else {"LHLO"}  # RFC 2033 §4.1
         known = {verb: command for verb, command in COMMANDS.items() if verb not in unknown}
         for verb, command in known.items():
-            refusal = self._refusal(verb, verb in not_offered)
+            refusal = command.refusal or self._refusal(verb, verb in not_offered)
             if refusal is not None:
                 known[verb] = replace(command, refusal=refusal)
         return known
@@ -175,13 +175,15 @@ class ServerOffer:
     def _refusal(self, verb: str, not_offered: bool) -> Reply | None:
         if self.encrypted and verb == "STARTTLS":
             return reply.BAD_SEQUENCE.saying("TLS is active already")
+        # RFC 5321 §4.2.4: first, whether there is such a command; 530 promises that there is.  AUTH that only TLS is
+        # wanted for is one, and is refused with the code that RFC 4954 §4 has for it.
+        if not_offered and not (verb == "AUTH" and self.login_needs_tls):
+            return reply.NOT_IMPLEMENTED
         if self.must_encrypt and verb not in _BEFORE_TLS:
             return reply.TLS_REQUIRED
         if self.must_log_in and verb not in _BEFORE_LOGIN:
             return reply.LOGIN_REQUIRED
-        if verb == "AUTH" and self.login_needs_tls:
-            return None  # known, and refused with the code that RFC 4954 §4 has for it
-        return reply.NOT_IMPLEMENTED if not_offered else None
+        return None
 
     @cached_property
     def line_limits(self) -> Mapping[bytes, int]:

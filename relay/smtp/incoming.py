@@ -99,9 +99,12 @@ class Incoming:
         return self._fault_in_recipients()
 
     def _fault_in_recipients(self) -> Reply | None:
-        """RFC 5321 §3.3 allows 503 and 554: 554 when all recipients were refused, 503 when none was named."""
+        """RFC 5321 §3.3 allows 503 and 554: 554 when all recipients were refused, 503 when none was named.  With LMTP
+        it is 503 either way (RFC 2033 §4.2)."""
         if self.accepted:
             return None
+        if self._offer.lmtp:
+            return reply.BAD_SEQUENCE.saying(*reply.NO_VALID_RECIPIENTS.lines)
         return reply.NO_VALID_RECIPIENTS if self.tried else reply.BAD_SEQUENCE
 
     def kept(self, piece: bytes, is_dotless: bool = False) -> bytes | Reply:

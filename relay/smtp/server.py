@@ -13,6 +13,9 @@ How a carrier uses it, whenever octets have come, a question was answered, or it
 
 What is held is bounded: unread octets by ``wants_data``, content is never kept here, and a client that only
 makes errors or small talk is sent away with 421 4.7.0 (limits in ServerOffer).
+
+Whenever the session ends but by QUIT, a lost connection, or a greeting that turns the client away, 421 is the last
+reply (RFC 5321 §3.8).
 """
 
 from __future__ import annotations
@@ -208,8 +211,7 @@ class ServerSession:
     def time_out(self) -> None:
         """The client kept us waiting too long: 421 4.4.2."""
         if not self.closing:
-            self._say(replies.timed_out(self.offer.hostname))
-            self._close("timed out")
+            self._send_away(replies.timed_out, "timed out")
 
     def shut_down(self) -> None:
         """Says 421 4.3.2 as soon as no transaction is open (RFC 5321 §3.8); one that is may be finished."""
@@ -228,8 +230,7 @@ class ServerSession:
         if self.closing or self.switching:
             return False
         if self._shutting_down and (self._transaction is None or not self._transaction.told):
-            self._say(replies.shutting_down(self.offer.hostname))
-            self._close("shutting down")
+            self._send_away(replies.shutting_down, "shutting down")
             return False
         try:
             line = self._unread.command_line(self.offer if self._exchange is None else AUTH_LINES)
@@ -240,7 +241,7 @@ class ServerSession:
                 self._lose_framing()
             return True
         except LineEndless:
-            self._send_away()
+            self._send_away(replies.too_many_errors, "too many errors")
             return False
         if line is None:
             return False
@@ -261,7 +262,7 @@ class ServerSession:
                 self._bdat(argument, refusal)
             elif refusal is not None:
                 self._respond(refusal, within=verb == "RCPT")
-            elif command is not None and not (command.idle and self._is_too_idle()):
+            elif command is not None and not (self._is_idle(command) and self._is_too_idle()):
                 _DO[verb](self, verb, argument)
         except CommandRefused as refused:
             self._respond(refused.reply, within=verb == "RCPT")
@@ -282,7 +283,8 @@ class ServerSession:
 
     def _lose_framing(self) -> None:
         # How many octets of content follow is not known: whatever came next would be content read as commands.
-        self._close("a BDAT command was not understood")
+        if not self.closing:
+            self._send_away(replies.cannot_go_on, "a BDAT command was not understood")
 
     # -- the session ------------------------------------------------------------------------------------
 
@@ -366,7 +368,7 @@ class ServerSession:
         followed = len(self._unread) > 0
         if followed:
             self._say(replies.BEHIND_STARTTLS)
-            self._close("octets behind STARTTLS")
+            self._send_away(replies.cannot_go_on, "octets behind STARTTLS")
         return followed
 
     def _auth(self, verb: str, argument: str) -> None:
@@ -488,7 +490,7 @@ class ServerSession:
         if framing.refusal is not None:  # read only to find its end, and not for ever
             if self._patience.discarded(self.offer, len(piece)):
                 self._say(framing.refusal)
-                self._close("too much content after a refusal")
+                self._send_away(replies.cannot_go_on, "too much content after a refusal")
             return
         assert self._transaction is not None
         kept = self._transaction.kept(piece, framing.ended and framing.is_dotless)
@@ -558,22 +560,31 @@ class ServerSession:
         within  it refuses a part of a transaction: one wrong recipient of many is no bad behaviour
         """
         if reply.is_permanent and self._patience.refused(self.offer, within):
-            self._send_away()
+            self._send_away(replies.too_many_errors, "too many errors")
             return
         self._say(reply, utf8)
         if reply.code == 421:
             self._close("421")
 
+    def _is_idle(self, command: Command) -> bool:
+        """Whether it brings no message nearer.  RSET after an accepted recipient ends what was asked in earnest: so do
+        those who verify recipients."""
+        if not command.idle:
+            return False
+        transaction = self._transaction
+        return not (command.verb == "RSET" and transaction is not None and transaction.accepted)
+
     def _is_too_idle(self) -> bool:
         """Counts a command that brings no message nearer; one too many ends the session."""
         too_idle = self._patience.idled(self.offer)
         if too_idle:
-            self._send_away()
+            self._send_away(replies.too_many_idle_commands, "too many commands without mail")
         return too_idle
 
-    def _send_away(self) -> None:
-        self._say(replies.too_many_errors(self.offer.hostname))
-        self._close("too many errors")
+    def _send_away(self, goodbye: Callable[[str], Reply], why: str) -> None:
+        """RFC 5321 §3.8: whoever is to be closed upon without a QUIT hears 421 first."""
+        self._say(goodbye(self.offer.hostname))
+        self._close(why)
 
     def _forget(self, why: str) -> None:
         transaction, self._transaction = self._transaction, None

@@ -185,7 +185,9 @@ def a_second_login() -> list[str]:
 
 @situation("503 5.5.1")
 def a_command_behind_starttls() -> list[str]:
-    return House(POLICY, tls=NoTls()).visit().says("STARTTLS", MAIL)
+    said = House(POLICY, tls=NoTls()).visit().says("STARTTLS", MAIL)
+    assert said.pop() == f"421 4.7.0 {HOSTNAME} Cannot go on after this, closing transmission channel"
+    return said
 
 
 @situation("504 5.5.4")
@@ -389,6 +391,18 @@ def too_many_errors() -> list[str]:
     return House(POLICY).visit().says(*["WHAT"] * 25)
 
 
+@situation("421 4.7.0")
+def too_many_commands_without_mail() -> list[str]:
+    return House(POLICY).visit().says(*["NOOP"] * 101)
+
+
+@situation("421 4.7.0")
+def a_chunk_of_a_size_that_is_not_understood() -> list[str]:
+    said = House(POLICY).visit().says(MAIL, RCPT, "BDAT x", "RSET")
+    assert said[-2] == "501 5.5.4 Syntax: BDAT octets [LAST]"
+    return said
+
+
 @situation("450 4.2.1")
 def the_list_of_recipients_was_never_readable() -> list[str]:
     return listed(None).visit().says(MAIL, RCPT)
@@ -528,6 +542,12 @@ def expn_by_a_stranger() -> list[str]:
 @situation("503 5.5.1")
 def a_command_out_of_order() -> list[str]:
     return House(POLICY).visit().says(RCPT)
+
+
+@situation("503 5.5.1")
+def data_when_every_recipient_was_refused_with_lmtp() -> list[str]:
+    visit = House(POLICY, Service.LMTP).visit(STRANGER, "LHLO client.example")
+    return visit.says(MAIL, "RCPT TO:<ann@else.example>", "DATA")
 
 
 @situation("504 5.5.4")

@@ -171,10 +171,11 @@ def test_a_message_never_lacks_a_chunk_that_was_refused() -> None:
 
 @pytest.mark.parametrize("line", [b"BDAT 12\n", b"BDAT \xff12", b"bdat 12" + b" " * 600, b"BDAT twelve", b"BDAT"])
 def test_a_chunk_whose_size_nobody_can_tell_ends_the_session(line: bytes) -> None:
-    """What would come next is content, and must not be run as commands."""
+    """What would come next is content, and must not be run as commands.  RFC 5321 §3.8: not without 421."""
     talk = Talk.greeted()
     said = talk.say(TRANSACTION + line + b"\r\nMAIL FROM:<evil@bar.com>\r\n")
-    assert len(codes(said)) == 3 and codes(said)[-1] in (500, 501)
+    assert len(codes(said)) == 4 and codes(said)[-2] in (500, 501)
+    assert said.endswith(b"\r\n" + reply.cannot_go_on("foo.com").wire)
     assert talk.session.closing
     assert len(talk.aborted) == 1
 
@@ -183,7 +184,7 @@ def test_a_size_beyond_all_limits_is_only_a_number() -> None:
     """No memory is set aside for what was announced, and no more is read than the limit of refused content."""
     talk = Talk.greeted(ServerOffer("foo.com", discard_limit=1000))
     assert codes(talk.say(TRANSACTION + b"BDAT 99999999999999999999 LAST\r\n" + b"x" * 500)) == [250, 250]
-    assert codes(talk.say(b"x" * 501)) == [552]
+    assert codes(talk.say(b"x" * 501)) == [552, 421]
     assert talk.session.closing
 
 
@@ -192,8 +193,13 @@ def test_refused_content_is_not_read_for_ever() -> None:
     said = b""
     for _ in range(20):
         said += talk.say(b"x" * 1000)
-    assert codes(said) == [552]
+    assert codes(said) == [552, 421]
     assert talk.session.closing
+
+
+def test_a_chunk_of_unknown_size_that_is_an_error_too_many_says_421_once() -> None:
+    talk = Talk.greeted(ServerOffer("foo.com", errors_limit=1))
+    assert codes(talk.say(b"XYZZY\r\nBDAT x\r\n")) == [500, 421]
 
 
 def test_lmtp_answers_for_each_recipient() -> None:

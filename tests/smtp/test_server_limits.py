@@ -33,14 +33,22 @@ def test_small_talk_is_bounded(command: bytes) -> None:
     talk = Talk.greeted(ServerOffer("foo.com", errors_limit=1000))
     said = talk.say((command + b"\r\n") * 200)
     assert len(codes(said)) <= 100
-    assert codes(said)[-1] == 421
+    assert said.endswith(reply.too_many_idle_commands("foo.com").wire), "it made no errors"
+
+
+def test_verifying_recipients_is_no_small_talk() -> None:
+    """Scar: a program that asked for a hundred recipients, each by MAIL, RCPT and RSET, was told of too many errors."""
+    talk = Talk.greeted()
+    assert codes(talk.say((TRANSACTION + b"RSET\r\n") * 200)) == [250] * 600
+    nobody = Talk.greeted(answers={RecipientReceived: reply.NO_SUCH_USER})
+    assert codes(nobody.say((TRANSACTION + b"RSET\r\n") * 200))[-1] == 421
 
 
 def test_empty_chunks_are_small_talk() -> None:
     """Scar: BDAT 0 floods (Postfix 20260805)."""
     talk = Talk.greeted()
     assert codes(talk.say(TRANSACTION + b"BDAT 0\r\n" * 200))[-1] == 421
-    assert talk.aborted == ["too many errors"]
+    assert talk.aborted == ["too many commands without mail"]
 
 
 def test_many_wrong_recipients_are_no_bad_behaviour() -> None:
