@@ -124,7 +124,12 @@ class Policy:
         )
         self._postmaster_domains = frozenset({domain_key(settings.hostname)})
         self._inquiry = Inquiry(
-            Directory(settings.directory), self._forwarding, self._own, lambda: self.recipients, self.place
+            Directory(settings.directory),
+            self._forwarding,
+            self._own,
+            lambda: self.recipients,
+            self._postmaster_of_ours,
+            self.place,
         )
 
     # -- who -------------------------------------------------------------------------------
@@ -259,10 +264,7 @@ class Policy:
     def _postmaster(self, address: Address, notify: Notify | None, orcpt: str | None) -> Verdict:
         """RFC 5321 §4.5.1: always accepted, whoever asks and whatever the lists say."""
         rule, place = "postmaster: RFC 5321 §4.5.1", self.place("postmaster")
-        named = address
-        if not address.domain:
-            domain = self._own.exact[0] if self._own.exact else self.settings.hostname
-            named = Address(address.local, domain)
+        named = self._with_domain(address)
         target = self.settings.postmaster or named
         if self._forwarding.find(named, lambda _: True) is not None:
             target = named
@@ -272,6 +274,15 @@ class Policy:
             targets = (self.settings.postmaster or named,)
         recipients, expanded = _redirected(named, targets, notify, orcpt)
         return Accepted(reply.RECIPIENT_OK, rule, place, recipients, expanded)
+
+    def _with_domain(self, postmaster: Address) -> Address:
+        if postmaster.domain:
+            return postmaster
+        return Address(postmaster.local, self._own.exact[0] if self._own.exact else self.settings.hostname)
+
+    def _postmaster_of_ours(self, address: Address) -> Address | None:
+        is_ours = self._is_postmaster(address, self._own.containing(address.domain_key))
+        return self._with_domain(address) if is_ours else None
 
     # -- forwarding ------------------------------------------------------------------------
 
@@ -287,7 +298,8 @@ class Policy:
         key, entry = found
         rule, place = f"forward: {key}", entry.place
         if entry.refer is not None:
-            return Refused(reply.TRY_ELSEWHERE.saying(f"User not local; please try <{entry.refer}>"), rule, place)
+            told = f"<{entry.refer}>" if smtputf8 or entry.refer.is_ascii else "an address that needs SMTPUTF8"
+            return Refused(reply.TRY_ELSEWHERE.saying(f"User not local; please try {told}"), rule, place)
         try:
             targets = self._forwarding.expand(address, self._exists)
         except TooManyTargets as fault:
@@ -331,17 +343,20 @@ class Policy:
 
     # -- questions about addresses ---------------------------------------------------------
 
-    def verify(self, client: Client, text: str) -> Verdict:
-        """VRFY: what is known of this user name, mailbox or full name (RFC 5321 §3.5)."""
+    def verify(self, client: Client, text: str, smtputf8: bool = True) -> Verdict:
+        """VRFY: what is known of this user name, mailbox or full name (RFC 5321 §3.5).
+
+        smtputf8: the client takes UTF-8 in the answer.
+        """
         if not self.settings.verify_for.includes(client.trusted):
             return Accepted(reply.CANNOT_VERIFY, client.rule, client.place)
-        return self._inquiry.verify(text)
+        return self._inquiry.verify(text, smtputf8)
 
-    def expand(self, client: Client, text: str) -> Verdict:
-        """EXPN: who is behind this name (RFC 5321 §3.5)."""
+    def expand(self, client: Client, text: str, smtputf8: bool = True) -> Verdict:
+        """EXPN: who is behind this name (RFC 5321 §3.5).  smtputf8 as for ``verify``."""
         if not self.settings.expand_for.includes(client.trusted):
             return Refused(reply.NOT_IMPLEMENTED, client.rule, client.place)
-        return self._inquiry.expand(text)
+        return self._inquiry.expand(text, smtputf8)
 
 
 def _redirected(

@@ -243,10 +243,10 @@ class Intake:
     # -- other questions -------------------------------------------------------------------
 
     def _verify(self, event: VerifyReceived) -> Reply:
-        return self._house.policy.verify(self.client, event.text).reply
+        return self._house.policy.verify(self.client, event.text, event.smtputf8).reply
 
     def _expand(self, event: ExpandReceived) -> Reply:
-        return self._house.policy.expand(self.client, event.text).reply
+        return self._house.policy.expand(self.client, event.text, event.smtputf8).reply
 
     def _help(self, event: HelpReceived) -> Answer:
         house = self._house

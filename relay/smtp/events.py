@@ -97,7 +97,7 @@ class TransactionAborted:
 class VerifyReceived:
     """Question: VRFY (RFC 5321 §3.5).
 
-    smtputf8  the client takes UTF-8 in the answer (RFC 6531 §3.7.4); else what is not ASCII is sent as ``?``
+    smtputf8  the client takes UTF-8 in the answer; else that may hold no mailbox beyond ASCII (RFC 6531 §3.7.4.2)
     """
 
     text: str

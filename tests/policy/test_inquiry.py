@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from relay.message import reply
 from relay.message.address import Address, AddressFault
 from relay.policy.directory import parse_entry
 from relay.policy.forward import Forward
@@ -160,6 +161,77 @@ def test_expn_of_a_circle() -> None:
 
 def test_expn_does_not_exist_for_strangers() -> None:
     assert expn("sales", ip="203.0.113.9").startswith("502 5.5.1")
+
+
+UTF8 = {
+    "uwe": parse_entry("uwe", "Uwe Müller <üwe@foo.example>"),
+    "jorg": parse_entry("jorg", "Jörg Smith <jorg@foo.example>"),
+    "karl": parse_entry("karl", "Karl Smith <kärl@foo.example>"),
+}
+
+
+def in_utf8() -> Policy:
+    forward = {
+        "gone": "wég@else.example",
+        "moved": Forward(refer=Address("wég", "else.example")),
+        "all": ["bob@else.example", "jorg@foo.example", "ann@bücher.example"],
+        "half": ["bob@else.example", "jorg@foo.example"],
+    }
+    return Policy(PolicySettings(domains=("foo.example",), directory=tuple(UTF8.values()), forward=entries(forward)))
+
+
+@pytest.mark.parametrize(
+    ("text", "wide", "narrow"),
+    [
+        ("uwe", "250 2.1.5 Uwe Müller <üwe@foo.example>", "252 2.6.8"),
+        ("jorg", "250 2.1.5 Jörg Smith <jorg@foo.example>", "250 2.1.5 <jorg@foo.example>"),
+        ("gone", "251 2.1.5 User not local; will forward to <wég@else.example>", "252 2.6.8"),
+        ("moved", "551 5.1.6 User not local; please try <wég@else.example>", "553 5.6.8"),
+        ("Smith", "553 5.1.4 Ambiguous; Possibilities are", "553 5.6.8"),
+    ],
+)
+def test_vrfy_tells_no_mailbox_but_as_it_is(text: str, wide: str, narrow: str) -> None:
+    """RFC 6531 §3.7.4.2.  Scar: ``<?we@foo.example>`` is an address too, and it was said to be Uwe's."""
+    which = in_utf8()
+    client = which.client("127.0.0.1")
+    assert str(which.verify(client, text, True).reply).startswith(wide)
+    told = which.verify(client, text, False).reply
+    assert str(told).startswith(narrow) and told.wire == told.encode()
+
+
+def test_expn_tells_no_mailbox_but_as_it_is() -> None:
+    """RFC 6531 §3.7.4.2."""
+    which = in_utf8()
+    client = which.client("127.0.0.1")
+    assert "<ann@bücher.example>" in str(which.expand(client, "all", True).reply)
+    assert str(which.expand(client, "all", False).reply).startswith("550 5.6.8")
+    assert str(which.expand(client, "moved", False).reply).startswith("550 5.6.8")
+    assert str(which.expand(client, "half", False).reply) == "250 2.1.5 <bob@else.example> / <jorg@foo.example>"
+
+
+POSTMASTERS = ["postmaster", "<Postmaster>", "postmaster@foo.example", "POSTMASTER@second.example"]
+
+
+@pytest.mark.parametrize("text", POSTMASTERS)
+def test_postmaster_is_never_denied(text: str) -> None:
+    """RFC 5321 §4.5.1, §3.5.3: RCPT takes it, with and without a domain, whatever the lists and forwards say."""
+    assert vrfy(text) == f"252 2.1.5 {reply.CANNOT_VERIFY.lines[0]}"
+    assert vrfy(text, Policy(PolicySettings("here.example", directory=DIRECTORY))).startswith("252 ")
+    moved = Forward(refer=Address("bob", "else.example"))
+    for target in ("bob@else.example", moved, "postmaster@foo.example", "round@foo.example"):
+        forward = entries({"postmaster": target, "round": "postmaster@foo.example", "@foo.example": "all@else.example"})
+        which = Policy(PolicySettings("here.example", domains=("foo.example", "second.example"), forward=forward))
+        assert vrfy(text, which)[0] == "2", target
+
+
+def test_postmaster_is_told_as_others_where_somebody_is_known() -> None:
+    forwarded = {"domains": ("foo.example",), "forward": entries({"postmaster": "bob@else.example"})}
+    told = vrfy("postmaster", Policy(PolicySettings(**forwarded)))
+    assert told == "251 2.1.5 User not local; will forward to <bob@else.example>"
+    named = parse_entry("pm", "Ann <postmaster@foo.example>")
+    assert vrfy("pm", Policy(PolicySettings(domains=("foo.example",), directory=(named,)))).startswith("250 2.1.5 Ann")
+    everything = {"domains": ("foo.example",), "forward": entries({"@foo.example": "all@else.example"})}
+    assert vrfy("postmaster", Policy(PolicySettings(**everything))).startswith("252 "), "a catch-all is not for it"
 
 
 def test_an_answer_cannot_hold_a_line_end() -> None:

@@ -36,6 +36,8 @@ POLICY = PolicySettings(
             "gone@ours.example": "gone@else.example",
             "moved@ours.example": Forward(refer=Address("moved", "else.example")),
             "sales": ["joe@ours.example", "bob@else.example"],
+            "books": ["joe@ours.example", "bob@bücher.example"],
+            "moved2@ours.example": Forward(refer=Address("üwe", "else.example")),
             "round@ours.example": "round2@ours.example",
             "round2@ours.example": "round@ours.example",
         }
@@ -44,6 +46,7 @@ POLICY = PolicySettings(
         parse_entry("crispin", "Mark Crispin <mrc@ours.example>"),
         parse_entry("joe", "Joe Smith <joe@ours.example>"),
         parse_entry("harry", "Harry Smith <harry@ours.example>"),
+        parse_entry("uwe", "Uwe Müller <üwe@ours.example>"),
     ),
     content=ContentLimits(hops=3, header_octets=4000),
 )
@@ -340,6 +343,28 @@ def vrfy_by_a_stranger() -> list[str]:
     return House(POLICY).visit(STRANGER).says("VRFY Crispin")
 
 
+@situation("252 2.6.8")
+def vrfy_of_a_mailbox_beyond_ascii_without_smtputf8() -> list[str]:
+    return House(POLICY).visit().says("VRFY uwe")
+
+
+@situation("550 5.6.8")
+def expn_of_a_mailbox_beyond_ascii_without_smtputf8() -> list[str]:
+    visit = House(POLICY).visit()
+    assert visit.says("EXPN books SMTPUTF8")[-1] == "250 2.1.5 <bob@bücher.example>"
+    return visit.says("EXPN books")
+
+
+@situation("553 5.6.8")
+def vrfy_of_a_refusal_with_a_mailbox_beyond_ascii_without_smtputf8() -> list[str]:
+    return House(POLICY).visit().says("VRFY moved2@ours.example")
+
+
+@situation("252 2.1.5")
+def vrfy_of_postmaster() -> list[str]:
+    return listed("ann@ours.example").visit().says("VRFY postmaster")
+
+
 @situation("354")
 def data_after_a_recipient() -> list[str]:
     return House(POLICY).visit().says(MAIL, RCPT, "DATA")
@@ -606,6 +631,13 @@ def content_with_a_bare_cr_or_lf() -> list[str]:
 @situation("551 5.1.6")
 def a_recipient_who_moved() -> list[str]:
     return House(POLICY).visit().says(MAIL, "RCPT TO:<moved@ours.example>")
+
+
+@situation("551 5.1.6")
+def a_recipient_who_moved_beyond_ascii_without_smtputf8() -> list[str]:
+    said = House(POLICY).visit().says(MAIL, "RCPT TO:<moved2@ours.example>")
+    assert "?" not in said[-1]
+    return said
 
 
 @situation("551 5.1.6")
