@@ -262,7 +262,7 @@ class ServerSession:
                 self._bdat(argument, refusal)
             elif refusal is not None:
                 self._respond(refusal, within=verb == "RCPT")
-            elif command is not None and not (self._is_idle(command) and self._is_too_idle()):
+            elif command is not None and not (command.idle and self._is_idle(command) and self._is_too_idle()):
                 _DO[verb](self, verb, argument)
         except CommandRefused as refused:
             self._respond(refused.reply, within=verb == "RCPT")
@@ -569,8 +569,6 @@ class ServerSession:
     def _is_idle(self, command: Command) -> bool:
         """Whether it brings no message nearer.  RSET after an accepted recipient ends what was asked in earnest: so do
         those who verify recipients."""
-        if not command.idle:
-            return False
         transaction = self._transaction
         return not (command.verb == "RSET" and transaction is not None and transaction.accepted)
 
