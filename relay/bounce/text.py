@@ -87,10 +87,11 @@ def _opening(facts: Facts, action: Action, count: int) -> list[str]:
 
 def _stories(facts: Facts, action: Action) -> list[Story]:
     """What became of whom: one story for all recipients of whom the same was said."""
-    stories: dict[tuple[str, str, str], Story] = {}
+    stories: dict[tuple[object, ...], Story] = {}
     for recipient, final in facts.finals:
         if final.action is action:
-            stories.setdefault((final.hop, final.status, final.reply), (final, []))[1].append(str(recipient.address))
+            story = (final.hop, final.status, final.reply, final.said)
+            stories.setdefault(story, (final, []))[1].append(str(recipient.address))
     return list(stories.values())
 
 
@@ -108,7 +109,8 @@ def _told(facts: Facts, final: Final, addresses: list[str]) -> Iterator[str]:
         yield from _indented(_whose_words(facts, final), 4)
         yield f"    on {date(final.at)}:"
         yield ""
-        yield from _indented(facts.reply_of(final), 8)
+        for line in facts.reply_of(final):
+            yield from _indented(line, 8)
     if final.action is Action.FAILED and not facts.is_to_postmaster:
         yield ""
         yield from _indented(f"What you can do: {understood.advice}", 4)
@@ -124,9 +126,7 @@ def _expiry(facts: Facts, final: Final) -> str:
 def _whose_words(facts: Facts, final: Final) -> str:
     if not final.hop:
         return f"This server, {facts.hostname}, found"
-    # RFC 3463 §3.5: "No answer from host", "Bad connection"; these are our words, for there were none.
-    is_silent = final.status.endswith((".4.1", ".4.2"))
-    return f"{printable(final.hop)} was tried" if is_silent else f"{printable(final.hop)} answered"
+    return f"{printable(final.hop)} answered" if final.said else f"{printable(final.hop)} was tried"
 
 
 def _closing(facts: Facts) -> list[str]:

@@ -1,8 +1,9 @@
 """Messages and recipients as they stand in the database, to and fro.
 
 The envelope is one compact JSON array per message, so that a new wish of a sender needs no change
-of the schema; it only ever grows at its end.  What the queue itself looks at (lane, state, times) has
-columns of its own.  Decoding raises ValueError, TypeError, KeyError or IndexError for a broken row.
+of the schema; it only ever grows at its end, and so does what a sender is to be told.  What the queue
+itself looks at (lane, state, times) has columns of its own.  Decoding raises ValueError, TypeError,
+KeyError or IndexError for a broken row.
 """
 
 from __future__ import annotations
@@ -118,8 +119,8 @@ def recipient_of(row: list[Any]) -> QueuedRecipient:
     notify, orcpt = json.loads(wishes) if wishes else (None, None)
     final = None
     if told:
-        action, *rest = json.loads(told)
-        final = Final(Action(action), *rest)
+        action, status, reply, hop, at, *later = json.loads(told)
+        final = Final(Action(action), status, reply, hop, at, *map(tuple, later))
     return QueuedRecipient(
         number,
         Recipient(Address(local, domain), None if notify is None else Notify(notify), orcpt),
@@ -146,7 +147,8 @@ def queued(recipients: tuple[NewRecipient, ...]) -> tuple[QueuedRecipient, ...]:
 def _told(final: Final | None) -> str:
     if final is None:
         return NULL
-    return dumps((final.action.value, final.status, final.reply, final.hop, final.at))
+    kept = (final.action.value, final.status, final.reply, final.hop, final.at)
+    return dumps((*kept, final.said) if final.said else kept)
 
 
 def _must_be_text(*texts: str) -> None:
