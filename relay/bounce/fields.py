@@ -76,7 +76,7 @@ def _of_message(facts: Facts) -> Iterator[str]:
 
 
 def _of_recipient(facts: Facts, recipient: Recipient, final: Final) -> Iterator[str]:
-    if recipient.orcpt is not None:
+    if recipient.orcpt is not None and not recipient.orcpt_is_ours:
         yield field("Original-Recipient", *_original_recipient(recipient.orcpt, facts))
     address = str(recipient.address)
     yield field("Final-Recipient", *(("rfc822;", address) if address.isascii() else ("utf-8;", _utf8(address, facts))))

@@ -16,6 +16,7 @@ from textwrap import wrap
 from relay.bounce.facts import Facts
 from relay.bounce.fields import status
 from relay.bounce.words import meaning, spell
+from relay.message.envelope import Recipient
 from relay.message.outcome import Action, Final
 from relay.message.reply import printable
 from relay.message.trace import date
@@ -91,13 +92,19 @@ def _stories(facts: Facts, action: Action) -> list[Story]:
     for recipient, final in facts.finals:
         if final.action is action:
             story = (final.hop, final.status, final.reply, final.said)
-            stories.setdefault(story, (final, []))[1].append(str(recipient.address))
+            stories.setdefault(story, (final, []))[1].append(_named(recipient))
     return list(stories.values())
 
 
+def _named(recipient: Recipient) -> str:
+    shown = f"<{printable(str(recipient.address))}>"
+    if recipient.orcpt is None or not recipient.orcpt_is_ours:
+        return shown
+    return f"{shown} (forwarded from <{printable(recipient.orcpt.partition(';')[2])}>)"
+
+
 def _told(facts: Facts, final: Final, addresses: list[str]) -> Iterator[str]:
-    for address in addresses[:_ADDRESSES_LIMIT]:
-        yield f"<{printable(address)}>"
+    yield from addresses[:_ADDRESSES_LIMIT]
     if len(addresses) > _ADDRESSES_LIMIT:
         yield f"... and {len(addresses) - _ADDRESSES_LIMIT} more"
     understood = meaning(status(final))

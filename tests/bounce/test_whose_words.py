@@ -68,6 +68,22 @@ def test_a_hosts_reply_is_told_as_it_came(relay_world: RelayWorld, reply: str, s
     assert "mx.example.org [" in people and f"answered on {fields['Last-Attempt-Date']}: {shown} What" in people
 
 
+def test_of_a_forwarded_address_that_address_is_not_called_the_original(relay_world: RelayWorld) -> None:
+    """RFC 3461 §6.3 (d): the sender gave no ORCPT.  A person is told what has become of the address that he wrote."""
+    relay_world.configure({"forward": {"list@example.com": ["ann@example.org", "bob@example.org"]}})
+    hop = relay_world.next_hop("mx.example.org", domain="example.org")
+    home = relay_world.next_hop("mx.example.net", domain="example.net")
+    hop.refuses("ann@example.org")
+    relay_world.send("me@example.net", ["list@example.com"], "Subject: hello\n\nIt works.\n")
+    relay_world.wait_until(lambda: home.messages and hop.messages)
+    report = read_octets(home.messages[0].content)
+    [fields] = report.of_recipients
+    assert fields["Final-Recipient"] == "rfc822; ann@example.org"
+    assert "Original-Recipient" not in fields
+    assert "<ann@example.org> (forwarded from <list@example.com>)\n" in report.text
+    assert any("ORCPT=rfc822;list@example.com" in line for line in hop.dialogue)
+
+
 def test_a_reply_that_came_for_4_1_is_still_the_hosts(relay_world: RelayWorld) -> None:
     """A gateway that cannot reach the next says so with the code that we have for it too."""
     report = report_of(relay_world, lambda hop: hop.says("RCPT", "550 5.4.1 All recipients are refused"))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
-from relay.message.address import parse_mailbox
-from relay.message.envelope import Body, Envelope, Message, Origin, Recipient, Ret
+from relay.message.address import Address, parse_mailbox
+from relay.message.envelope import Body, Envelope, Message, Notify, Origin, Recipient, Ret
 from relay.message.outcome import Action, Final
-from relay.queue.rows import OWING, change_row, message_of, message_row, recipient_of
-from relay.queue.store import QueuedRecipient, State
+from relay.queue.rows import OWING, change_row, message_of, message_row, recipient_of, recipient_row
+from relay.queue.store import NewRecipient, QueuedRecipient, State
 
 ORIGIN = Origin("192.0.2.1", "c", "h", "ESMTPSA", "ann", "TLS_AES_256_GCM_SHA384 (TLSv1.3)")
 
@@ -43,6 +44,21 @@ def test_an_envelope_of_an_older_version_is_read() -> None:
         assert older.origin.tls == ""
         assert older.envelope.require_tls is (missing == 1)
         assert older.envelope.reverse_path == parse_mailbox("ann@example.org")
+
+
+@pytest.mark.parametrize(
+    "wishes", [(None, None), (Notify.FAILURE, None), (None, "rfc822;a@b", True), (None, "rfc822;a@b")]
+)
+def test_a_recipient_comes_back_as_it_went(wishes: tuple[Any, ...]) -> None:
+    recipient = Recipient(Address("bob", "example.org"), *wishes)
+    _, number, local, domain, kept, *_ = json.loads(recipient_row(7, 1, NewRecipient(recipient, "lane", 1.0)))
+    kept = kept and json.dumps(kept)
+    assert recipient_of([number, local, domain, kept, "lane", 1.0, 1, 0, "", 0, None]).recipient == recipient
+
+
+def test_a_recipient_of_an_older_version_is_read() -> None:
+    row = [0, "bob", "example.org", '[2,"rfc822;a@b"]', "lane", 1.0, 1, 0, "", 0, None]
+    assert recipient_of(row).recipient == Recipient(Address("bob", "example.org"), Notify(2), "rfc822;a@b")
 
 
 def told(final: Final) -> str:
