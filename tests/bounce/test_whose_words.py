@@ -89,3 +89,28 @@ def test_a_reply_that_came_for_4_1_is_still_the_hosts(relay_world: RelayWorld) -
     report = report_of(relay_world, lambda hop: hop.says("RCPT", "550 5.4.1 All recipients are refused"))
     assert report.of_recipients[0]["Diagnostic-Code"] == "smtp; 550 5.4.1 All recipients are refused"
     assert "answered" in report.text and "was tried" not in report.text
+
+
+def test_a_certificate_that_will_not_do_is_our_finding(relay_world: RelayWorld) -> None:
+    hop = relay_world.next_hop("smtp.provider.example")
+    home = relay_world.next_hop("mx.example.net", domain="example.net")
+    hop.has_tls("expired")
+    route = {
+        "to": "example.org",
+        "via": f"smtp://{hop.name}",
+        "tls": "verify",
+        "authorities": str(relay_world.authority),
+    }
+    relay_world.configure(
+        {
+            "retry": {"give_up_after": "1h", "warn_after": "never"},
+            "routes": [{**route, "authorities": str(relay_world.authority)}, {"to": "*", "via": "mx:"}],
+        }
+    )
+    relay_world.send("me@example.net", ["ann@example.org"], "Subject: hello\n\nIt works.\n")
+    relay_world.wait_until(lambda: home.messages, hours=3)
+    report = read_octets(home.messages[0].content)
+    [fields] = report.of_recipients
+    assert fields["Status"] == "4.7.5" and fields["Diagnostic-Code"].startswith("x-relay; 451 4.7.5 ")
+    assert "Remote-MTA" not in fields
+    assert "] was tried\n" in report.text and "] answered\n" not in report.text
