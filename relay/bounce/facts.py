@@ -53,8 +53,20 @@ class Facts:
         """Whether the sender cannot be told, and the postmaster is in his place."""
         return self.message.envelope.reverse_path is None
 
-    def reply_of(self, final: Final) -> str:
-        """The reply as one printable line; the more recipients a report has, the shorter, but never under 120."""
+    def reply_of(self, final: Final) -> list[str]:
+        """The reply in printable lines: a host's as it said it, each with its code (RFC 3461 §9.2), ours in one.
+
+        The more recipients a report has, the shorter, but not under 120 characters.
+        """
         room = max(120, min(_REPLY_LIMIT, _REPLIES_LIMIT // len(self.finals)))
-        text = " ".join(printable(final.reply[: 4 * room]).split())
-        return text if len(text) <= room else text[: room - 3] + "..."
+        lines: list[str] = []
+        for said in final.said or (final.reply,):
+            line = " ".join(printable(said[: 4 * room]).split())
+            if len(line) > room:
+                lines.append(line[: max(room - 3, 4)] + "...")
+                break
+            lines.append(line)
+            room = max(room - len(line) - 1, 1)
+        if final.said:
+            lines[-1] = f"{lines[-1][:3]} {lines[-1][4:]}"  # also where the rest was cut off
+        return lines

@@ -22,7 +22,6 @@ _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_.:\-\[\]]")
 _NOT_IN_A_TYPE = re.compile(r"[^A-Za-z0-9\-]")
 _EMBEDDED = re.compile(r"\\x\{(10[0-9A-Fa-f]{4}|[0-9A-Fa-f]{2,5})\}")
 _STATUS = re.compile(r"[245]\.(?:0|[1-9]\d{0,2})\.(?:0|[1-9]\d{0,2})")
-_SMTP_REPLY = re.compile(r"[2-5]\d\d(?: |\Z)")
 _CLASS = {Action.FAILED: "5", Action.DELAYED: "4"}
 
 
@@ -77,17 +76,17 @@ def _of_message(facts: Facts) -> Iterator[str]:
 
 
 def _of_recipient(facts: Facts, recipient: Recipient, final: Final) -> Iterator[str]:
-    if recipient.orcpt is not None:
+    if recipient.orcpt is not None and not recipient.orcpt_is_ours:
         yield field("Original-Recipient", *_original_recipient(recipient.orcpt, facts))
     address = str(recipient.address)
     yield field("Final-Recipient", *(("rfc822;", address) if address.isascii() else ("utf-8;", _utf8(address, facts))))
     yield field("Action", final.action.value)
     yield field("Status", status(final))
-    if final.hop:
+    if final.said:  # RFC 3464 §2.3.6: where it stands, that host has issued the diagnostic code
         yield field("Remote-MTA", "dns;", mta(final.hop.partition(" ")[0])[1])
     if final.reply:
-        kind = "smtp;" if _SMTP_REPLY.match(final.reply) else "x-relay;"
-        yield field("Diagnostic-Code", kind, *_text(facts.reply_of(final), facts).split())
+        kind = "smtp;" if final.said else "x-relay;"  # RFC 3461 §9.2: smtp is for replies that came by SMTP
+        yield field("Diagnostic-Code", kind, *_text(" ".join(facts.reply_of(final)), facts).split())
     yield field("Last-Attempt-Date", date(final.at))
     if final.action is Action.DELAYED and facts.retry_until is not None:
         yield field("Will-Retry-Until", date(facts.retry_until))

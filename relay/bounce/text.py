@@ -16,6 +16,7 @@ from textwrap import wrap
 from relay.bounce.facts import Facts
 from relay.bounce.fields import status
 from relay.bounce.words import meaning, spell
+from relay.message.envelope import Recipient
 from relay.message.outcome import Action, Final
 from relay.message.reply import printable
 from relay.message.trace import date
@@ -87,16 +88,23 @@ def _opening(facts: Facts, action: Action, count: int) -> list[str]:
 
 def _stories(facts: Facts, action: Action) -> list[Story]:
     """What became of whom: one story for all recipients of whom the same was said."""
-    stories: dict[tuple[str, str, str], Story] = {}
+    stories: dict[tuple[object, ...], Story] = {}
     for recipient, final in facts.finals:
         if final.action is action:
-            stories.setdefault((final.hop, final.status, final.reply), (final, []))[1].append(str(recipient.address))
+            story = (final.hop, final.status, final.reply, final.said)
+            stories.setdefault(story, (final, []))[1].append(_named(recipient))
     return list(stories.values())
 
 
+def _named(recipient: Recipient) -> str:
+    shown = f"<{printable(str(recipient.address))}>"
+    if recipient.orcpt is None or not recipient.orcpt_is_ours:
+        return shown
+    return f"{shown} (forwarded from <{printable(recipient.orcpt.partition(';')[2])}>)"
+
+
 def _told(facts: Facts, final: Final, addresses: list[str]) -> Iterator[str]:
-    for address in addresses[:_ADDRESSES_LIMIT]:
-        yield f"<{printable(address)}>"
+    yield from addresses[:_ADDRESSES_LIMIT]
     if len(addresses) > _ADDRESSES_LIMIT:
         yield f"... and {len(addresses) - _ADDRESSES_LIMIT} more"
     understood = meaning(status(final))
@@ -108,7 +116,8 @@ def _told(facts: Facts, final: Final, addresses: list[str]) -> Iterator[str]:
         yield from _indented(_whose_words(facts, final), 4)
         yield f"    on {date(final.at)}:"
         yield ""
-        yield from _indented(facts.reply_of(final), 8)
+        for line in facts.reply_of(final):
+            yield from _indented(line, 8)
     if final.action is Action.FAILED and not facts.is_to_postmaster:
         yield ""
         yield from _indented(f"What you can do: {understood.advice}", 4)
@@ -124,9 +133,7 @@ def _expiry(facts: Facts, final: Final) -> str:
 def _whose_words(facts: Facts, final: Final) -> str:
     if not final.hop:
         return f"This server, {facts.hostname}, found"
-    # RFC 3463 §3.5: "No answer from host", "Bad connection"; these are our words, for there were none.
-    is_silent = final.status.endswith((".4.1", ".4.2"))
-    return f"{printable(final.hop)} was tried" if is_silent else f"{printable(final.hop)} answered"
+    return f"{printable(final.hop)} answered" if final.said else f"{printable(final.hop)} was tried"
 
 
 def _closing(facts: Facts) -> list[str]:

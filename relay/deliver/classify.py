@@ -161,16 +161,23 @@ def milder(before: Outcome | None, now: Outcome) -> Outcome:
 
 
 def to_keep(said: Reply) -> Reply:
-    """A reply fit to be kept in the queue: of a very long one its beginning, and never without an enhanced code."""
+    """A reply fit to be kept in the queue: of a very long one its beginning, and never without an enhanced code.
+
+    One that the host did not give does not stand in ``said``.
+    """
     if not said.enhanced:
         said = replace(said, enhanced=_DERIVED.get(said.code, f"{said.code // 100}.0.0"))
     if len(said.lines) == 1 and len(said.lines[0]) <= _KEPT_OCTETS:
         return said
+    return replace(said, lines=_beginning(said.lines), said=_beginning(said.said))
+
+
+def _beginning(lines: tuple[str, ...]) -> tuple[str, ...]:
     room = _KEPT_OCTETS
-    lines: list[str] = []
-    for line in said.lines:
-        lines.append(line[:room])
+    kept: list[str] = []
+    for line in lines:
+        kept.append(line[:room])
         room -= len(line)
-        if room <= 0:
+        if room <= len("550-"):
             break
-    return said.saying(*lines)
+    return tuple(kept)

@@ -43,11 +43,14 @@ class Recipient:
     notify   None when the sender said nothing: then failure and delay are reported (RFC 3461 §4.1)
     orcpt    the original recipient as ``type;address``, xtext decoded (RFC 3461 §4.2); None when
              the sender gave none and the address was not changed by us
+    orcpt_is_ours  the sender gave none: it is the address that he used, for the next hop and not for our own
+                   reports (RFC 3461 §5.2.1, §6.3 d)
     """
 
     address: Address
     notify: Notify | None = None
     orcpt: str | None = None
+    orcpt_is_ours: bool = False
 
 
 @value(frozen=True, slots=True)

@@ -90,8 +90,10 @@ class Final:
 
     status  enhanced code, ``5.1.1``
     reply   the words of the peer, or ours, with the code: ``550 5.1.1 No such user here``
-    hop     whose words they are, as ``name [address]``; empty when they are ours
+    hop     the host concerned, as ``name [address]``, or empty when none was reached
     at      when, seconds since the epoch
+    said    the reply line by line as the host said it, ``550-5.1.1 No such`` and ``550 5.1.1 user here``;
+            empty when the words are ours
     """
 
     action: Action
@@ -99,3 +101,4 @@ class Final:
     reply: str
     hop: str
     at: float
+    said: tuple[str, ...] = ()

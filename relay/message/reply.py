@@ -34,16 +34,19 @@ class Reply:
     code      200..599
     enhanced  ``class.subject.detail``, or empty where RFC 2034 §4 has none (greeting, EHLO, 354)
     lines     text without code; one at least
+    said      a peer's reply line by line as it came, each with its code; empty when the reply is ours
     """
 
     code: int
     enhanced: str
     lines: tuple[str, ...]
+    said: tuple[str, ...] = field(default=(), repr=False, compare=False)
     wire: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not all(map(str.isprintable, self.lines)):
             object.__setattr__(self, "lines", tuple(map(printable, self.lines)))
+            object.__setattr__(self, "said", tuple(map(printable, self.said)))
         object.__setattr__(self, "wire", self.encode("ascii"))
 
     def encode(self, encoding: str = "utf-8") -> bytes:
@@ -61,8 +64,8 @@ class Reply:
         return f"{self.code} {self.enhanced} {text}".strip() if self.enhanced else f"{self.code} {text}".strip()
 
     def saying(self, *lines: str) -> Reply:
-        """The same codes with other words."""
-        return replace(self, lines=lines)
+        """The same codes with other words, which are ours."""
+        return replace(self, lines=lines, said=())
 
     @property
     def is_positive(self) -> bool:

@@ -363,16 +363,18 @@ def _redirected(
     address: Address, targets: tuple[Address, ...], notify: Notify | None, orcpt: str | None
 ) -> tuple[tuple[Recipient, ...], Recipient | None]:
     """The recipients that one becomes, each with its ORCPT; and itself, when an "expanded" report is owed for it."""
+    is_ours = orcpt is None
     if len(targets) == 1:  # RFC 3461 §5.2.7.2: everything goes along
-        target = targets[0]
-        kept = orcpt if orcpt is not None or target == address else _original(address)
-        return (Recipient(target, notify, kept),), None
+        if targets[0] == address:
+            return (Recipient(address, notify, orcpt),), None
+        return (Recipient(targets[0], notify, orcpt or _original(address), is_ours),), None
     # RFC 3461 §5.2.7.3 c: all but SUCCESS goes along, and success is reported once, as "expanded".
-    original = orcpt if orcpt is not None else _original(address)
+    original = orcpt or _original(address)
     if notify is None or not notify & Notify.SUCCESS:
-        return tuple(Recipient(target, notify, original) for target in targets), None
+        return tuple(Recipient(target, notify, original, is_ours) for target in targets), None
     rest = notify & ~Notify.SUCCESS or Notify.NEVER
-    return tuple(Recipient(target, rest, original) for target in targets), Recipient(address, notify, orcpt)
+    recipients = tuple(Recipient(target, rest, original, is_ours) for target in targets)
+    return recipients, Recipient(address, notify, orcpt)
 
 
 def _original(address: Address) -> str:

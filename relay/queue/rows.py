@@ -1,8 +1,9 @@
 """Messages and recipients as they stand in the database, to and fro.
 
 The envelope is one compact JSON array per message, so that a new wish of a sender needs no change
-of the schema; it only ever grows at its end.  What the queue itself looks at (lane, state, times) has
-columns of its own.  Decoding raises ValueError, TypeError, KeyError or IndexError for a broken row.
+of the schema; it only ever grows at its end, and so do a recipient's wishes and what a sender is to be
+told.  What the queue itself looks at (lane, state, times) has columns of its own.  Decoding raises
+ValueError, TypeError, KeyError or IndexError for a broken row.
 """
 
 from __future__ import annotations
@@ -90,7 +91,8 @@ def recipient_row(message: int, number: int, new: NewRecipient) -> str:
     _must_be_text(address.local, address.domain, new.lane)
     wishes = NULL
     if recipient.notify is not None or recipient.orcpt is not None:
-        wishes = dumps((recipient.notify, recipient.orcpt))
+        kept = (recipient.notify, recipient.orcpt)
+        wishes = dumps((*kept, True) if recipient.orcpt_is_ours else kept)
     state = CODES[new.state]
     if new.attempts and state == WAITING:
         state = IN_HAND
@@ -115,14 +117,14 @@ def recipient_of(row: list[Any]) -> QueuedRecipient:
     ``wishes`` and ``final`` are JSON or None.
     """
     number, local, domain, wishes, lane, due_at, attempts, state, note, warned, told = row
-    notify, orcpt = json.loads(wishes) if wishes else (None, None)
+    notify, orcpt, *ours = json.loads(wishes) if wishes else (None, None)
     final = None
     if told:
-        action, *rest = json.loads(told)
-        final = Final(Action(action), *rest)
+        action, status, reply, hop, at, *later = json.loads(told)
+        final = Final(Action(action), status, reply, hop, at, *map(tuple, later))
     return QueuedRecipient(
         number,
-        Recipient(Address(local, domain), None if notify is None else Notify(notify), orcpt),
+        Recipient(Address(local, domain), None if notify is None else Notify(notify), orcpt, bool(ours)),
         lane,
         due_at,
         attempts,
@@ -146,7 +148,8 @@ def queued(recipients: tuple[NewRecipient, ...]) -> tuple[QueuedRecipient, ...]:
 def _told(final: Final | None) -> str:
     if final is None:
         return NULL
-    return dumps((final.action.value, final.status, final.reply, final.hop, final.at))
+    kept = (final.action.value, final.status, final.reply, final.hop, final.at)
+    return dumps((*kept, final.said) if final.said else kept)
 
 
 def _must_be_text(*texts: str) -> None:

@@ -63,9 +63,9 @@ def plan(
             return _delivered(message.envelope, row, outcome, now)
         case Deferred():
             return _deferred(message, row, outcome, now, retry, jitter, not_before)
-        case Failed(reply, hop):
-            status = _status(reply, "5")
-            return _lost("failed", message.envelope, row, Final(Action.FAILED, status, str(reply), hop, now))
+        case Failed():
+            final = _final(Action.FAILED, _status(outcome.reply, "5"), outcome, now)
+            return _lost("failed", message.envelope, row, final)
         case Held(why):
             return Planned("held", replace(row, state=State.HELD, note=why))
         case Discarded(rule):
@@ -118,7 +118,7 @@ def _delivered(envelope: Envelope, row: QueuedRecipient, outcome: Delivered, now
     if row.recipient.notify is None or outcome.dsn:  # RFC 3461 §5.2.2: not asked for, or the hop's business now
         return _DELIVERED
     action = Action.DELIVERED if outcome.final else Action.RELAYED
-    final = Final(action, _status(outcome.reply, "2"), str(outcome.reply), outcome.hop, now)
+    final = _final(action, _status(outcome.reply, "2"), outcome, now)
     return Planned("delivered", _owing_if_wanted(envelope, row, final))
 
 
@@ -147,7 +147,7 @@ def _warned(
     """
     if row.warned or now < max(retry.warns_at(message.accepted_at), not_before):
         return None
-    final = Final(Action.DELAYED, _status(outcome.reply, "4"), str(outcome.reply), outcome.hop, now)
+    final = _final(Action.DELAYED, _status(outcome.reply, "4"), outcome, now)
     wanted = wants(row.recipient, message.envelope, Action.DELAYED)
     return Planned("deferred", replace(row, warned=True), final if wanted else None)
 
@@ -157,7 +157,7 @@ def _expired(envelope: Envelope, row: QueuedRecipient, outcome: Deferred, now: f
 
     RFC 3463 §3.5, X.4.7: the code of the actual trouble, where there is one, is told rather than "expired".
     """
-    final = Final(Action.FAILED, _status(outcome.reply, "4", "4.4.7"), str(outcome.reply), outcome.hop, now)
+    final = _final(Action.FAILED, _status(outcome.reply, "4", "4.4.7"), outcome, now)
     return _lost("expired", envelope, row, final)
 
 
@@ -174,6 +174,11 @@ def _owing_if_wanted(envelope: Envelope, row: QueuedRecipient, final: Final) -> 
 
 def _owing(row: QueuedRecipient, final: Final) -> QueuedRecipient:
     return replace(row, state=State.OWING, note=final.reply, final=final)
+
+
+def _final(action: Action, status: str, outcome: Delivered | Deferred | Failed, now: float) -> Final:
+    reply = outcome.reply
+    return Final(action, status, str(reply), outcome.hop, now, reply.said)
 
 
 def _status(reply: Reply, in_class: str, otherwise: str = "") -> str:

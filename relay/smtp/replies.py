@@ -97,13 +97,14 @@ def _parts(line: bytes) -> tuple[int, bool, bytes]:
 
 def _reply(code: int, texts: list[bytes]) -> Reply:
     lines = [text.decode("utf-8", "replace").rstrip("\r\n\t ") for text in texts]
+    said = (*(f"{code}-{line}" for line in lines[:-1]), f"{code} {lines[-1]}")
     enhanced = ""
     if code // 100 != 3:
         enhanced = _enhanced_code(code, lines[0])
         if enhanced:
             lead = enhanced + " "
             lines = [line[len(lead) :] if line.startswith(lead) else "" if line == enhanced else line for line in lines]
-    return Reply(code, enhanced, tuple(lines))
+    return Reply(code, enhanced, tuple(lines), said)
 
 
 def _enhanced_code(code: int, line: str) -> str:

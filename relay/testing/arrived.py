@@ -73,7 +73,7 @@ class Told:
 
     action  ``failed``, ``delayed``, ``delivered``, ``relayed`` or ``expanded``
     status  ``5.1.1``
-    reply   what the host said; empty when it is the relay's own finding
+    reply   what the host said, or what the relay itself has found
     """
 
     recipient: str

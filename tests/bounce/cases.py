@@ -53,8 +53,12 @@ def told(
     notify: Notify | None = None,
     orcpt: str | None = None,
     at: float = NOW - 1,
+    said: tuple[str, ...] | None = None,
 ) -> tuple[Recipient, Final]:
-    return Recipient(parse_mailbox(address), notify, orcpt), Final(action, status, reply, hop, at)
+    """``said`` is the reply, unless it is given: what has a hop was said by it."""
+    if said is None:
+        said = (reply,) if hop else ()
+    return Recipient(parse_mailbox(address), notify, orcpt), Final(action, status, reply, hop, at, said)
 
 
 def delayed(address: str = "bob@example.net", **more: object) -> tuple[Recipient, Final]:

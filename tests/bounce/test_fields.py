@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from relay.bounce.fields import mta
@@ -87,10 +89,24 @@ def test_a_name_that_the_dns_cannot_know_is_not_of_type_dns() -> None:
     assert mta("gruß.example") == ("dns;", "xn--gru-7ka.example")
 
 
-def test_words_of_ours_that_are_no_reply_are_not_called_smtp() -> None:
-    """RFC 3461 §9.2: the type ``smtp`` promises a reply code."""
-    [fields] = report(told(reply="the hop limit was reached", hop="")).of_recipients
-    assert fields["Diagnostic-Code"] == "x-relay; the hop limit was reached"
+@pytest.mark.parametrize("words", ["the hop limit was reached", "550 5.1.2 The domain does not exist"])
+@pytest.mark.parametrize("hop", ["", "mx.example.net [192.0.2.7]"])
+def test_words_of_ours_are_not_called_smtp(words: str, hop: str) -> None:
+    """RFC 3461 §9.2: the type ``smtp`` is for replies; RFC 3464 §2.3.6: a Remote-MTA would make it that host's."""
+    [fields] = report(told(reply=words, hop=hop, said=())).of_recipients
+    assert fields["Diagnostic-Code"] == f"x-relay; {words}"
+    assert "Remote-MTA" not in fields
+
+
+@pytest.mark.parametrize("lines", [1, 3, 200, 2000])
+def test_what_is_left_of_a_long_reply_is_well_formed(lines: int) -> None:
+    """RFC 3461 §9.2: ``*( 3*DIGIT "-" *text ) 3*DIGIT SPACE *text``."""
+    said = (*(f"550-5.1.1 line {number}" for number in range(lines - 1)), "550 5.1.1 " + "x" * 5000)
+    for kept in (said, said[:-1]):  # also when the queue has kept the beginning only
+        if kept:
+            code = report(told(said=kept)).of_recipients[0]["Diagnostic-Code"]
+            assert re.fullmatch(r"smtp; (550-5\.1\.1 line \d+ )*550 (5|\.\.\.).*", code)
+            assert len(code) < 1020
 
 
 def test_a_quoted_address_stays_as_it_is() -> None:

@@ -221,6 +221,12 @@ def test_a_notice_to_the_postmaster_has_it_too() -> None:
 
 
 def test_who_does_not_answer_has_not_answered() -> None:
-    """RFC 3463 §3.5: X.4.1 and X.4.2 are our own words about a host."""
-    gone = told("bob@example.net", status="4.4.1", reply="451 4.4.1 connect to it: no answer", hop="mx.example.net")
+    reply = "451 4.4.1 connect to it: no answer"
+    gone = told("bob@example.net", status="4.4.1", reply=reply, hop="mx.example.net", said=())
     assert "\n    mx.example.net was tried\n    on " in read(a_reporter().compose(a_message(), [gone], None, NOW)).text
+
+
+def test_a_reply_of_several_lines_has_them_here_too() -> None:
+    refused = told(reply="550 5.1.1 No such / user here", said=("550-5.1.1 No such", "550 5.1.1 user here"))
+    text = read(a_reporter().compose(a_message(), [refused], None, NOW)).text
+    assert "\n\n        550-5.1.1 No such\n        550 5.1.1 user here\n\n" in text

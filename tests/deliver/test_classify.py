@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from relay.deliver.classify import milder, outcome_of, says_too_many, session_refused, to_keep
+from relay.deliver.classify import (
+    milder,
+    of_the_message_alone,
+    our_trouble,
+    outcome_of,
+    says_too_many,
+    session_refused,
+    to_keep,
+    unreachable,
+)
 from relay.message.outcome import Deferred, Delivered, Failed
 from relay.message.reply import LOCAL_ERROR, Reply, reply
 from relay.smtp.client_events import SessionEnded
+from relay.smtp.replies import reply_of_line
 from relay.smtp.transaction import Answer, Step
 
 HOP = "mx.example [192.0.2.1]"
@@ -105,3 +115,26 @@ def test_of_two_answers_the_one_about_the_message_stays() -> None:
     assert milder(about_host, about_message) is about_message
     assert milder(None, about_host) is about_host
     assert milder(about_message, failed) is failed
+
+
+def test_only_what_a_host_has_said_is_called_so() -> None:
+    """A report tells by it whose words they are; an enhanced code that is missing is ours."""
+    refused = reply_of_line(b"550 no user\r\n")
+    assert outcome(Answer(Step.RECIPIENT, refused)).reply.said == ("550 no user",)
+    assert session_refused(SessionEnded(Step.GREETING, refused), "hop").reply.said == ("550 no user",)
+    ours = [
+        outcome(Answer(Step.RECIPIENT, None, "lost")),
+        *(session_refused(SessionEnded(step, None, "why"), "hop") for step in (Step.HELLO, Step.STARTTLS, Step.AUTH)),
+        unreachable("refused", "hop"),
+        of_the_message_alone(unreachable("refused", "hop")),
+        our_trouble("why"),
+    ]
+    assert [one.reply.said for one in ours] == [()] * len(ours)
+    assert refused.saying("other words").said == ()
+
+
+def test_of_what_a_host_has_said_the_beginning_is_kept() -> None:
+    lines = (f"550-5.1.1 {'x' * 101}",) * 128
+    kept = to_keep(Reply(550, "5.1.1", ("x" * 101,) * 128, lines))
+    assert sum(map(len, kept.said)) <= 2000 and kept.said[0] == lines[0]
+    assert all(line.startswith("550-") for line in kept.said)

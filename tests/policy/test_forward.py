@@ -235,6 +235,18 @@ def test_a_changed_address_keeps_the_original_as_orcpt() -> None:
     assert verdict.recipients[0].orcpt == "rfc822;Ann@ours.example"
 
 
+@pytest.mark.parametrize("targets", ["a@x.example", ["a@x.example", "b@x.example"]])
+@pytest.mark.parametrize("notify", [None, ALL])
+@pytest.mark.parametrize("orcpt", [None, "rfc822;first@y.example"])
+def test_an_original_address_that_nobody_gave_is_known_as_ours(
+    targets: str | list[str], notify: Notify | None, orcpt: str | None
+) -> None:
+    """RFC 3461 §6.3 (d): it does not stand in our report."""
+    verdict = to(forwarding({"ann@ours.example": targets}), "ann@ours.example", notify=notify, orcpt=orcpt)
+    assert isinstance(verdict, Accepted)
+    assert {one.orcpt_is_ours for one in verdict.recipients} == {orcpt is None}
+
+
 def test_an_address_that_is_not_changed_gets_no_orcpt() -> None:
     verdict = to(forwarding({"eve": "x@x.example"}), "ann@ours.example")
     assert isinstance(verdict, Accepted)

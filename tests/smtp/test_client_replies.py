@@ -69,6 +69,14 @@ def test_an_enhanced_code_is_believed_when_its_class_is_right(line: bytes, enhan
     assert (reply.enhanced, reply.lines[0]) == (enhanced, text)
 
 
+def test_what_was_said_is_kept_as_it_came() -> None:
+    """RFC 3461 §9.2: a report transcribes it; the enhanced code is taken off for us alone."""
+    reader = ReplyReader()
+    reader.feed(b"550-5.1.1 no such\r\n550-user\r\n550 5.1.1 here\r\n550 5.01.1\tzero\x1b\r\n550\r\n")
+    said = [reader.next_reply().said for _ in range(3)]
+    assert said == [("550-5.1.1 no such", "550-user", "550 5.1.1 here"), ("550 5.01.1?zero?",), ("550 ",)]
+
+
 def test_an_enhanced_code_is_never_that_of_the_reply_before() -> None:
     """A client that kept the last one reported a new failure under an old name."""
     first, second = read(b"550 5.1.1 unknown\r\n554 no\r\n")
