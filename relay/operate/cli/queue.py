@@ -128,7 +128,12 @@ def retry(config: Path | None, spool: Path | None, as_json: bool, **conditions: 
 def remove(config: Path | None, spool: Path | None, as_json: bool, **conditions: Any) -> None:
     """Remove recipients from the queue for good. Nobody is told.
 
+    On a terminal it asks first, unless one message is named by its id; --yes does not ask. A script is not asked.
     relay queue export keeps a copy of the messages.
+
+    \b
+    relay queue remove 5f3c9a7be2d1
+    relay queue remove --sender spam@example.org
     """
     with running(config, spool) as control:
         _change(control, "remove", "removed", conditions, as_json)
@@ -139,20 +144,39 @@ def _change(control: Together, do: str, done: str, conditions: dict[str, Any], a
     selection = selection_of(conditions)
     if not selection and not everything:
         raise click.UsageError("say which: message ids, a condition such as --sender or --domain, or --all")
-    if everything and not sure:
-        _confirm(control, do, selection)
+    if selection and everything:
+        raise click.UsageError("--all and conditions together say two things; give one of them")
     selection, lanes = meant_by_all(control, selection)
+    if not sure and everything:
+        _confirm_all(control, do)
+    elif not sure and do == "remove" and not _is_one_message(selection):
+        _confirm_final(control, do, selection)
     answer = control.ask_one(f"queue.{do}", all=everything, **selection, **fields)
     _say_changed(answer, done, as_json, lanes)
 
 
-def _confirm(control: Together, do: str, selection: Mapping[str, object]) -> None:
-    if selection:
-        raise click.UsageError("--all and conditions together say two things; give one of them")
+def _is_one_message(selection: Mapping[str, object]) -> bool:
+    ids = selection.get("ids")
+    return isinstance(ids, list) and len(ids) == 1
+
+
+def _confirm_all(control: Together, do: str) -> None:
     if not sys.stdin.isatty():
         raise Stop(f"--all means every message in the queue; add --yes to {do} them", EX_USAGE)
     messages = control.ask_one("status")["queue"]["messages"]
     click.confirm(f"{do} everything in the queue ({count(messages, 'message')})?", abort=True, err=True)
+
+
+def _confirm_final(control: Together, do: str, selection: Mapping[str, object]) -> None:
+    """What cannot be taken back is asked about, where there is somebody to ask; a script has said what it means."""
+    if not sys.stdin.isatty():
+        return
+    recipients, messages, last = 0, 0, None
+    for row in control.ask("queue.list", **selection):  # those of a message come together
+        recipients, messages, last = recipients + 1, messages + (row["id"] != last), row["id"]
+    if recipients:
+        those = f"{count(recipients, 'recipient')} of {count(messages, 'message')}"
+        click.confirm(f"{do} {those} from the queue for good?", abort=True, err=True)
 
 
 def _say_changed(answer: Mapping[str, Any], done: str, as_json: bool, lanes: Sequence[str]) -> None:

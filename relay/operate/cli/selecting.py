@@ -21,7 +21,7 @@ _CONDITIONS = (
 )
 _ALL = (
     click.option("--all", "all_rows", is_flag=True, help="Everything in the queue."),
-    click.option("--yes", is_flag=True, help="Do not ask whether --all is meant."),
+    click.option("--yes", is_flag=True, help="Do not ask whether it is meant."),
 )
 
 
