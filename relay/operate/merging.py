@@ -141,6 +141,11 @@ def named_of(answers: Answers) -> Row:
     return {"destination": name, "destinations": [name] if name in found else sorted(found)}
 
 
+def nobody_knows(name: str) -> str:
+    """What is said of a name that means no destination in any shard."""
+    return f"no mail is for a destination {name}, and none is at work that is called so or leads there"
+
+
 def history_of(answers: Answers) -> Row:
     """One history: the minutes of all, side by side.  Who was asked just after a minute began has one more than who
     was asked just before it; the sum ends with the latest."""

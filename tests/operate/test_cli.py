@@ -296,13 +296,16 @@ def test_the_forecast_tells_what_is_to_come(running: Running, relay: Relay) -> N
         (("--down", "a.example"), "--down and --up go with --forecast"),
         (("--forecast", "1d", "--down", "a.example", "--up", "a.example"), "either down or up"),
         (("--forecast", "99d"), "for_s must be from"),
+        (("--forecast", "1d", "--down", "nope.example"), "no mail is for a destination nope.example"),
+        (("--forecast", "1d", "--up", "nope.example", "--json"), "no mail is for a destination nope.example"),
     ],
 )
 def test_a_forecast_asked_wrongly_says_what_would_be_right(
     running: Running, relay: Relay, said: tuple[str, ...], words: str
 ) -> None:
-    code, _, err = relay("status", *said)
-    assert code in (64, 65)
+    running.put("ann@client.example", "bob@a.example")
+    code, out, err = relay("status", *said)
+    assert (code in (64, 65), out) == (True, "")
     assert words in err
 
 

@@ -47,10 +47,11 @@ def rest(name: str, seconds: float, config: Path | None, spool: Path | None, as_
     """
     with running(config, spool) as control:
         lanes = lanes_named(name, control) or [name]  # mail may come for it
-        answers = [control.ask_one("destination.rest", destination=lane, seconds=seconds) for lane in lanes]
+        for lane in lanes:
+            control.ask_one("destination.rest", destination=lane, seconds=seconds)
         waiting = {row["destination"]: row["waiting"] for row in control.ask_one("status")["destinations"]}
     if as_json:
-        say_json({"changed": sum(answer["changed"] for answer in answers), "destinations": lanes})
+        say_json({"changed": len(lanes), "destinations": lanes})
         return
     for lane in lanes:
         there = f"{count(waiting[lane], 'recipient')} there" if waiting.get(lane) else "nothing waits for it just now"
@@ -69,9 +70,10 @@ def wake(name: str, config: Path | None, spool: Path | None, as_json: bool) -> N
         lanes = lanes_named(name, control)
         if not lanes:
             raise unknown(name)
-        answers = [control.ask_one("destination.wake", destination=lane) for lane in lanes]
+        for lane in lanes:
+            control.ask_one("destination.wake", destination=lane)
     if as_json:
-        say_json({"changed": sum(answer["changed"] for answer in answers), "destinations": lanes})
+        say_json({"changed": len(lanes), "destinations": lanes})
         return
     for lane in lanes:
         say(f"{lane} rests no more; what is due there is tried now")

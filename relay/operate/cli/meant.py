@@ -14,7 +14,7 @@ import click
 from relay.message.reply import printable
 from relay.operate.cli import asleep
 from relay.operate.cli.speech import EX_DATAERR, Stop
-from relay.operate.merging import named_of
+from relay.operate.merging import named_of, nobody_knows
 from relay.operate.together import Together, silence
 
 
@@ -65,7 +65,7 @@ def say_meant(name: str, lanes: Sequence[str]) -> None:
 def unknown(name: str) -> Stop:
     """Why nothing was done."""
     return Stop(
-        f"no mail is for a destination {printable(name)}, and none is at work that is called so or leads there\n"
+        f"{nobody_knows(printable(name))}\n"
         "  their names:              relay status\n"
         "  that of each recipient:   relay queue list --json",
         EX_DATAERR,

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from relay.operate.cli.forecast import show_forecast
+from relay.operate.cli.meant import lanes_named, unknown
 from relay.operate.cli.reach import reaching, running
 from relay.operate.cli.speech import age, count, moment, say, say_json, show_table, size, until
 from relay.operate.values import parse_duration
@@ -91,6 +92,9 @@ def _forecast(
     config: Path | None, spool: Path | None, as_json: bool, for_s: float, down: Sequence[str], up: Sequence[str]
 ) -> None:
     with running(config, spool) as control:
+        for name in (*down, *up):
+            if not lanes_named(name, control) and not control.silent:  # who is silent may know it
+                raise unknown(name)
         found = control.ask_one("forecast", now=time.time(), for_s=for_s, down=[*down], up=[*up])
     if as_json:
         say_json(found)

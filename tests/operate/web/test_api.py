@@ -169,12 +169,12 @@ def test_every_change_is_asked_of_the_relay(wire: Wire, do: str) -> None:
 
 def test_a_flush_needs_no_body(wire: Wire) -> None:
     assert wire.ask("POST", f"{A}/queue/flush").status == 200
-    assert post(wire, "/queue/flush", {"destination": "a.example"}).status == 200
-    assert wire.inquirer.changes() == [("queue.flush", {}), ("queue.flush", {"destinations": ["a.example"]})]
+    assert post(wire, "/queue/flush", {"destination": "mx:shop.example"}).status == 200
+    assert wire.inquirer.changes() == [("queue.flush", {}), ("queue.flush", {"destinations": ["mx:shop.example"]})]
 
 
 def test_a_destination_is_named_by_its_host_too(wire: Wire, scene: Scene) -> None:
-    """Each change says which were meant.  One that nobody knows is in no row, and is no mistake: it may have gone."""
+    """Each change says which were meant.  In a list, one that nobody knows is no mistake: it may have gone."""
     lane, host = "smtp:[smtp.provider.example]:587", "smtp.provider.example"
     rows = wire.get(f"{A}/queue?destination={host}&limit=1000").json()["rows"]
     assert rows == [row for row in scene.rows if row["destination"] == lane]
@@ -185,12 +185,45 @@ def test_a_destination_is_named_by_its_host_too(wire: Wire, scene: Scene) -> Non
     assert wire.get(f"{A}/queue?destination=gone.example").json() == {"rows": [], "next": None}
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        *((f"/queue/{do}", {"destination": "gone.example"}) for do in ("hold", "release", "retry", "remove", "flush")),
+        ("/destinations/gone.example/wake", None),
+        ("/forecast?down=gone.example", None),
+        ("/forecast?down=smtp.provider.example&up=gone.example", None),
+    ],
+)
+def test_a_destination_that_nobody_knows_is_a_mistake(wire: Wire, path: str, body: Row | None) -> None:
+    """It was answered as if something had been done."""
+    asked = wire.get(A + path) if "?" in path else post(wire, path, body) if body else wire.ask("POST", A + path)
+    assert "no mail is for a destination gone.example" in problem(asked, 404)
+    assert (wire.inquirer.changes(), "forecast" in dict(wire.inquirer.asked)) == ([], False)
+
+
+def test_what_a_silent_worker_may_know_is_not_called_a_mistake(wire: Wire) -> None:
+    wire.inquirer.answers["destination.named"] = lambda destination: [{"destinations": [], "silent": [1]}]
+    assert wire.get(f"{A}/forecast?down=gone.example").status == 200
+    assert post(wire, "/queue/hold", {"destination": "gone.example"}).status == 200  # who asks all refuses
+    assert wire.inquirer.changes() == [("queue.hold", {"destinations": ["gone.example"]})]
+
+
 def test_a_destination_is_named_in_the_path_whatever_its_name(wire: Wire) -> None:
-    path = "/destinations/lmtp%3A%2Frun%2Flmtp.sock"
-    assert post(wire, f"{path}/rest", {"seconds": 60}).status == 200
-    assert wire.ask("POST", f"{A}{path}/wake").status == 200
-    name = {"destination": "lmtp:/run/lmtp.sock"}
-    assert wire.inquirer.asked == [("destination.rest", {**name, "seconds": 60}), ("destination.wake", name)]
+    """All that a host leads to are meant; a row of its own, which nothing is for, shadowed them afterwards."""
+    lanes = ["lmtp:/run/lmtp.sock", "smtp:[10.0.0.5]:2598", "smtp:[10.0.0.5]:2599"]
+    wire.inquirer.answers["destination.named"] = lambda destination: [
+        {"destinations": lanes[:1] if destination == lanes[0] else lanes[1:]}
+    ]
+    for path, named in (("lmtp%3A%2Frun%2Flmtp.sock", lanes[:1]), ("10.0.0.5", lanes[1:])):
+        del wire.inquirer.asked[:]
+        told = {"changed": len(named), "destinations": named}
+        validated(destinations.Minded, told)
+        assert post(wire, f"/destinations/{path}/rest", {"seconds": 60}).json() == told
+        assert wire.ask("POST", f"{A}/destinations/{path}/wake").json() == told
+        assert wire.inquirer.changes() == [
+            *(("destination.rest", {"destination": lane, "seconds": 60}) for lane in named),
+            *(("destination.wake", {"destination": lane}) for lane in named),
+        ]
 
 
 def test_the_content_of_a_message_is_had_as_it_is() -> None:
@@ -457,7 +490,6 @@ def test_what_a_real_relay_answers_is_as_it_is_described(tmp_path: Path) -> None
         validated(overview.Configuration, control.ask_one("config"))
         validated(overview.Forecast, control.ask_one("forecast"))
         validated(queue.Changed, control.ask_one("queue.retry", all=True))
-        validated(destinations.ToldToAll, control.ask_one("destination.wake", destination="a.example"))
 
 
 def test_the_scene_of_the_pages_is_as_it_is_described(scene: Scene) -> None:

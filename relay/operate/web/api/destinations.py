@@ -8,10 +8,13 @@ from typing import Annotated
 from pydantic import Field
 
 from relay.operate.answers.destinations import LONGEST_REST_S, REST_S
+from relay.operate.asking import Refusal
 from relay.operate.web.api.models import Asked, Destination, Told
 from relay.operate.web.api.operation import Answer, Call, Json, Operation, Topic
+from relay.operate.web.api.problem import NO_DESTINATION, not_found
+from relay.operate.web.meant import lanes_known, lanes_named
 
-NAME = {"destination": "Its name, as `/destinations` has it, percent-encoded."}
+NAME = {"destination": "Its name, as `/destinations` has it, or its host or domain; percent-encoded."}
 
 
 class Destinations(Told):
@@ -26,10 +29,11 @@ class Rest(Asked):
     seconds: Annotated[float, Field(ge=1, le=LONGEST_REST_S)] = Field(default=REST_S, description="How long to rest.")
 
 
-class ToldToAll(Told):
-    """It was told to every worker."""
+class Minded(Told):
+    """What was told to every worker."""
 
-    changed: int = Field(description="Workers that were told.")
+    changed: int = Field(description="How many destinations were meant.")
+    destinations: Sequence[str] = Field(description="Which: a host may be that of several.")
 
 
 async def destinations(call: Call) -> Answer:
@@ -38,11 +42,23 @@ async def destinations(call: Call) -> Answer:
 
 async def rest(call: Call) -> Answer:
     seconds = call.body.seconds if call.body is not None else REST_S
-    return Json(await call.asks.ask_one("destination.rest", destination=call.path["destination"], seconds=seconds))
+    name = call.path["destination"]
+    lanes, _ = await lanes_named(call.asks, name)
+    return await _told(call, "rest", lanes or [name], seconds=seconds)  # mail may come for it
 
 
 async def wake(call: Call) -> Answer:
-    return Json(await call.asks.ask_one("destination.wake", destination=call.path["destination"]))
+    try:
+        lanes = await lanes_known(call.asks, call.path["destination"])
+    except Refusal as refusal:
+        raise not_found(refusal) from None
+    return await _told(call, "wake", lanes or [call.path["destination"]])
+
+
+async def _told(call: Call, do: str, lanes: Sequence[str], **fields: object) -> Answer:
+    for lane in lanes:
+        await call.asks.ask_one(f"destination.{do}", destination=lane, **fields)
+    return Json({"changed": len(lanes), "destinations": [*lanes]})
 
 
 DESTINATIONS = Topic(
@@ -65,7 +81,7 @@ DESTINATIONS = Topic(
             rest,
             places=NAME,
             body=Rest,
-            gives=ToldToAll,
+            gives=Minded,
             more="Deliveries under way go on. The rest is forgotten when the relay is started again.",
         ),
         Operation(
@@ -75,7 +91,8 @@ DESTINATIONS = Topic(
             "End a rest: what is due there is tried now.",
             wake,
             places=NAME,
-            gives=ToldToAll,
+            gives=Minded,
+            problems=NO_DESTINATION,
         ),
     ),
 )

@@ -7,9 +7,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from relay.operate.asking import Refusal
 from relay.operate.recent import LINES_KEPT
 from relay.operate.web.api.models import Asked, At, Destination, MaybeAt, Text, Told
 from relay.operate.web.api.operation import Answer, Call, Json, Operation, Row, Rows, Topic
+from relay.operate.web.api.problem import NO_DESTINATION, not_found
+from relay.operate.web.meant import lanes_known
 
 FORECAST_LONGEST_S = 60 * 86400
 
@@ -152,6 +155,11 @@ async def configuration(call: Call) -> Answer:
 
 async def forecast(call: Call) -> Answer:
     asked = call.query
+    try:
+        for name in (*asked.down, *asked.up):
+            await lanes_known(call.asks, name)
+    except Refusal as refusal:
+        raise not_found(refusal) from None
     found = await call.asks.ask_one(
         "forecast", now=call.clock.seconds(), for_s=asked.for_s, down=[*asked.down], up=[*asked.up]
     )
@@ -187,6 +195,7 @@ OVERVIEW = Topic(
             forecast,
             query=ForecastQuery,
             gives=Forecast,
+            problems=NO_DESTINATION,
         ),
         Operation(
             "GET",

@@ -11,6 +11,7 @@ from relay.operate.web.answering import Answered
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER_S = 5
+NO_DESTINATION = {HTTPStatus.NOT_FOUND: "Nobody knows the destination: it is mistyped, or nothing is for it any more."}
 
 
 class Problem(Exception):

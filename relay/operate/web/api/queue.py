@@ -13,8 +13,8 @@ from pydantic import Field
 from relay.operate.asking import Refusal
 from relay.operate.web.api.models import Asked, At, Changed, MaybeAt, State, Text, Told
 from relay.operate.web.api.operation import Answer, Call, Json, Octets, Operation, Row, Rows, Topic
-from relay.operate.web.api.problem import not_found
-from relay.operate.web.meant import meant
+from relay.operate.web.api.problem import NO_DESTINATION, not_found
+from relay.operate.web.meant import meant, meant_to_change
 
 PAGE_ROWS = 100
 PAGE_LIMIT = 1000
@@ -173,7 +173,10 @@ async def flush(call: Call) -> Answer:
 
 
 async def _changed(call: Call, do: str, asked: Row) -> Answer:
-    fields = await meant(call.asks, asked)
+    try:
+        fields = await meant_to_change(call.asks, asked)
+    except Refusal as refusal:
+        raise not_found(refusal) from None
     answer = await call.asks.ask_one(f"queue.{do}", **fields)
     return Json({**answer, "destinations": fields["destinations"]} if "destinations" in fields else answer)
 
@@ -188,6 +191,7 @@ def _change(do: str, about: str, body: type[Change] = Change, more: str = "") ->
         body=body,
         needs_body=True,
         gives=Changed,
+        problems=NO_DESTINATION,
         more=more,
     )
 
@@ -224,6 +228,7 @@ QUEUE = Topic(
             flush,
             body=Flush,
             gives=Changed,
+            problems=NO_DESTINATION,
         ),
         Operation(
             "GET",
