@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IListeningPort
 
 from relay.deliver.deliverer import Deliverer
 from relay.operate import rules
+from relay.operate.answers.destinations import DestinationAnswers
 from relay.operate.answers.explain import ExplainAnswers, standing_here
 from relay.operate.answers.forecast import ForecastAnswers
 from relay.operate.answers.queue import QueueAnswers
@@ -61,6 +62,7 @@ class Desk:
         steps = relay.tell.counts if is_own else {}
         answers: tuple[Answers, ...] = (
             ExplainAnswers(self.premises, store, runner),
+            DestinationAnswers(store, runner, relay.tell, lambda: relay.router.table),
             QueueAnswers(store, runner, clock, relay.tell),
             StatusAnswers(store, runner, clock, relay.config.hostname, steps, clock.seconds()),
             TraceAnswers(store),

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Protocol
 
 from relay.operate.answers.configuration import ConfigurationAnswers
-from relay.operate.answers.destinations import DestinationAnswers
 from relay.operate.answers.vitals import VitalsAnswers
 from relay.operate.answers.watching import WatchingAnswers
 from relay.operate.config import Config
@@ -90,7 +89,6 @@ class Lookout:
         """
         clock = self._around.reactor
         vitals = self._vitals if is_own else None
-        yield DestinationAnswers(store, runner, self._log)
         yield VitalsAnswers(store, runner, clock, lambda: self._config().retry.give_up_after_s, vitals)
         yield WatchingAnswers(self._log.recent if is_own else Recent(), self._history if is_own else None, clock)
         yield ConfigurationAnswers(self._config, self._look, self._around.in_thread)

@@ -276,6 +276,7 @@ RULES: Mapping[str, Rule] = {
     "queue.retry": _CHANGED,
     "queue.remove": _CHANGED,
     "destination.named": Rule(Manner.COMBINED, combine=named_of),
+    "destination.awaited": _OF_ANY,
     "destination.rest": _CHANGED,
     "destination.wake": _CHANGED,
     "trace.find": Rule(Manner.IN_ORDER, "id", newest_first=True, limit="limit", most=FOUND_LIMIT),

@@ -100,6 +100,11 @@ class Router:
         )
 
     @property
+    def table(self) -> RouteTable:
+        """The table that is in force."""
+        return self._table
+
+    @property
     def holds(self) -> bool:
         """Whether there is a route whose mail is held at first."""
         return self._table.holds

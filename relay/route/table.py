@@ -119,6 +119,21 @@ class RouteTable:
             _remember(self._by_domain, recipient.domain, route)
         return route
 
+    def lanes_for(self, recipient: Address) -> Sequence[str]:
+        """The ways that mail for this address, or another one of its domain, may go, whoever sends it.
+
+        The rules count in their order, as far as one that takes all of it.
+        """
+        keys, domain = set(_keys(recipient)), _domain_key(recipient.domain)
+        lanes: dict[str, None] = {}
+        for rule in self.rules:
+            is_for_one = "@" in rule.to
+            if rule.to in keys or (is_for_one and rule.to.rpartition("@")[2] == domain):
+                lanes[_route(rule.way, recipient, rule.place).lane] = None
+                if rule.sender == ANY and not is_for_one:
+                    return [*lanes]
+        return [*lanes, _route(literal_way(recipient.domain) or ByMx(), recipient, "").lane]
+
     def _decide(self, sender: Address | None, recipient: Address) -> Route:
         places = self._places
         senders = [NULL_SENDER, ANY] if sender is None else [*_keys(sender)] if self._by_sender else [ANY]

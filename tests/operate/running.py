@@ -27,6 +27,7 @@ from relay.operate.history import History
 from relay.operate.recent import Recent
 from relay.queue.store import NewRecipient, State
 from relay.receive.watched import at_once
+from relay.route.table import RouteTable
 from relay.schedule.runner import DestinationStatus
 from relay.schedule.settings import ScheduleSettings
 from tests.fakes.memory_store import MemoryStore
@@ -134,7 +135,10 @@ class Running:
 
 @contextmanager
 def running_relay(
-    spool: Path, config: Config | None = None, look: Callable[[], Config] | None = None
+    spool: Path,
+    config: Config | None = None,
+    look: Callable[[], Config] | None = None,
+    table: RouteTable = RouteTable(),  # noqa: B008  # it never changes
 ) -> Iterator[Running]:
     """Runs a reactor of its own in a thread, so that the tests' process keeps its one."""
     reactor = EPollReactor()
@@ -148,7 +152,7 @@ def running_relay(
     recent, history = Recent(), History(reactor, counts)
     config = config or load(spool=spool)
     commands = {
-        **DestinationAnswers(store, runner, tell).by_name(),
+        **DestinationAnswers(store, runner, tell, lambda: table).by_name(),
         **WatchingAnswers(recent, history, reactor).by_name(),
         **ConfigurationAnswers(lambda: config, look, at_once).by_name(),
         **QueueAnswers(store, runner, reactor, tell).by_name(),

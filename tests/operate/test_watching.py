@@ -23,6 +23,9 @@ from relay.operate.shares import part_of
 from relay.operate.steps import StepLog
 from relay.operate.together import Together
 from relay.receive.watched import at_once
+from relay.route.table import RouteRule, RouteTable, parse_rule
+from relay.route.tls import Level, Security
+from relay.route.via import ByMx
 from relay.schedule.runner import DestinationStatus
 from tests.operate.running import running_relay
 
@@ -189,6 +192,19 @@ def test_a_worker_tells_the_configuration_as_it_is_written_and_not_its_share(tmp
     assert (row["reload"], row["restart"]) == ([], ())
 
 
+VERIFIED = Security(Level.VERIFY)
+ROUTES = RouteTable(
+    [
+        parse_rule("dead.example", "smtp://[10.0.0.5]:2598"),
+        parse_rule("bob@sold.example", "smtp://[10.0.0.5]:2599"),
+        parse_rule(".sold.example", "discard:"),
+        parse_rule("sold.example", "smtp://mail.example"),
+        parse_rule("sold.example", "smtp://never.example"),
+        RouteRule("strict.example", ByMx(security=VERIFIED)),
+    ]
+)
+
+
 def relay(capfd: pytest.CaptureFixture[str], spool: Path, *arguments: str) -> tuple[int, str, str]:
     capfd.readouterr()
     code = cli.exit_code([*arguments, "--spool", str(spool)])
@@ -237,6 +253,59 @@ def test_a_destination_may_rest_before_mail_comes_for_it(tmp_path: Path, capfd: 
         code, out, _ = relay(capfd, tmp_path, "destination", "rest", "not-yet.example")
         assert (code, "nothing waits for it just now" in out) == (0, True)
         assert running.runner.rested == [("not-yet.example", 3600.0)]
+
+
+@pytest.mark.parametrize(
+    ("name", "lanes"),
+    [
+        ("Not-Yet.example", ["not-yet.example"]),
+        ("b\u00fccher.example", ["xn--bcher-kva.example"]),
+        ("strict.example", [ByMx("strict.example", VERIFIED).lane]),
+        ("10.0.0.5", ["smtp:[10.0.0.5]:2598", "smtp:[10.0.0.5]:2599"]),
+        ("smtp:[10.0.0.5]:2599", ["smtp:[10.0.0.5]:2599"]),
+        ("mail.example", ["smtp:mail.example:25"]),
+        ("[10.0.0.9]", ["[10.0.0.9]"]),
+    ],
+)
+def test_what_rests_before_mail_comes_is_what_mail_will_come_for(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, lanes: list[str]
+) -> None:
+    with running_relay(tmp_path, table=ROUTES) as running:
+        assert relay(capfd, tmp_path, "destination", "rest", name)[0] == 0
+        assert running.runner.rested == [(lane, 3600.0) for lane in lanes]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("dead.example", "mail for dead.example goes by smtp:[10.0.0.5]:2598; name that"),
+        ("sold.example", "mail for sold.example goes by smtp:[10.0.0.5]:2599 and smtp:mail.example:25; name that"),
+        ("a b", "a b can be no destination"),
+        ("b@c.example", "b@c.example can be no destination"),
+        ("10.0.0.77", "10.0.0.77 can be no destination"),
+        ("smtp:[10.0.0.77]:25", "can be no destination"),
+        ("\x1b[2J", "can be no destination"),
+    ],
+)
+def test_what_would_rest_nothing_is_refused_with_what_would_be_right(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, words: str
+) -> None:
+    """Mail of a domain with a route waits for where the route leads: a rest of the domain kept nothing back."""
+    with running_relay(tmp_path, table=ROUTES) as running:
+        running.put("ann@client.example", "bob@dead.example", lane="smtp:[10.0.0.5]:2598")
+        code, out, err = relay(capfd, tmp_path, "destination", "rest", name)
+        assert (code, out, words in err, "\x1b" in err) == (65, "", True, False)
+        assert running.runner.rested == []
+
+
+def test_nothing_rests_by_halves(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A worker that is silent may know of more that the name means."""
+    (tmp_path / "shards" / "1").mkdir(parents=True)
+    with running_relay(tmp_path) as running:
+        for do in ("rest", "wake"):
+            code, _, err = relay(capfd, tmp_path, "destination", do, "a.example")
+            assert (code, "worker 1 does not answer" in err) == (69, True)
+        assert running.runner.rested == []
 
 
 def test_what_was_told_lately_is_answered_by_the_socket(tmp_path: Path) -> None:

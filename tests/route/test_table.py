@@ -189,3 +189,31 @@ def test_what_is_remembered_is_bounded() -> None:
         by_address.route(None, Address(f"u{number}", "example.org"))
     assert len(routes._by_domain) <= REMEMBERED_LIMIT
     assert len(by_address._by_pair) <= REMEMBERED_LIMIT
+
+
+@pytest.mark.parametrize(
+    ("rules", "lanes"),
+    [
+        ((), ["example.org"]),
+        ((("*", "smtp://one"),), ["smtp:one:25"]),
+        ((("example.org", "smtp://one"), ("*", "smtp://two")), ["smtp:one:25"]),
+        ((("bob@example.org", "smtp://one"), ("Example.org", "smtp://two")), ["smtp:one:25", "smtp:two:25"]),
+        ((("*", "smtp://one", "x@y.example"),), ["smtp:one:25", "example.org"]),
+        (
+            ((".example.org", "smtp://one"), ("bob@example.net", "smtp://two"), ("example.net", "discard:")),
+            ["example.org"],
+        ),
+        (((".org", "smtp://one"),), ["smtp:one:25"]),
+    ],
+)
+def test_all_ways_of_a_domain_are_those_up_to_a_rule_that_takes_all_of_it(
+    rules: Sequence[tuple[str, str]], lanes: list[str]
+) -> None:
+    assert table(*rules).lanes_for(parse_mailbox("postmaster@example.org")) == lanes
+
+
+@given(st.lists(st.tuples(st.sampled_from(["*", "a.example", ".example", "bob@a.example"]), st.sampled_from("xyz"))))
+def test_the_way_of_each_message_is_among_those_of_its_domain(rules: list[tuple[str, str]]) -> None:
+    routes = table(*((to, f"smtp://{host}") for to, host in rules))
+    for recipient in ("ann@a.example", "bob@a.example"):
+        assert lane(routes, recipient) in routes.lanes_for(parse_mailbox("postmaster@a.example"))

@@ -3,18 +3,22 @@ while, or no longer."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from relay.message.address import AddressFault, parse_mailbox
+from relay.message.reply import printable
 from relay.message.step import Tell
 from relay.operate.control import BadRequest, Command, Request, Row
 from relay.queue.store import Store
-from relay.route.via import leads_to
+from relay.route.table import RouteTable
+from relay.route.via import is_ip, leads_to
 
 LONGEST_REST_S = 30 * 86400.0
 REST_S = 3600.0
+WAYS_SAID = 3
 
 
 class Destination(Protocol):
@@ -37,16 +41,20 @@ class DestinationAnswers:
     """Answers questions and wishes about the destinations of one shard.
 
     A rest is kept in memory: it is over when the relay is started again.
+
+    table  the routes that are in force
     """
 
     store: Store
     runner: Scheduler
     tell: Tell
+    table: Callable[[], RouteTable]
 
     def by_name(self) -> Mapping[str, Command]:
         """For the control socket."""
         return {
             "destination.named": self.named,
+            "destination.awaited": self.awaited,
             "destination.rest": self.rest,
             "destination.wake": self.wake,
         }
@@ -59,6 +67,12 @@ class DestinationAnswers:
         leads = partial(leads_to, host=name)
         at_work = {one.lane for one in self.runner.destinations() if leads(one.lane)}
         yield named_row(name, at_work if name in at_work else at_work | await self.store.lanes_that(leads))
+
+    async def awaited(self, request: Request) -> AsyncGenerator[Row, None]:
+        """One row: the ``destinations`` that are meant by a ``destination`` for which no mail has come yet."""
+        name = _named(request)
+        request.no_more()
+        yield named_row(name, awaited(self.table(), name))
 
     async def rest(self, request: Request) -> AsyncGenerator[Row, None]:
         """Nothing is tried at a ``destination`` for so many ``seconds``; what is under way there goes on."""
@@ -75,6 +89,29 @@ class DestinationAnswers:
         self.runner.flush(lane)
         self.tell("woken", destination=lane, place="control")
         yield {"changed": 1}
+
+
+def awaited(table: RouteTable, name: str) -> set[str]:
+    """The destinations of the routes that lead to a host or domain; or that of a domain whose mail goes by MX.
+
+    Raises BadRequest for a domain whose mail goes another way, and for what can be none.
+    """
+    if leading := {rule.way.lane for rule in table.rules if leads_to(rule.way.lane, name)}:
+        return leading
+    try:
+        recipient = None if is_ip(name) else parse_mailbox(f"postmaster@{name}")
+    except AddressFault:
+        recipient = None
+    if recipient is None:
+        raise BadRequest(
+            f"{printable(name)} can be no destination: it is no domain, no route leads there, and no mail is for it; "
+            "relay status has the names of those that are known"
+        )
+    lanes = table.lanes_for(recipient)
+    if own := {lane for lane in lanes if leads_to(lane, recipient.domain_key)}:
+        return own
+    ways = " and ".join(lanes[:WAYS_SAID]) + (" and others" if len(lanes) > WAYS_SAID else "")
+    raise BadRequest(f"mail for {name} goes by {ways}; name that, if it is to rest with all other mail that goes there")
 
 
 def named_row(name: str, lanes: Iterable[str]) -> Row:

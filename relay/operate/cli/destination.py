@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from relay.operate.cli.meant import lanes_named, unknown
+from relay.operate.cli.meant import lanes_to_mind, unknown
 from relay.operate.cli.reach import reaching, running
 from relay.operate.cli.speech import count, moment, say, say_json
 from relay.operate.values import parse_duration, show_duration
@@ -43,10 +43,13 @@ def rest(name: str, seconds: float, config: Path | None, spool: Path | None, as_
     """Try nothing there for a while. Mail for it waits in the queue.
 
     For when you know better than the relay: the host is being repaired. Deliveries under way go on. The rest is
-    forgotten when the relay is started again.
+    forgotten when the relay is started again. Mail need not be there yet: NAME may be the host of a route, or a domain
+    whose mail goes by its MX records. The mail of a domain with a route rests where the route leads.
     """
     with running(config, spool) as control:
-        lanes = lanes_named(name, control) or [name]  # mail may come for it
+        lanes = lanes_to_mind(control, name)
+        if not lanes:  # mail may come for it
+            lanes = control.ask_one("destination.awaited", destination=name)["destinations"]
         for lane in lanes:
             control.ask_one("destination.rest", destination=lane, seconds=seconds)
         waiting = {row["destination"]: row["waiting"] for row in control.ask_one("status")["destinations"]}
@@ -67,7 +70,7 @@ def wake(name: str, config: Path | None, spool: Path | None, as_json: bool) -> N
     relay queue flush --destination also tries what is not due yet.
     """
     with running(config, spool) as control:
-        lanes = lanes_named(name, control)
+        lanes = lanes_to_mind(control, name)
         if not lanes:
             raise unknown(name)
         for lane in lanes:

@@ -55,6 +55,16 @@ def meant_by_all(control: Together, fields: Mapping[str, object]) -> tuple[dict[
     return meant(fields, control=control)
 
 
+def lanes_to_mind(control: Together, name: str) -> Sequence[str]:
+    """The destinations that are to rest, or to rest no more; none when the name is not known.
+
+    Raises CannotAsk when a shard is silent: it is told to all of them or to none.
+    """
+    if control.silent:
+        raise silence(control.silent[0])
+    return lanes_named(name, control)
+
+
 def say_meant(name: str, lanes: Sequence[str]) -> None:
     """To standard error, so that it is not taken for a row."""
     for lane in lanes:

@@ -15,8 +15,10 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
+from relay.operate.answers.destinations import awaited
 from relay.operate.asking import Refusal
 from relay.queue.ids import to_text
+from relay.route.table import RouteTable
 from relay.route.via import leads_to
 from tests.fakes.inquirer import FakeInquirer, Row
 
@@ -70,6 +72,7 @@ class Scene:
                 "trace.show": self.journey,
                 "forecast": self.forecast,
                 "destination.named": self.named,
+                "destination.awaited": self.awaited,
                 "explain": self.explain,
                 "explain.message": self.explain,
                 **{f"queue.{change}": self.changed for change in ("hold", "release", "retry", "remove", "flush")},
@@ -172,6 +175,9 @@ class Scene:
     def named(self, destination: str) -> Iterable[Row]:
         lanes = {row["destination"] for row in self.rows if leads_to(row["destination"], destination)}
         yield {"destination": destination, "destinations": sorted(lanes)}
+
+    def awaited(self, destination: str) -> Iterable[Row]:
+        yield {"destination": destination, "destinations": sorted(awaited(RouteTable(), destination))}
 
     def ages(self) -> Iterable[Row]:
         edges = [0, 300, 3600, 4 * HOUR, 24 * HOUR, 72 * HOUR, math.inf]

@@ -201,6 +201,19 @@ def test_a_destination_that_nobody_knows_is_a_mistake(wire: Wire, path: str, bod
     assert (wire.inquirer.changes(), "forecast" in dict(wire.inquirer.asked)) == ([], False)
 
 
+def test_a_rest_may_be_of_what_mail_will_come_for(wire: Wire) -> None:
+    told = {"changed": 1, "destinations": ["not-yet.example"]}
+    assert wire.ask("POST", f"{A}/destinations/Not-Yet.example/rest").json() == told
+
+    def refuse(destination: str) -> Iterable[Row]:
+        raise Refusal(f"mail for {destination} goes by smtp:[10.0.0.5]:25", "request")
+
+    wire.inquirer.answers["destination.awaited"] = refuse
+    answer = wire.ask("POST", f"{A}/destinations/dead.example/rest")
+    assert problem(answer, 404) == "mail for dead.example goes by smtp:[10.0.0.5]:25"
+    assert [fields["destination"] for _, fields in wire.inquirer.changes()] == ["not-yet.example"]
+
+
 def test_what_a_silent_worker_may_know_is_not_called_a_mistake(wire: Wire) -> None:
     wire.inquirer.answers["destination.named"] = lambda destination: [{"destinations": [], "silent": [1]}]
     assert wire.get(f"{A}/forecast?down=gone.example").status == 200

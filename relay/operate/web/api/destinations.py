@@ -43,8 +43,13 @@ async def destinations(call: Call) -> Answer:
 async def rest(call: Call) -> Answer:
     seconds = call.body.seconds if call.body is not None else REST_S
     name = call.path["destination"]
-    lanes, _ = await lanes_named(call.asks, name)
-    return await _told(call, "rest", lanes or [name], seconds=seconds)  # mail may come for it
+    lanes, is_whole = await lanes_named(call.asks, name)
+    if not lanes and is_whole:  # mail may come for it
+        try:
+            lanes = (await call.asks.ask_one("destination.awaited", destination=name))["destinations"]
+        except Refusal as refusal:
+            raise not_found(refusal) from None
+    return await _told(call, "rest", lanes or [name], seconds=seconds)
 
 
 async def wake(call: Call) -> Answer:
@@ -82,6 +87,7 @@ DESTINATIONS = Topic(
             places=NAME,
             body=Rest,
             gives=Minded,
+            problems=NO_DESTINATION,
             more="Deliveries under way go on. The rest is forgotten when the relay is started again.",
         ),
         Operation(
