@@ -339,7 +339,10 @@ def test_on_a_terminal_the_list_has_columns_and_a_sum(running: Running) -> None:
     assert row.index("bob@") == head.index("RECIPIENT")
     assert error.startswith("    450 busy") and len(error) == 100
     assert total == "1 recipient"
-    assert on_a_terminal(running.spool, "queue", "list", "--state", "held") == ["the queue is empty"]
+    for nothing in (("--state", "held"), ("--sender", "nope@client.example")):
+        assert on_a_terminal(running.spool, "queue", "list", *nothing) == ["nothing in the queue fits"]
+    running.within(running.store.messages.clear)
+    assert on_a_terminal(running.spool, "queue", "list") == ["the queue is empty"]
 
 
 def test_on_a_terminal_status_draws_a_table(running: Running) -> None:

@@ -20,8 +20,11 @@ COLUMNS = ("ID", "AGE", "SIZE", "NEXT TRY", "SENDER", "RECIPIENT", "LAST ERROR")
 _FORMAT = "{:<18}  {:>4}  {:>5}  {:<8}  {:<30}  {}"
 
 
-def show_rows(rows: Iterable[Mapping[str, Any]]) -> None:
-    """On a terminal in columns, the last error below; in a pipe tab-separated with the error last."""
+def show_rows(rows: Iterable[Mapping[str, Any]], is_whole: bool = True) -> None:
+    """On a terminal in columns, the last error below; in a pipe tab-separated with the error last.
+
+    is_whole  they are those of the whole queue, and not of a selection
+    """
     if not sys.stdout.isatty():
         for row in rows:
             click.echo("\t".join(printable(cell) for cell in _cells(row)))
@@ -36,7 +39,8 @@ def show_rows(rows: Iterable[Mapping[str, Any]]) -> None:
         if error:
             click.secho(f"    {error}"[: max(width, 40)], dim=True)
         shown += 1
-    say(count(shown, "recipient") if shown else "the queue is empty")
+    nothing = "the queue is empty" if is_whole else "nothing in the queue fits"
+    say(count(shown, "recipient") if shown else nothing)
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:

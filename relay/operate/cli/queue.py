@@ -50,12 +50,13 @@ def list_rows(config: Path | None, spool: Path | None, as_json: bool, newest_fir
     relay queue list --state held
     relay queue list --json | jq -r 'select(.attempts > 3) | .id'
     """
-    with listed(config, spool, {**selection_of(conditions), "newest_first": newest_first}) as rows:
+    selection = selection_of(conditions)
+    with listed(config, spool, {**selection, "newest_first": newest_first}) as rows:
         if as_json:
             for row in rows:
                 say_json(row)
         else:
-            show_rows(rows)
+            show_rows(rows, is_whole=not selection)
 
 
 @queue.command(short_help="Show one message: envelope, recipients, header.")
