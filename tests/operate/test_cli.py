@@ -143,6 +143,41 @@ def test_a_message_that_is_not_there_is_said(running: Running, relay: Relay) -> 
     assert "there is no message nosuch in the queue" in err
 
 
+ABSENT = "5f3c9a7be2d1"
+
+
+@pytest.mark.parametrize("do", ["list", "hold", "release", "retry", "remove", "export"])
+def test_an_id_that_is_not_in_the_queue_is_said(running: Running, relay: Relay, tmp_path: Path, do: str) -> None:
+    """Nothing was done, and nobody was told."""
+    message, more = running.put("ann@client.example", "bob@a.example"), ("--to", tmp_path / "kept") * (do == "export")
+    code, out, err = relay("queue", do, ABSENT, "0123456789ab", *more)
+    assert (code, out) == (65, "")
+    assert err.startswith(f"relay: not in the queue: {ABSENT}, 0123456789ab; relay trace ID tells")
+    code, _, err = relay("queue", do, ABSENT, message.upper(), *more)
+    assert (code, message in running.ids()) == (0, do != "remove")
+    assert err.startswith(f"relay: not in the queue: {ABSENT}; ")
+    for wrong in ("nope", "nope\x1b[2Jabcd", "123456789abu"):
+        code, out, err = relay("queue", do, message, wrong, *more)
+        assert (code, out, "is no id of a message" in err, "\x1b" in err) == (65, "", True, False)
+    assert "as in 5f3c9a7be2d1" in err
+
+
+def test_of_many_ids_that_are_not_there_some_are_said(
+    running: Running, relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(f"{number:012}" for number in range(1000, 2000))))
+    code, out, err = relay("queue", "remove", "-")
+    assert (code, out, "000000001004 and 995 more" in err) == (65, "", True)
+
+
+def test_an_id_that_does_not_fit_is_in_the_queue_all_the_same(running: Running, relay: Relay) -> None:
+    message = running.put("ann@client.example", "bob@a.example")
+    for do in ("list", "remove", "release"):
+        code, _, err = relay("queue", do, message, "--state", "held")
+        assert (code, err) == (0, "")
+    assert running.ids() == {message}
+
+
 # -- what to do about it --------------------------------------------------------------------------
 
 

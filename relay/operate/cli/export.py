@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import click
 
+from relay.operate.cli.absent import and_say_absent, ids_of
 from relay.operate.cli.meant import meant
 from relay.operate.cli.reach import reaching, running
 from relay.operate.cli.selecting import selecting, selection_of
@@ -42,8 +43,8 @@ def export(config: Path | None, spool: Path | None, as_json: bool, folder: Path 
             else:
                 say(f"{count(exported, 'message')} written to {folder}")
             return
-        ids = selection.get("ids")
-        if not isinstance(ids, list) or len(ids) != 1:
+        ids = ids_of(selection)
+        if len(ids) != 1:
             raise click.UsageError("name one message, or a folder for several with --to")
         stream = sys.stdout.buffer
         _write_message(control, ids[0], stream)
@@ -52,7 +53,7 @@ def export(config: Path | None, spool: Path | None, as_json: bool, folder: Path 
 
 def _export_all(control: Together, selection: dict[str, object], folder: Path) -> int:
     # The ids are gathered first: one conversation answers one question at a time.
-    ids = dict.fromkeys(row["id"] for row in control.ask("queue.list", **selection))
+    ids = dict.fromkeys(row["id"] for row in and_say_absent(control.ask("queue.list", **selection), selection))
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for message_id in ids:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from relay.operate.cli.absent import and_say_absent, ids_of, say_absent_before
 from relay.operate.cli.export import export
 from relay.operate.cli.listing import show_message, show_rows
 from relay.operate.cli.meant import meant_by_all
@@ -23,6 +24,7 @@ def queue() -> None:
     """Look at the queue, and change it.
 
     Rows are chosen by message ids and by conditions, all of which must hold; "-" reads ids from standard input.
+    Ids that are not in the queue are told on standard error, and it ends with 65 when none is.
 
     \b
     relay queue list --domain example.org
@@ -51,7 +53,8 @@ def list_rows(config: Path | None, spool: Path | None, as_json: bool, newest_fir
     relay queue list --json | jq -r 'select(.attempts > 3) | .id'
     """
     selection = selection_of(conditions)
-    with listed(config, spool, {**selection, "newest_first": newest_first}) as rows:
+    with listed(config, spool, {**selection, "newest_first": newest_first}) as listing:
+        rows = and_say_absent(listing, selection)
         if as_json:
             for row in rows:
                 say_json(row)
@@ -148,17 +151,13 @@ def _change(control: Together, do: str, done: str, conditions: dict[str, Any], a
     if selection and everything:
         raise click.UsageError("--all and conditions together say two things; give one of them")
     selection, lanes = meant_by_all(control, selection)
+    say_absent_before(control, selection)
     if not sure and everything:
         _confirm_all(control, do)
-    elif not sure and do == "remove" and not _is_one_message(selection):
+    elif not sure and do == "remove" and len(ids_of(selection)) != 1:
         _confirm_final(control, do, selection)
     answer = control.ask_one(f"queue.{do}", all=everything, **selection, **fields)
     _say_changed(answer, done, as_json, lanes)
-
-
-def _is_one_message(selection: Mapping[str, object]) -> bool:
-    ids = selection.get("ids")
-    return isinstance(ids, list) and len(ids) == 1
 
 
 def _confirm_all(control: Together, do: str) -> None:

@@ -9,6 +9,9 @@ from typing import Any
 
 import click
 
+from relay.message.reply import printable
+from relay.operate.cli.speech import EX_DATAERR, Stop
+
 AnyFunction = Callable[..., Any]
 
 _CONDITIONS = (
@@ -36,11 +39,25 @@ def selecting_with_all(command: AnyFunction) -> AnyFunction:
 
 
 def selection_of(conditions: Mapping[str, Any]) -> dict[str, object]:
-    """The fields of a request; empty when there is no condition."""
+    """The fields of a request; empty when there is no condition.  Raises Stop for an id that is none."""
     given = {name: value for name, value in conditions.items() if value is not None and name != "ids"}
     ids: list[str] = [one for one in conditions["ids"] if one != "-"]
     if "-" in conditions["ids"]:
         ids += sys.stdin.read().split()
         if not ids:
             raise click.UsageError("no ids came on standard input")
-    return {**given, "ids": list(dict.fromkeys(ids))} if ids else given
+    return {**given, "ids": list(dict.fromkeys(map(_id, ids)))} if ids else given
+
+
+def _id(text: str) -> str:
+    """A message id, as the queue spells it."""
+    from relay.queue.ids import to_number, to_text
+
+    number = to_number(text)
+    if number < 0:
+        raise Stop(
+            f"{printable(text)[:100]} is no id of a message\n"
+            "  one has twelve letters and digits, as in 5f3c9a7be2d1; relay queue list shows them",
+            EX_DATAERR,
+        )
+    return to_text(number)
