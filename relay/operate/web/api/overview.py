@@ -15,6 +15,10 @@ from relay.operate.web.api.problem import NO_DESTINATION, not_found
 from relay.operate.web.meant import lanes_known
 
 FORECAST_LONGEST_S = 60 * 86400
+SUPPOSED_LIMIT = 100
+
+Supposed = Annotated[tuple[Text, ...], Field(max_length=SUPPOSED_LIMIT)]
+"""Names of destinations; each is looked for in the queue."""
 
 
 class QueueNumbers(Told):
@@ -111,8 +115,8 @@ class ForecastQuery(Asked):
     for_s: Annotated[float, Field(ge=60, le=FORECAST_LONGEST_S)] = Field(
         default=3 * 86400, description="How far to look ahead, in seconds."
     )
-    down: tuple[Text, ...] = Field(default=(), description="A host, domain or destination that is taken to be down.")
-    up: tuple[Text, ...] = Field(default=(), description="Likewise, to do well from now on.")
+    down: Supposed = Field(default=(), description="A host, domain or destination that is taken to be down.")
+    up: Supposed = Field(default=(), description="Likewise, to do well from now on.")
 
 
 class ForecastCourse(Told):

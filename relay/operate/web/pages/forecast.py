@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from relay.operate.web.charts import lines_of
+from relay.operate.web.meant import lanes_named
 from relay.operate.web.page import Call, Page, Row, Shown
 
 SPANS = (("21600", "6 hours"), ("86400", "1 day"), ("259200", "3 days"), ("432000", "5 days"))
 EVENTS = (("delivered", "delivered"), ("warned", "senders warned"), ("bounced", "given up"))
 LINES_SHOWN = 12
+LOOKED_UP = 20
+"""Names of what is supposed to be down or up that are looked for: each looks through the queue's destinations."""
 
 
 class Forecast(Page):
@@ -33,6 +36,7 @@ class Forecast(Page):
                 "down": " ".join(down),
                 "up": " ".join(up),
                 "found": found,
+                "unknown": [name for name in (*down, *up)[:LOOKED_UP] if not await self._is_known(name)],
                 "events": [(name, words, sum(found["events"][name])) for name, words in EVENTS],
                 "tried": sum(found["events"]["tried"]),
                 "left": lines_of([("queued", found["messages"])]),
@@ -40,6 +44,10 @@ class Forecast(Page):
                 "table": table_of(found),
             },
         )
+
+    async def _is_known(self, name: str) -> bool:
+        lanes, is_whole = await lanes_named(self.house.asks, name)
+        return bool(lanes) or not is_whole  # who is silent may know it
 
 
 def table_of(found: Row) -> Sequence[Row]:
