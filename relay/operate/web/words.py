@@ -10,7 +10,7 @@ NARROW = "\u202f"
 
 STATES: Mapping[str, str] = {
     "waiting": "Waits for its next attempt.",
-    "held": "Kept back by an operator: it is not tried and does not expire.",
+    "held": "Kept back by an operator or a rule: it is not tried and does not expire.",
     "owing": "Finished; a report to the sender is still owed.",
     "queued": "In the queue.",
     "delivered": "Handed over; the next host is responsible now.",
