@@ -14,6 +14,7 @@ STATES: Mapping[str, str] = {
     "owing": "Finished; a report to the sender is still owed.",
     "queued": "In the queue.",
     "delivered": "Handed over; the next host is responsible now.",
+    "discarded": "A route threw it away.",
     "failed": "It came back to the sender.",
     "refused": "It was not taken; the client was told so.",
     "mixed": "Some recipients have it, some do not.",
