@@ -2,7 +2,7 @@
 
     queued     some recipient is still to be tried
     held       none is, and some are held
-    delivered, failed, removed   all of them
+    delivered, failed, discarded, removed   all of them
     mixed      some this, some that
     refused    it was not taken in
 
@@ -24,7 +24,7 @@ RECIPIENTS_SHOWN: Final = 20
 
 _BECOMES: Final = {
     "delivered": "delivered",
-    "discarded": "delivered",
+    "discarded": "discarded",
     "failed": "failed",
     "expired": "failed",
     "deferred": "queued",
@@ -139,7 +139,7 @@ def words_of(row: Row) -> str:
     if step in ("set_aside", "unreadable"):
         return f"{step.replace('_', ' ')}: {row.get('why') or row.get('error')}"
     by = f" by {row['by']}" if row.get("by") else ""
-    why = f": {row['why']}" if row.get("why") else ""
+    why = f": {_once(step, row['why'])}" if row.get("why") else ""
     return f"{step}{by}{why}"
 
 
@@ -151,7 +151,12 @@ def _outcomes_of(recipients: list[Row]) -> str:
     (step,) = steps
     last = recipients[-1]
     so_many = f" ({steps[step]})" if steps[step] > 1 else ""
-    return f"{step}{so_many}: {said_by(last)}"
+    return f"{step}{so_many}: {_once(step, said_by(last))}"
+
+
+def _once(step: str, said: str) -> str:
+    """``by routes[3]`` of ``discarded by routes[3]``, where the step was told already."""
+    return said.removeprefix(f"{step} ")
 
 
 def said_by(one: Row) -> str:

@@ -9,10 +9,12 @@ import sys
 
 from relay.operate.sendmail.program import main as sendmail
 from relay.operate.sendmail.program import program_name
+from relay.operate.streams import fill_in
 
 
 def main() -> None:
     """Ends the process with the exit code."""
+    fill_in()
     name, arguments = program_name(sys.argv[0]), sys.argv[1:]
     if name is None and arguments[:1] == ["sendmail"]:
         name, arguments = "sendmail", arguments[1:]

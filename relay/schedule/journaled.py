@@ -8,7 +8,7 @@ from relay.message import journey
 from relay.message.account import Account, Tried
 from relay.message.journey import Entry
 from relay.message.outcome import Deferred
-from relay.queue.store import QueuedRecipient
+from relay.queue.store import NewRecipient, QueuedRecipient
 from relay.schedule.plan import Planned
 from relay.schedule.told import About
 
@@ -49,3 +49,15 @@ def expired(
         return ()
     told = [(row.number, str(row.recipient.address), str(why.reply), why.hop) for row in given_up]
     return ((now, journey.expired(given_up[0].lane, told)),)
+
+
+def held(rows: Sequence[NewRecipient], numbers: Sequence[int], now: float) -> tuple[Entry, ...]:
+    """Those of a fresh message that are held from the beginning: an entry for each reason.
+
+    rows     all recipients of the message
+    numbers  which of them are held; empty for nearly all mail
+    """
+    reasons: dict[str, list[int]] = {}
+    for number in numbers:
+        reasons.setdefault(rows[number].note, []).append(number)
+    return tuple((now, journey.changed("held", "", why, those)) for why, those in reasons.items())

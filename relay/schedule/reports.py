@@ -25,7 +25,7 @@ from relay.message.step import Tell
 from relay.message.tail import Said, is_attempt, numbers_in, tail
 from relay.message.value import value
 from relay.queue.store import NewMessage, QueuedRecipient, Settlement, State, Store, StoreUnavailable
-from relay.schedule import ledger
+from relay.schedule import journaled, ledger
 from relay.schedule.active import Admission
 from relay.schedule.alarm import Alarm
 from relay.schedule.hand import Carried, Hand
@@ -295,7 +295,8 @@ class Reports:
     def _new(self, composed: Composed, admission: Admission, about: str, now: float) -> NewMessage:
         readers = [str(one.address) for one in composed.recipients]
         began = now, journey.composed("<>", composed.content, readers, about)
-        return NewMessage(composed.envelope, _OURS, b"", composed.content, tuple(admission.rows), now, (began,))
+        entries = (began, *journaled.held(admission.rows, admission.held, now))
+        return NewMessage(composed.envelope, _OURS, b"", composed.content, tuple(admission.rows), now, entries)
 
     def _compose(
         self,

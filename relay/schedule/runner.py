@@ -227,6 +227,8 @@ class Runner:
         if expanded:
             admission.owing = plan_expanded(envelope, expanded, now, now + 2 * self._settings.gather_s)
             admission.rows += admission.owing
+        if admission.held:
+            entries = (*entries, *journaled.held(admission.rows, admission.held, now))
         committed = draft.commit(envelope, origin, head, admission.rows, now, entries)
         return committed.addCallbacks(self._committed, self._not_committed, (admission,), {}, (admission,))
 

@@ -351,12 +351,13 @@ def test_the_stores_trouble_is_told_as_temporary(running: Running, relay: Relay)
     assert (code, err) == (75, "relay: the disk is away\n")
 
 
-def on_a_terminal(spool: Path, *arguments: str) -> list[str]:
-    """The lines of a command whose output is a terminal of 100 columns, without colours."""
+def on_a_terminal(spool: Path, *arguments: str, columns: int = 100) -> list[str]:
+    """The lines of a command whose output is a terminal of so many columns, without colours."""
     master, slave = pty.openpty()
     tty.setraw(slave)
     script = [sys.executable, "-c", "from relay.operate.cli import main; main()", *arguments, "--spool", str(spool)]
-    done = subprocess.run(script, stdout=slave, env={**os.environ, "COLUMNS": "100"}, timeout=30, check=True)
+    env = {**os.environ, "COLUMNS": str(columns)}
+    done = subprocess.run(script, stdout=slave, env=env, timeout=30, check=True)
     os.close(slave)
     assert done.returncode == 0
     text = b""
@@ -372,7 +373,7 @@ def test_on_a_terminal_the_list_has_columns_and_a_sum(running: Running) -> None:
     assert head.split() == ["ID", "AGE", "SIZE", "NEXT", "TRY", "SENDER", "RECIPIENT"]
     assert row.index("ann@") == head.index("SENDER")
     assert row.index("bob@") == head.index("RECIPIENT")
-    assert error.startswith("    450 busy") and len(error) == 100
+    assert error.startswith("    450 busy") and error.endswith("x...") and len(error) == 100
     assert total == "1 recipient"
     for nothing in (("--state", "held"), ("--sender", "nope@client.example")):
         assert on_a_terminal(running.spool, "queue", "list", *nothing) == ["nothing in the queue fits"]
@@ -391,6 +392,36 @@ def answering(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
     stdin = io.StringIO(answer)
     monkeypatch.setattr(stdin, "isatty", lambda: True)
     monkeypatch.setattr(sys, "stdin", stdin)
+
+
+LONG = "somebody.with.a.long.name@mail.client.example"
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120])
+def test_on_no_terminal_is_the_list_wider_than_that(running: Running, columns: int) -> None:
+    running.put(LONG, "bob@a.example", f"x{LONG}", note="450 busy " + "x" * 200)
+    lines = on_a_terminal(running.spool, "queue", "list", columns=columns)
+    assert max(map(len, lines)) <= columns
+    assert any("bob@a.example" in line for line in lines)
+    assert all(line.endswith("...") for line in lines if "xxxx" in line)
+
+
+def test_addresses_without_room_stand_in_lines_of_their_own(running: Running) -> None:
+    running.put("ann@client.example", "bob@a.example")
+    running.put(LONG, "eve@a.example")
+    head, _, both, _, recipient, sender, _ = on_a_terminal(running.spool, "queue", "list", columns=60)
+    assert head.split() == ["ID", "AGE", "SIZE", "NEXT", "TRY"]
+    assert both == "    bob@a.example from ann@client.example"
+    assert (recipient, sender) == ("    eve@a.example", f"    from {LONG}")
+
+
+def test_a_table_without_room_is_told_line_by_line(running: Running) -> None:
+    running.put("ann@client.example", "bob@a-domain-that-has-a-long-name.example")
+    lines = on_a_terminal(running.spool, "status", columns=40)
+    at = lines.index("a-domain-that-has-a-long-name.example")
+    assert lines[at + 1].startswith("    waiting: 1, at work: 0")
+    assert max(map(len, lines[at:])) <= 40
+    assert "DESTINATION" in "\n".join(on_a_terminal(running.spool, "status", columns=80))
 
 
 @pytest.mark.parametrize(("answer", "code", "left"), [("y\n", 0, 0), ("n\n", 130, 1)])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from twisted.internet.defer import ensureDeferred
 
+from relay.message.journey import Row, read
+from relay.message.outline import Outline
 from relay.operate.cli import finding_texts
 from relay.operate.explaining.explanation import explain
 from relay.operate.explaining.finding import Question
@@ -19,6 +21,13 @@ def release(world: RelayWorld, message_id: str) -> None:
     """As ``relay queue release`` does."""
     world.wait_for(world.relay.store.release(Selection(ids=(message_id,)), world.clock.now))
     world.relay.runner.wake()
+
+
+def journal(world: RelayWorld, message_id: str) -> list[Row]:
+    async def rows() -> list[Row]:
+        return [read(entry) async for entry in world.relay.store.journey(message_id)]
+
+    return world.wait_for(ensureDeferred(rows()))
 
 
 def hop(world: RelayWorld) -> NextHop:
@@ -38,6 +47,34 @@ def test_it_is_held_until_it_is_released(relay_world: RelayWorld) -> None:
     relay_world.pass_time(minutes=1)
     assert [one.recipients for one in there.messages] == [["ann@example.org"]]
     assert relay_world.queue == []
+
+
+def test_the_journal_has_it_from_the_beginning(relay_world: RelayWorld) -> None:
+    hop(relay_world)
+    taken = relay_world.send("news@example.net", ["ann@example.org", "bob@example.org"], LETTER)
+    relay_world.crash()
+    came, held = journal(relay_world, taken.id)
+    assert [came["step"], held["step"], held["by"], held["numbers"]] == ["accepted", "held", "", [0, 1]]
+    assert held["why"] == "held by routes[0], the program, until it is released"
+    outline = Outline()
+    for row in (came, held):
+        outline.add(row)
+    assert outline.row(taken.id)["state"] == "held"
+    release(relay_world, taken.id)
+    relay_world.pass_time(minutes=1)
+    assert [row["step"] for row in journal(relay_world, taken.id)] == ["accepted", "held", "released", "attempted"]
+
+
+def test_a_report_that_is_held_when_it_enters_the_queue_is_journaled_too(relay_world: RelayWorld) -> None:
+    there = relay_world.next_hop("mx.example.org", domain="example.org")
+    there.refuses("bob@example.org")
+    relay_world.next_hop("mx.example.net", domain="example.net")
+    relay_world.configure({"routes": [{"to": "me@example.net", "via": "mx:", "hold": True}]})
+    taken = relay_world.send("me@example.net", ["bob@example.org"], LETTER)
+    relay_world.pass_time(minutes=1)
+    (reported,) = [row for row in journal(relay_world, taken.id) if row["step"] == "reported"]
+    came, held = journal(relay_world, reported["report"])
+    assert [came["step"], held["step"], held["numbers"]] == ["accepted", "held", [0]]
 
 
 def test_others_go_at_once(relay_world: RelayWorld) -> None:

@@ -97,7 +97,11 @@ def test_the_dialogue_is_among_the_findings(answers: ExplainAnswers) -> None:
 
 @pytest.mark.parametrize(
     ("step", "decision", "words"),
-    [("delivered", "accepted", "it is delivered"), ("failed", "refused", "it has failed")],
+    [
+        ("delivered", "accepted", "it is delivered"),
+        ("discarded", "accepted", "a route threw it away"),
+        ("failed", "refused", "it has failed"),
+    ],
 )
 def test_of_what_is_gone_it_says_what_became_of_it(
     answers: ExplainAnswers, step: str, decision: str, words: str

@@ -205,6 +205,18 @@ def test_several_are_listed_the_newest_first(running: Running, relay: Relay) -> 
     assert len(relay("trace", "--limit", 1)[1].splitlines()) == 1
 
 
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_program_is_told_that_there_may_be_more_and_not_among_the_rows(
+    running: Running, relay: Relay, form: tuple[str, ...]
+) -> None:
+    for _ in range(21):
+        put(running, came())
+    code, said, beside = relay("trace", *form)
+    assert (code, len(said.splitlines())) == (0, 20)
+    assert beside == "relay: 20 journeys; there may be more: --limit\n"
+    assert relay("trace", *form, "--limit", 22)[2] == ""
+
+
 def test_json_of_an_id_is_its_entries_and_else_a_row_a_journey(running: Running, relay: Relay) -> None:
     """A script must not get now the one and now the other."""
     one = put(running, came(), tried())

@@ -13,7 +13,7 @@ from relay.message.outcome import Deferred, Discarded, Held
 from relay.message.reply import reply
 from relay.queue.store import StoreUnavailable
 from relay.schedule import journaled
-from tests.schedule.house import BUSY, DAY, DEAD, DELIVERED, HANG, HOP, HOUR, MINUTE, START, UNKNOWN, House
+from tests.schedule.house import BUSY, DAY, DEAD, DELIVERED, HANG, HOP, HOUR, MINUTE, START, UNKNOWN, House, lane_of
 
 
 def journal(house: House, message_id: str = "") -> list[Row]:
@@ -223,3 +223,27 @@ def test_a_report_that_cannot_be_delivered_is_held_and_it_is_said_why() -> None:
     held = journal(house)[-1]
     assert (held["step"], held["numbers"]) == ("held", [0])
     assert "cannot be told" in held["why"]
+
+
+# -- held from the beginning ------------------------------------------------------------------------
+
+
+def test_what_a_route_holds_is_journaled_with_its_message_once_for_each_reason() -> None:
+    house = House()
+    why = {"bob": "one route", "dan": "one route", "eve": "another"}
+    house.runner.routes_changed(lane_of, lambda _, to: why.get(to.local, ""))
+    house.send("ann@example.org", "bob@example.org", "eve@else.example", "dan@else.example")
+    held = [row for row in journal(house) if row["step"] == "held"]
+    assert [(row["by"], row["why"], row["numbers"]) for row in held] == [
+        ("", "one route", [1, 3]),
+        ("", "another", [2]),
+    ]
+    assert journal(house)[0]["step"] == "held", "before anything is tried"
+
+
+def test_usual_mail_brings_no_entry_of_being_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journaled, "held", lambda *_: pytest.fail("asked in vain"))
+    house = House()
+    house.runner.routes_changed(lane_of, lambda *_: "")
+    house.send("bob@example.org")
+    assert [row["step"] for row in journal(house)] == ["attempted"]

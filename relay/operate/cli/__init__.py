@@ -6,7 +6,6 @@ defect.  A reader that goes away (``relay queue list | head``) is no error.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -21,11 +20,12 @@ from relay.operate.cli.oauth import oauth
 from relay.operate.cli.queue import queue
 from relay.operate.cli.run import run
 from relay.operate.cli.sendmail import sendmail
-from relay.operate.cli.speech import EX_USAGE, Stop, printable_lines
+from relay.operate.cli.speech import EX_IOERR, EX_USAGE, Stop, printable_lines
 from relay.operate.cli.status import status
 from relay.operate.cli.trace import trace
 from relay.operate.cli.user import user
 from relay.operate.cli.webhooks import webhooks
+from relay.operate.streams import drop_output, why_not
 
 READER_GONE = 128 + 13  # as a shell reports a program ended by SIGPIPE
 INTERRUPTED = 128 + 2
@@ -98,6 +98,9 @@ def exit_code(arguments: Sequence[str]) -> int:
         click.echo("", err=True)
         return INTERRUPTED
     except ReaderGone:
-        # What is still buffered must not raise again when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         return READER_GONE
+    except OSError as error:  # nearly always standard output: closed, or on a disk that is full
+        drop_output()
+        click.echo(f"relay: {printable_lines(why_not(error))}", err=True)
+        return EX_IOERR

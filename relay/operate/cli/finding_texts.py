@@ -268,6 +268,7 @@ def _gone(row: Row, now: float) -> Iterator[str]:
     details = row["details"]
     states = {
         "delivered": "it is delivered",
+        "discarded": "a route threw it away",
         "failed": "it has failed",
         "refused": "it was not taken",
         "removed": "it was removed",

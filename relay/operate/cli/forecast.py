@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from relay.operate.cli.speech import count, hour, moment, say, show_table, size, until
+from relay.operate.cli.speech import count, hour, moment, say, size, until
+from relay.operate.cli.tables import show_table
 
 LINES = 12
 BOUNCES_SHOWN = 5

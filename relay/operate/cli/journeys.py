@@ -15,32 +15,39 @@ import click
 
 from relay.message.outline import said_by, words_of
 from relay.message.reply import printable
-from relay.operate.cli.speech import age, count, moment, say, size
+from relay.operate.cli.speech import age, count, moment, say, say_json, size
+from relay.operate.cli.tables import INDENT, Rows
 
 Row = Mapping[str, Any]
 
 _COLOURS = {"delivered": "green", "failed": "red", "refused": "red", "expired": "red", "deferred": "yellow"}
-_COLUMNS = "{:<12}  {:>4}  {:<9}  {:<28}  {}"
+_SHORT = "{:<12}  {:>4}  {:<9}"
 _NOTIFY = ((1, "NEVER"), (2, "SUCCESS"), (4, "FAILURE"), (8, "DELAY"))
 
 
-def show_list(rows: Iterable[Row], limit: int) -> None:
-    """A line for each journey, and the last that is known of it; in a pipe tab-separated."""
+def show_list(rows: Iterable[Row], limit: int, as_json: bool = False) -> None:
+    """A line for each journey, and the last that is known of it; in a pipe tab-separated, or in JSON."""
+    drawn = Rows(_SHORT, ("ID", "AGE", "STATE", "SENDER", "RECIPIENTS"))
     shown = 0
     for row in rows:
         shown += 1
+        if as_json:
+            say_json(row)
+            continue
         cells = (row["id"], age(time.time() - row["at"]), row["state"], row["sender"] or "?", _readers(row))
         if not sys.stdout.isatty():
             click.echo("\t".join(printable(cell) for cell in (*cells, row["last"])))
             continue
         if shown == 1:
-            click.secho(_COLUMNS.format("ID", "AGE", "STATE", "SENDER", "RECIPIENTS"), bold=True)
-        line = _COLUMNS.format(*map(printable, cells))
-        click.secho(line, fg=_COLOURS.get(row["state"]))
-        click.secho(f"    {printable(row['last'])}", dim=True)
-    if sys.stdout.isatty():
-        more = "; there may be more: --limit" if shown == limit else ""
+            click.secho(drawn.head(), bold=True)
+        for line in drawn.lines(cells):
+            click.secho(line, fg=_COLOURS.get(row["state"]))
+        click.secho(f"{INDENT}{printable(row['last'])}", dim=True)
+    more = "; there may be more: --limit" if shown == limit else ""
+    if sys.stdout.isatty() and not as_json:
         say(f"{count(shown, 'journey')}{more}")
+    elif more:  # beside what a program reads
+        click.echo(f"relay: {count(shown, 'journey')}{more}", err=True)
 
 
 def _readers(row: Row) -> str:

@@ -5,7 +5,6 @@ The rule that must not be broken: a row is shown as it comes; a queue of a milli
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -15,9 +14,10 @@ import click
 
 from relay.message.reply import printable
 from relay.operate.cli.speech import age, count, moment, say, size, until
+from relay.operate.cli.tables import INDENT, Rows, cut
 
 COLUMNS = ("ID", "AGE", "SIZE", "NEXT TRY", "SENDER", "RECIPIENT", "LAST ERROR")
-_FORMAT = "{:<18}  {:>4}  {:>5}  {:<8}  {:<30}  {}"
+_SHORT = "{:<12}  {:>4}  {:>5}  {:<8}"
 
 
 def show_rows(rows: Iterable[Mapping[str, Any]], is_whole: bool = True) -> None:
@@ -29,15 +29,16 @@ def show_rows(rows: Iterable[Mapping[str, Any]], is_whole: bool = True) -> None:
         for row in rows:
             click.echo("\t".join(printable(cell) for cell in _cells(row)))
         return
-    width = shutil.get_terminal_size().columns
+    drawn = Rows(_SHORT, COLUMNS[:6])
     shown = 0
     for row in rows:
         if not shown:
-            click.secho(_FORMAT.format(*COLUMNS[:6]), bold=True)
-        *cells, error = map(printable, _cells(row))
-        click.echo(_FORMAT.format(*cells))
+            click.secho(drawn.head(), bold=True)
+        *cells, error = _cells(row)
+        for line in drawn.lines(cells):
+            click.echo(line)
         if error:
-            click.secho(f"    {error}"[: max(width, 40)], dim=True)
+            click.secho(cut(f"{INDENT}{printable(error)}", drawn.width), dim=True)
         shown += 1
     nothing = "the queue is empty" if is_whole else "nothing in the queue fits"
     say(count(shown, "recipient") if shown else nothing)

@@ -6,9 +6,8 @@ The rule that must not be broken: what a peer or a message said is made printabl
 from __future__ import annotations
 
 import json
-import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 
 import click
 
@@ -23,6 +22,7 @@ EX_DATAERR = 65
 EX_UNAVAILABLE = 69
 EX_SOFTWARE = 70
 EX_CANTCREAT = 73
+EX_IOERR = 74
 EX_TEMPFAIL = 75
 EX_NOPERM = 77
 EX_CONFIG = 78
@@ -65,25 +65,3 @@ def moment(at: float) -> str:
 def hour(at: float) -> str:
     """A point of time within the next weeks, short: ``Fri 27 Nov 14:05``."""
     return time.strftime("%a %d %b %H:%M", time.localtime(at))
-
-
-def show_table(heads: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> None:
-    """A small table: drawn on a terminal, tab-separated for a program.
-
-    right  columns of numbers
-    """
-    if not sys.stdout.isatty():
-        for row in (heads, *rows):
-            click.echo("\t".join(printable(cell) for cell in row))
-        return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for number, head in enumerate(heads):
-        table.add_column(head, justify="right" if number in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    Console().print(table)

@@ -12,7 +12,8 @@ import click
 from relay.operate.cli.forecast import show_forecast
 from relay.operate.cli.meant import lanes_named, unknown
 from relay.operate.cli.reach import reaching, running
-from relay.operate.cli.speech import age, count, moment, say, say_json, show_table, size, until
+from relay.operate.cli.speech import age, count, moment, say, say_json, size, until
+from relay.operate.cli.tables import show_table
 from relay.operate.values import parse_duration
 
 STEPS_SHOWN = (

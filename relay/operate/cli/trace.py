@@ -83,11 +83,7 @@ def trace(
         if follow:
             raise click.UsageError("--follow needs one message; give its id")
         rows = chain([first], [second] if second is not None else [], found)
-        if as_json:
-            for row in rows:
-                say_json(row)
-        else:
-            show_list(rows, limit)
+        show_list(rows, limit, as_json)
 
 
 def _found(ask: Ask, what: str | None, since: float | None, until: float | None, limit: int) -> Iterator[Row]:

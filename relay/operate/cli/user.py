@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from relay.operate.cli.reach import chosen_config, config_option, json_option
-from relay.operate.cli.speech import EX_CANTCREAT, EX_CONFIG, EX_DATAERR, EX_NOPERM, Stop, say, say_json, show_table
+from relay.operate.cli.speech import EX_CANTCREAT, EX_CONFIG, EX_DATAERR, EX_NOPERM, Stop, say, say_json
+from relay.operate.cli.tables import show_table
 
 if TYPE_CHECKING:
     from relay.operate.users.editing import Edited, Owner

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from relay.operate.cli.reach import reaching, running
-from relay.operate.cli.speech import age, say, say_json, show_table, until
+from relay.operate.cli.speech import age, say, say_json, until
+from relay.operate.cli.tables import show_table
 
 
 @click.command(short_help="Show who is told by HTTP, and how far behind they are.")

@@ -16,7 +16,12 @@ Row = Mapping[str, Any]
 SHOWN = 5
 """Ways, those tried last; the dialogue of an attempt has 32 KiB at most."""
 
-_BECAME: Mapping[str, Decision] = {"delivered": "accepted", "failed": "refused", "refused": "refused"}
+_BECAME: Mapping[str, Decision] = {
+    "delivered": "accepted",
+    "discarded": "accepted",
+    "failed": "refused",
+    "refused": "refused",
+}
 
 
 class LastAttempts:

@@ -13,7 +13,7 @@ from relay.operate.asking import Control, Refusal
 
 Row = Mapping[str, Any]
 
-OVER = ("delivered", "failed", "held", "refused", "mixed", "removed", "gone")
+OVER = ("delivered", "discarded", "failed", "held", "refused", "mixed", "removed", "gone")
 """States after which nothing more is to be waited for."""
 LOOK_S = 0.2
 

@@ -25,6 +25,7 @@ Row = Mapping[str, Any]
 _ENDS = {
     "delivered": "The next host has taken it: look into the mailbox.",
     "gone": "It has left the queue: it has arrived, or comes back to the sender in a report.",
+    "discarded": "A route has thrown it away, as it says.",
     "failed": "It was refused; a report goes back to the sender.",
     "refused": "It was refused when it was picked up; a report goes back to the sender.",
     "held": "It is held in the queue; relay queue list shows why.",

@@ -50,7 +50,7 @@ class Done:
     def is_well(self) -> bool:
         """Whether what was tried has worked."""
         way_out = self.way_out is None or self.way_out["verdict"] == "accepted"
-        return way_out and (self.message is None or self.message["state"] == "delivered")
+        return way_out and (self.message is None or self.message["state"] in ("delivered", "discarded"))
 
 
 class Setup:

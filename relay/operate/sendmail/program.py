@@ -14,6 +14,7 @@ from relay.message.reply import printable
 from relay.operate.sendmail.flags import Mode, UsageFault, Wishes, parse
 from relay.operate.sendmail.handing import InputFault, hand_over, this_user
 from relay.operate.sendmail.knowing import Known, known
+from relay.operate.streams import drop_output, why_not
 from relay.operate.whereabouts import NoConfig
 from relay.receive.maildrop.drop import EnvelopeTooLarge
 from relay.receive.maildrop.leaving import CannotLeave, NoMaildrop, NotAllowed, NotNow, NotSafe
@@ -74,15 +75,18 @@ def main(name: str, arguments: Sequence[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, _end)
     try:
-        return _do(parse(arguments, NAMES[name]))
+        code = _do(parse(arguments, NAMES[name]))
+        sys.stdout.flush()
+        return code
     except tuple(kind for kind, _ in _CODES) as fault:
         print(f"{name}: {printable(str(fault))}", file=sys.stderr)
         return next(code for kind, code in _CODES if isinstance(fault, kind))
     except BrokenPipeError:  # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        drop_output()
         return 128 + signal.SIGPIPE
     except OSError as error:  # standard input or output
-        print(f"{name}: {error.strerror}", file=sys.stderr)
+        drop_output()
+        print(f"{name}: {printable(why_not(error))}", file=sys.stderr)
         return os.EX_IOERR
     except Ended as signalled:
         return 128 + int(signalled.args[0])
@@ -121,7 +125,10 @@ def _send(wishes: Wishes) -> int:
     there = _known(wishes)
     name = hand_over(wishes, there, this_user(), lambda octets: os.read(0, octets))
     if wishes.verbose:
-        print(f"left in {there.maildrop} as {name}")
+        try:
+            print(f"left in {there.maildrop} as {name}", flush=True)
+        except OSError:  # the message is safe, and that is what the exit code says
+            drop_output()
     return os.EX_OK
 
 

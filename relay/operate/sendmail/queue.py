@@ -33,7 +33,6 @@ def show(wishes: Wishes) -> int:
     left = _left(wishes)
     if left:
         print(f"-- {left} in the maildrop, for the relay to pick up.")
-    sys.stdout.flush()
     return code
 
 

@@ -177,11 +177,20 @@ _BECAME = {
     "delivered": "delivered",
     "deferred": "put off",
     "failed": "failed",
+    "discarded": "thrown away",
     "held": "held",
     "expired": "given up",
     "mixed": "not the same for all",
 }
-_ICONS = {"delivered": "good", "deferred": "clock", "failed": "bad", "expired": "bad", "held": "hold", "mixed": "warn"}
+_ICONS = {
+    "delivered": "good",
+    "deferred": "clock",
+    "failed": "bad",
+    "expired": "bad",
+    "discarded": "remove",
+    "held": "hold",
+    "mixed": "warn",
+}
 
 
 def _talk(talk: Row) -> tuple[str, tuple[Spoken, ...]]:

@@ -10,10 +10,11 @@ NARROW = "\u202f"
 
 STATES: Mapping[str, str] = {
     "waiting": "Waits for its next attempt.",
-    "held": "Kept back by an operator: it is not tried and does not expire.",
+    "held": "Kept back by an operator or a rule: it is not tried and does not expire.",
     "owing": "Finished; a report to the sender is still owed.",
     "queued": "In the queue.",
     "delivered": "Handed over; the next host is responsible now.",
+    "discarded": "A route threw it away.",
     "failed": "It came back to the sender.",
     "refused": "It was not taken; the client was told so.",
     "mixed": "Some recipients have it, some do not.",

@@ -131,7 +131,7 @@ def entry(step: str, **fields: object) -> Row:
 def test_attempts_are_numbered_and_named_by_what_became_of_them() -> None:
     made = [
         entry("attempted", began_at=NOW - 2, recipients=[{"recipient": "a@b", "step": step} for step in steps])
-        for steps in (["deferred"], ["delivered", "failed"], ["failed"], [])
+        for steps in (["deferred"], ["delivered", "failed"], ["failed"], [], ["discarded"])
     ]
     titles = [stop.title for stop in journey_of(made)]
     assert titles == [
@@ -139,6 +139,7 @@ def test_attempts_are_numbered_and_named_by_what_became_of_them() -> None:
         "Attempt 2: not the same for all",
         "Attempt 3: failed",
         "Attempt 4: not the same for all",
+        "Attempt 5: thrown away",
     ]
 
 

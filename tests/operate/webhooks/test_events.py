@@ -60,6 +60,12 @@ def test_an_attempt_is_an_event_for_each_recipient() -> None:
     assert (failed["event"], failed["event_id"]) == ("failed", "5f3c.17.2")
 
 
+def test_who_is_held_by_an_attempt_is_told_of() -> None:
+    became = journey.became(1, "eve@example.net", "held", "a function says so", "")
+    (held,) = heard(journey.attempted(Account(AT), AT, "function:shop", [became]), "held")
+    assert (held["event"], held["number"], held["reply"]) == ("held", 1, "a function says so")
+
+
 def test_only_what_is_wanted_is_told_and_ids_do_not_depend_on_that() -> None:
     (failed,) = heard(ATTEMPTED, "failed")
     assert failed["event_id"] == "5f3c.17.2"
@@ -116,6 +122,7 @@ def test_a_message_that_was_refused_and_those_of_which_nothing_is_kept() -> None
         (journey.warned([(3, "bob@a.example", "451 late")]), "warned", {"number": 3}),
         (journey.reported("6a00", ["ann@example.org"], [0]), "reported", {"report": "6a00", "to": ["ann@example.org"]}),
         (journey.changed("held", "operator", "let me see", [0, 1]), "held", {"by": "operator", "numbers": [0, 1]}),
+        (journey.changed("held", "", "held by routes[0]", [2]), "held", {"why": "held by routes[0]", "numbers": [2]}),
         (journey.changed("removed", "operator", "", [0]), "removed", {"numbers": [0]}),
         (journey.changed("released", "operator", "", [0]), "released", {"numbers": [0]}),
     ],

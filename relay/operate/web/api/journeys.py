@@ -50,7 +50,9 @@ class Journey(Told):
     client: str | None
     message_id: str | None
     size: int | None
-    state: str = Field(description="`queued`, `delivered`, `failed`, `held`, `refused`, `mixed` or `removed`.")
+    state: str = Field(
+        description="`queued`, `held`, `delivered`, `discarded`, `failed`, `removed`, `refused` or `mixed`."
+    )
     last_at: MaybeAt
     last: str = Field(description="The last that happened, in words.")
 
