@@ -98,6 +98,7 @@ class Admission:
         self.trusted = found.trusted
         self._certificates = Certificates(found.own) if found.own else None
         self._watched: Watched[tuple[Loaded, ...]] | None = None
+        self._unread: list[str] = []
         self._listeners: dict[str, ServerTls] = {}
         self._sources: list[RunningSource] = []
         self.logins: Logins | None = None
@@ -117,27 +118,44 @@ class Admission:
     def use(self, config: Config) -> None:
         """From now on as this configuration has it.  Certificates that cannot be read are told, and the old stay."""
         older, self._config = self._config, config
+        self._unread = []
         try:
-            found = read_files(config)
+            self.trusted = read_trusted(config)
         except TlsFault as fault:
-            self._tell("trouble", place=config.place("tls"), error=f"the old certificates stay in force: {fault}")
-        else:
-            self.trusted = found.trusted
-            if not found.own:
-                self._certificates = None
-            elif self._certificates is not None:
-                self._certificates.replace(found.own)
-            else:
-                self._certificates, self._listeners = Certificates(found.own), {}
-        if self._watched is not None:
-            self._watched.stop()
-        self._watch_certificates()
+            self._stays("accept.certificates", fault)
+        self._use_own()
         for tls in self._listeners.values():
             tls.asks = bool(self.trusted)
         accept, before = config.accept, older.accept
         # A source that did not change goes on: made anew, it would have to learn everything again.
         is_same = (accept.users, accept.tokens, accept.mechanisms) == (before.users, before.tokens, before.mechanisms)
         self._ask(self._sources if is_same else self._made_sources(config))
+
+    def _use_own(self) -> None:
+        """The certificates by which clients know us, as the configuration has them now."""
+        if self._watched is not None:
+            self._watched.stop()
+        is_read = False
+        try:
+            own = load(rules.key_pairs(self._config))
+        except TlsFault as fault:
+            if self._certificates is None:
+                self._stays("tls", fault)
+        else:
+            is_read = True
+            if not own:
+                self._certificates = None
+            elif self._certificates is not None:
+                self._certificates.replace(own)
+            else:
+                self._certificates, self._listeners = Certificates(own), {}
+        # What could not be read, the watcher reads again and tells: so it knows of the trouble, and of its end.
+        self._watch_certificates(is_read)
+
+    def _stays(self, key: str, fault: TlsFault) -> None:
+        """Of what nobody watches: it is complained of until a reload can read it."""
+        self._unread.append(str(fault))
+        self._tell("trouble", place=self._config.place(key), error=f"the old certificates stay in force: {fault}")
 
     # -- how they do -----------------------------------------------------------------------
 
@@ -154,6 +172,10 @@ class Admission:
         """Why what is watched cannot be read as it is now; empty for what can."""
         certificates = self._watched.trouble if self._watched is not None else ""
         return [certificates, *(source.trouble for source in self._sources if isinstance(source, UserFile))]
+
+    def unread(self) -> list[str]:
+        """Why the last reload could not read what is not watched."""
+        return self._unread
 
     # -- TLS -------------------------------------------------------------------------------
 
@@ -172,7 +194,7 @@ class Admission:
         """TLS for browsers, who are never asked for a certificate; None without one of our own."""
         return ServerTls(self._certificates) if self._certificates is not None else None
 
-    def _watch_certificates(self) -> None:
+    def _watch_certificates(self, is_read: bool = True) -> None:
         pairs, certificates = rules.key_pairs(self._config), self._certificates
         self._watched = None
         if pairs and certificates is not None:
@@ -185,7 +207,7 @@ class Admission:
                 self._tell,
                 what="the certificate",
             )
-            self._watched.start(known=True)
+            self._watched.start(known=is_read)
 
     # -- users -----------------------------------------------------------------------------
 

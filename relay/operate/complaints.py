@@ -103,6 +103,17 @@ def of_files(troubles: Iterable[str]) -> Iterator[Complaint]:
         )
 
 
+def of_unread(troubles: Iterable[str]) -> Iterator[Complaint]:
+    """Files that are read with a reload, and could not be; what was read before is in force."""
+    for trouble in troubles:
+        yield Complaint(
+            "file",
+            "wrong",
+            f"{trouble}; what was read last is still in force",
+            "correct the file, and reload: it is not looked at by itself",
+        )
+
+
 def of_certificates(expiries: Iterable[tuple[str, float]], now: float) -> Iterator[Complaint]:
     """Certificates of ours: file and when it runs out."""
     for place, at in expiries:

@@ -87,6 +87,7 @@ class Desk:
             started_at=around.reactor.seconds(),
             expiries=relay.inward.expiries,
             files=relay.inward.files,
+            unread=relay.inward.unread,
             reload=lambda: self._lookout.reload_fault,
             webhooks=self._lookout.couriers.rows,
         )

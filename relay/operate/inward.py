@@ -146,6 +146,10 @@ class Inward:
         """What is wrong with each file that is watched, or empty."""
         return [*self._admission.troubles(), self._recipients.trouble if self._recipients is not None else ""]
 
+    def unread(self) -> Sequence[str]:
+        """Why the last reload could not read files that are not watched."""
+        return self._admission.unread()
+
     # -- while it runs -------------------------------------------------------------------------
 
     def use(self, config: Config) -> None:

@@ -34,6 +34,7 @@ class Vitals:
     started_at   seconds since the epoch
     expiries     certificates of ours: file and when it runs out
     files        why files that are watched cannot be read as they are now
+    unread       why the last reload could not read files that are not watched
     reload       why the last reload changed nothing; empty when it did
     webhooks     how each receiver is told
     """
@@ -49,6 +50,7 @@ class Vitals:
     started_at: float
     expiries: Callable[[], Iterable[tuple[str, float]]]
     files: Callable[[], Iterable[str]]
+    unread: Callable[[], Iterable[str]]
     reload: Callable[[], str]
     webhooks: Callable[[], Sequence[Mapping[str, Any]]]
 
@@ -86,6 +88,7 @@ class Vitals:
         yield from complaints.of_disk(str(self.spool), self.disk.free(), is_full)
         yield from complaints.of_logins((hop.name(), user, why) for hop, (user, why) in refusals)
         yield from complaints.of_files(filter(None, self.files()))
+        yield from complaints.of_unread(self.unread())
         yield from complaints.of_certificates(self.expiries(), self.clock.seconds())
         if isinstance(self.names, Resolver):
             yield from complaints.of_dns(self.names.silent_for, SILENT_FOR_LIMIT)

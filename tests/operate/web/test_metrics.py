@@ -49,6 +49,7 @@ def vitals(tmp_path: Path, clock: Clock, meter: Meter, steps: Mapping[str, int])
         started_at=clock.seconds(),
         expiries=lambda: [("/etc/relay/tls.crt", 2e9)],
         files=list,
+        unread=list,
         reload=lambda: "",
         webhooks=lambda: [{"webhook": "https://app.example/…", "sent": 5, "failures": 1, "dropped": 0, "behind": 2}],
     )
