@@ -159,6 +159,27 @@ def of_reload(fault: str) -> Iterator[Complaint]:
         )
 
 
+def of_token(fault: str, is_shut: bool) -> Iterator[Complaint]:
+    """The token of the page, after a reload that could not take it.
+
+    is_shut  nobody is let in; else who has the old one is
+    """
+    if is_shut:
+        yield Complaint(
+            "token",
+            "wrong",
+            f"nobody is let in to the page and the API: {fault}",
+            "put a token into the file, and reload; mail by SMTP goes on meanwhile",
+        )
+    elif fault:
+        yield Complaint(
+            "token",
+            "soon",
+            f"the old token still lets people in: {fault}",
+            "let the user of the relay read the file and reload, or restart",
+        )
+
+
 def of_silence(workers: Iterable[int]) -> Iterator[Complaint]:
     for worker in workers:
         yield Complaint(

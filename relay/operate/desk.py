@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -16,6 +16,7 @@ from relay.operate.answers.forecast import ForecastAnswers
 from relay.operate.answers.queue import QueueAnswers
 from relay.operate.answers.status import StatusAnswers
 from relay.operate.answers.trace import TraceAnswers
+from relay.operate.complaints import Complaint
 from relay.operate.config import Config
 from relay.operate.control import listen_for_control
 from relay.operate.explaining.premises import Premises
@@ -42,6 +43,8 @@ class Joined(Protocol):
     router: Router
     deliverer: Deliverer
     inward: Inward
+
+    def complaints_of_page(self) -> Iterable[Complaint]: ...
 
 
 class Desk:
@@ -89,6 +92,7 @@ class Desk:
             files=relay.inward.files,
             unread=relay.inward.unread,
             reload=lambda: self._lookout.reload_fault,
+            page=relay.complaints_of_page,
             webhooks=self._lookout.couriers.rows,
         )
 

@@ -27,6 +27,7 @@ from relay.message.envelope import Composed, Origin
 from relay.operate import privileges, rules, systemd
 from relay.operate.admission import Admission
 from relay.operate.adoption import Adoption
+from relay.operate.complaints import Complaint
 from relay.operate.config import Config, ConfigFaults
 from relay.operate.desk import Desk
 from relay.operate.doors import CannotBind, Doors, Doorway
@@ -289,6 +290,10 @@ class RelayService(TwistedService):
         """The queue in numbers, with the parts that others have."""
         own = self.store.counts()
         return self._neighbours.counts(own) if self._neighbours.are_there() else own
+
+    def complaints_of_page(self) -> Iterable[Complaint]:
+        """What the page complains of; nothing where there is none."""
+        return self._front.complaints() if self._front is not None else ()
 
     def _content_of(self, message_id: str) -> Content:
         return self._adoption.open(message_id, self.store.open)

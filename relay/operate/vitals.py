@@ -36,6 +36,7 @@ class Vitals:
     files        why files that are watched cannot be read as they are now
     unread       why the last reload could not read files that are not watched
     reload       why the last reload changed nothing; empty when it did
+    page         what the page complains of
     webhooks     how each receiver is told
     """
 
@@ -52,6 +53,7 @@ class Vitals:
     files: Callable[[], Iterable[str]]
     unread: Callable[[], Iterable[str]]
     reload: Callable[[], str]
+    page: Callable[[], Iterable[Complaint]]
     webhooks: Callable[[], Sequence[Mapping[str, Any]]]
 
     def numbers(self) -> Numbers:
@@ -94,6 +96,7 @@ class Vitals:
             yield from complaints.of_dns(self.names.silent_for, SILENT_FOR_LIMIT)
         yield from complaints.of_webhooks(self.webhooks(), self.clock.seconds())
         yield from complaints.of_reload(self.reload())
+        yield from self.page()
 
     def _of_disk(self) -> dict[str, Value]:
         free = self.disk.free()

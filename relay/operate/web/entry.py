@@ -45,6 +45,14 @@ class Turned:
     why: str
 
 
+SHUT = Turned(
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "The file of admin.token_file holds no token any more, so nobody is let in until it holds one and the relay is "
+    "reloaded. On this machine the command relay status still answers.",
+)
+"""503 and not 401: a program that sends mail through the API is to try again."""
+
+
 @dataclass(slots=True)
 class _Session:
     begun_at: float
@@ -68,6 +76,7 @@ class Entry:
     """See the module.
 
     token     what lets somebody in; None: nobody needs it
+    is_shut   nobody is let in, whatever is shown
     hostname  how this machine is called, beside localhost
     """
 
@@ -75,6 +84,7 @@ class Entry:
     token: str | None
     hostname: str
     chance: Callable[[int], bytes] = secrets.token_bytes
+    is_shut: bool = field(default=False, init=False)
     _key: bytes = field(init=False)
     _sessions: OrderedDict[str, _Session] = field(default_factory=OrderedDict)
     _attempts: Attempts = field(default_factory=lambda: Attempts(AttemptLimits()))
@@ -84,9 +94,15 @@ class Entry:
 
     def use(self, token: str | None) -> None:
         """Another token; who came in by the old one is out."""
+        self.is_shut = False
         if token != self.token:
             self.token = token
             self._sessions.clear()
+
+    def shut(self) -> None:
+        """Nobody is let in until there is a token again; who came in by the old one is out."""
+        self.use(self.chance(32).hex())  # one that nobody has
+        self.is_shut = True
 
     # -- a request -------------------------------------------------------------------------------
 

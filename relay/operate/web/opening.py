@@ -6,7 +6,7 @@ the token.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
 
 from relay.message.step import Tell
+from relay.operate import complaints
+from relay.operate.complaints import Complaint
 from relay.operate.config import Config
 from relay.operate.web.api.dispatch import Api
 from relay.operate.web.api.messages import Submission
@@ -42,7 +44,14 @@ PAGES: tuple[type[Page], ...] = (Overview, Queue, Destinations, Trace, Explain, 
 
 
 class TokenFault(Exception):
-    """The token cannot be used; ``str()`` says why, and what would help."""
+    """The token cannot be used; ``str()`` says why, and what would help.
+
+    is_gone  its file is known to hold none, and not merely unread
+    """
+
+    def __init__(self, why: str, is_gone: bool) -> None:
+        super().__init__(why)
+        self.is_gone = is_gone
 
 
 class Front:
@@ -66,6 +75,7 @@ class Front:
         """glance  asks as ``asks`` does, and waits for nobody; see House.  Raises TokenFault."""
         self._config = config
         self._tell = tell
+        self._token_fault = ""
         self.entry = Entry(clock, read_token(config()), config().hostname)
         assets = Assets()
         templates, names = Templates(assets.addresses), [(page.name, page.title) for page in PAGES]
@@ -89,11 +99,26 @@ class Front:
         _warm_up(house)
 
     def reload(self) -> None:
-        """Reads the token again; one that cannot be read changes nothing, and is told."""
+        """Reads the token again.
+
+        A token is changed to shut somebody out.  So a file that holds none any more lets nobody in: what is held up
+        by that can be made good, and what the holder of a stolen token does (read mail, remove it) cannot.  A file
+        that cannot be read says nothing of the old token, which holds: the user who works here may never be allowed
+        to read it, and then every reload, be it for a log file, would shut everybody out.  Either is complained of.
+        """
         try:
             self.entry.use(read_token(self._config()))
+            self._token_fault = ""
         except TokenFault as fault:
-            self._tell("trouble", place=self._config().place("admin.token_file"), error=f"the old one holds: {fault}")
+            self._token_fault = str(fault)
+            if fault.is_gone:
+                self.entry.shut()
+            becomes = "nobody is let in" if self.entry.is_shut else "the old one holds"
+            self._tell("trouble", place=self._config().place("admin.token_file"), error=f"{becomes}: {fault}")
+
+    def complaints(self) -> Iterator[Complaint]:
+        """What is wrong with the token."""
+        return complaints.of_token(self._token_fault, self.entry.is_shut)
 
     def close(self) -> None:
         """Lets go of everybody who looks on."""
@@ -110,7 +135,8 @@ def read_token(config: Config) -> str | None:
     if len(token) < TOKEN_LEAST_CHARACTERS or not token.isascii() or not token.isprintable():
         raise TokenFault(
             f"{place}: the first line of {path} is no token; it needs {TOKEN_LEAST_CHARACTERS} characters or more: "
-            f"openssl rand -hex 24 > {path}"
+            f"openssl rand -hex 24 > {path}",
+            is_gone=True,
         )
     return token
 
@@ -121,7 +147,8 @@ def _first_line(path: Path, place: str) -> str:
             return lines.readline(1024).strip()
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is not text"
-        raise TokenFault(f"{place}: {path} cannot be read: {why}") from None
+        is_gone = isinstance(error, FileNotFoundError | UnicodeDecodeError)
+        raise TokenFault(f"{place}: {path} cannot be read: {why}", is_gone) from None
 
 
 class _TreeOfPages(Tree):

@@ -28,7 +28,7 @@ from twisted.web.http import Request as HttpRequest
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
-from relay.operate.web.entry import Entry, Turned
+from relay.operate.web.entry import SHUT, Entry, Turned
 from relay.operate.web.inbound import Inbound
 
 IDLE_S = 60.0
@@ -258,6 +258,8 @@ class AdminSite(Site):
         if access in (Access.ANYBODY, Access.ITS_OWN) or self.entry.is_in(request):
             found: IResource = super().getResourceFor(request)
             return found
+        if self.entry.is_shut:
+            return self._welcome(SHUT)
         return LeadToLogin() if access is Access.PERSON else NoBearer()
 
 

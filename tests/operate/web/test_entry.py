@@ -258,11 +258,8 @@ def test_only_so_many_sessions_are_kept_and_the_one_unused_for_longest_goes(lock
     assert locked.get("/").status == 303
 
 
-def test_another_token_ends_all_sessions_and_one_that_cannot_be_read_none(locked: Browser, token_file: Path) -> None:
+def test_another_token_ends_all_sessions_and_the_same_one_none(locked: Browser, token_file: Path) -> None:
     log_in(locked)
-    locked.front.reload()
-    assert locked.get("/").status == 200
-    token_file.write_text("short\n", encoding="ascii")
     locked.front.reload()
     assert locked.get("/").status == 200
     token_file.write_text("another-token-that-is-long-enough\n", encoding="ascii")
@@ -270,6 +267,50 @@ def test_another_token_ends_all_sessions_and_one_that_cannot_be_read_none(locked
     assert locked.get("/").status == 303
     assert log_in(locked).status == 403
     assert log_in(locked, "another-token-that-is-long-enough").status == 303
+
+
+@pytest.mark.parametrize("holds", [b"", b"short\n", b"\xff" * 30, None])
+def test_a_file_that_holds_no_token_any_more_lets_nobody_in(
+    locked: Browser, token_file: Path, holds: bytes | None
+) -> None:
+    """Who changes a token means to shut somebody out: the old one must not go on, with nobody hearing of it."""
+    log_in(locked)
+    other = Browser(locked.front, locked.clock)
+    form = Page(other.get("/login").body).form("/login")
+    token_file.unlink() if holds is None else token_file.write_bytes(holds)
+    locked.front.reload()
+    (complaint,) = locked.front.complaints()
+    assert (complaint.about, complaint.level) == ("token", "wrong") and str(token_file) in complaint.what
+    for path in ("/", "/login", "/queue", "/metrics", "/api/v1/status"):
+        assert locked.get(path).status == 503
+        assert locked.get(path, authorization=f"Bearer {TOKEN}").status == 503
+    assert other.send(form, token=TOKEN).status == 503
+    assert locked.get("/health/live").status == 200, "no restart helps: it would end with this very fault"
+    token_file.write_text(f"{TOKEN}\n", encoding="ascii")
+    locked.front.reload()
+    assert not [*locked.front.complaints()]
+    assert locked.get("/").status == 303, "the sessions of before are over"
+    assert log_in(locked).status == 303
+
+
+def test_a_file_that_cannot_be_read_leaves_the_old_token_and_is_complained_of(
+    locked: Browser, token_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The user who works may not be allowed to read what root read at the start; a reload for the log is no reason to
+    shut everybody out."""
+    log_in(locked)
+    with monkeypatch.context() as forbidden:
+        forbidden.setattr(Path, "open", _denied)
+        locked.front.reload()
+    (complaint,) = locked.front.complaints()
+    assert (complaint.about, complaint.level) == ("token", "soon") and "Permission denied" in complaint.what
+    assert locked.get("/").status == 200
+    locked.front.reload()
+    assert not [*locked.front.complaints()]
+
+
+def _denied(*_: object, **__: object) -> None:
+    raise PermissionError(13, "Permission denied")
 
 
 def test_a_program_shows_the_token_with_every_request(locked: Browser) -> None:

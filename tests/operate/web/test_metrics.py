@@ -51,6 +51,7 @@ def vitals(tmp_path: Path, clock: Clock, meter: Meter, steps: Mapping[str, int])
         files=list,
         unread=list,
         reload=lambda: "",
+        page=list,
         webhooks=lambda: [{"webhook": "https://app.example/…", "sent": 5, "failures": 1, "dropped": 0, "behind": 2}],
     )
 

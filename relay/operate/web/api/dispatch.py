@@ -22,7 +22,7 @@ from relay.operate.web.api.openapi import description
 from relay.operate.web.api.operation import NDJSON, Answer, Call, Json, Octets, Operation, Row, Topic
 from relay.operate.web.api.problem import Problem, problem_of
 from relay.operate.web.api.reading import body_of, kind_of, query_of
-from relay.operate.web.entry import Entry
+from relay.operate.web.entry import SHUT, Entry
 from relay.operate.web.inbound import BrokenOff, Inbound
 from relay.operate.web.page import Asks
 from relay.operate.web.site import AdminRequest
@@ -91,6 +91,8 @@ class Api(Resource):
         turned = self._entry.turned_away(request)
         if turned is not None:
             raise Problem(turned.status, turned.why)
+        if self._entry.is_shut:
+            raise Problem(SHUT.status, SHUT.why)
         if not self._entry.is_in(request):
             why = "show the token of admin.token_file: Authorization: Bearer TOKEN"
             raise Problem(HTTPStatus.UNAUTHORIZED, why, more={"WWW-Authenticate": 'Bearer realm="relay"'})

@@ -8,7 +8,8 @@ from typing import Any, cast
 
 from twisted.internet.task import deferLater
 
-from relay.operate.web.page import THEMES, Call, Elsewhere, Page, Shown, is_secure, local_path
+from relay.operate.web.entry import SHUT
+from relay.operate.web.page import THEMES, Call, Elsewhere, Page, Shown, error, is_secure, local_path
 
 
 class Login(Page):
@@ -20,10 +21,12 @@ class Login(Page):
     async def show(self, call: Call) -> Shown | Elsewhere:
         if self.house.entry.is_in(call.request):
             return Elsewhere(local_path(call.asked("next")))
-        return self._form(call, "")
+        return error(SHUT.status, SHUT.why) if self.house.entry.is_shut else self._form(call, "")
 
     async def change(self, call: Call) -> Shown | Elsewhere:
         clock, entry = self.house.clock, self.house.entry
+        if entry.is_shut:
+            return error(SHUT.status, SHUT.why)
         visitor, held_back_s = entry.try_token(call.request, call.said("token"))
         if visitor is not None:
             call.visitor = visitor
