@@ -5,7 +5,7 @@ Two levels: ``wrong`` keeps mail from being taken or from going on, now; ``soon`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -57,6 +57,20 @@ def of_store(trouble: str) -> Iterator[Complaint]:
             "wrong",
             f"the queue cannot be written: {trouble}",
             "look at the disk of the spool; clients get 451 and keep their mail meanwhile",
+        )
+
+
+def of_databases(folders: Sequence[str]) -> Iterator[Complaint]:
+    """Queues that were broken as a whole: the folders where they lie."""
+    if folders:
+        more = f" and {len(folders) - 1} more" if len(folders) > 1 else ""
+        yield Complaint(
+            "database",
+            "wrong",
+            f"the queue's database was broken, and lies with all its mail in {folders[0]}{more}; that mail does not go"
+            " out, and the queue was begun anew",
+            "docs/operations.md says how to send what can be read of it, under 'The database is broken'; then move the"
+            " folder away",
         )
 
 

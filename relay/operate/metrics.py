@@ -94,7 +94,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("relay_queue_bytes", "gauge", "Octets of all messages in the queue."),
     Metric("relay_queue_recipients", "gauge", "Recipients in the queue, by state: waiting, held or owing.", "state"),
     Metric("relay_queue_oldest_age_seconds", "gauge", "Age of the oldest message in the queue; 0 without one."),
-    Metric("relay_queue_set_aside", "gauge", "Broken rows and files that wait for an operator."),
+    Metric("relay_queue_set_aside", "gauge", "Broken rows, files and databases that wait for an operator."),
     Metric("relay_spool_free_bytes", "gauge", "Room that is left on the disk of the spool.", whole=True),
     Metric("relay_spool_size_bytes", "gauge", "The size of the disk of the spool.", whole=True),
     Metric("relay_store_full", "gauge", "Whether new mail is refused for want of room on the disk: 1 or 0."),

@@ -106,6 +106,11 @@ class Spool:
         self._files.sync_directory(self.directory)
         return place
 
+    def databases_aside(self) -> list[Path]:
+        """The folders of databases that were set aside, and still lie there."""
+        place = self.directory / SET_ASIDE
+        return [place / name for name in self._files.names(place) if holds_database(place / name)]
+
     def set_aside_file(self, path: Path) -> Path:
         place = self._set_aside_place() / path.name
         self._files.rename(path, place)
@@ -115,6 +120,14 @@ class Spool:
         place = self.directory / SET_ASIDE
         self._files.make_directory(place)
         return place
+
+
+def holds_database(folder: Path) -> bool:
+    """Whether there is a database in a folder, as far as can be seen: what cannot be seen is not gone."""
+    try:
+        return (folder / DATABASE).exists()
+    except OSError:
+        return True
 
 
 def make(directory: Path, files: Files) -> None:

@@ -44,7 +44,7 @@ from relay.queue.opening import Opening
 from relay.queue.operating import Hold, Keys, Release, Remove, Retry
 from relay.queue.room import LEAVE_FREE_OCTETS
 from relay.queue.rows import change_row, message_row, queued, recipient_row
-from relay.queue.spool import SET_ASIDE, Spool
+from relay.queue.spool import SET_ASIDE, Spool, holds_database
 from relay.queue.store import (
     EVERYTHING,
     FOR_EVER,
@@ -134,7 +134,8 @@ class SqliteStore:
             self._writer, executors.storage, self.bodies, tell, tally, clock.seconds, executors.pause
         )
         self._ids = IdSource(clock, shard, tally.ids_below)
-        self._files_aside = len(files.names(directory / SET_ASIDE))
+        self._databases_aside = self._spool.databases_aside()
+        self._files_aside = len(files.names(directory / SET_ASIDE)) - len(self._databases_aside)
         self._take_reserve()
 
     # -- the way in -----------------------------------------------------------------------------
@@ -376,6 +377,7 @@ class SqliteStore:
 
     def counts(self) -> Counts:
         tally = self.committer.tally
+        databases = [str(folder) for folder in self._databases_aside if holds_database(folder)]
         return Counts(
             messages=tally.messages,
             octets=tally.octets,
@@ -385,8 +387,9 @@ class SqliteStore:
                 State.OWING: tally.owing,
             },
             oldest_at=tally.oldest_at,
-            set_aside=tally.set_aside + self._files_aside,
+            set_aside=tally.set_aside + self._files_aside + len(databases),
             journal=tally.journal,
+            databases=databases,
         )
 
     def condition(self) -> Condition:

@@ -206,8 +206,9 @@ class Counts:
     octets      of all messages in Q
     recipients  by state
     oldest_at   acceptance of the oldest message, seconds since the epoch, or None
-    set_aside   broken rows and files that were put out of the way and wait for an operator
+    set_aside   what is broken and was put out of the way, and waits for an operator: rows, files, whole databases
     journal     octets of the journal
+    databases   the folders of those databases; no mail of theirs goes out
     """
 
     messages: int
@@ -216,6 +217,7 @@ class Counts:
     oldest_at: float | None = None
     set_aside: int = 0
     journal: int = 0
+    databases: Sequence[str] = ()
 
 
 class Place(NamedTuple):

@@ -48,7 +48,8 @@ class VitalsAnswers:
         held = counts.recipients.get(State.HELD, 0)
         found = [
             *complaints.of_store("" if condition.is_full else condition.trouble),
-            *complaints.of_set_aside(counts.set_aside),
+            *complaints.of_databases(counts.databases),
+            *complaints.of_set_aside(counts.set_aside - len(counts.databases)),
             *complaints.of_age(self._oldest_s(counts.oldest_at), held, self.give_up_s()),
         ]
         if self.vitals is not None:

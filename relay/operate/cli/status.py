@@ -113,8 +113,6 @@ def _say_queue(queue: Mapping[str, Any]) -> None:
     oldest = f", the oldest {age(time.time() - queue['oldest_at'])} old" if queue["oldest_at"] else ""
     say(f"queue: {count(queue['messages'], 'message')}, {size(queue['octets'])}{oldest}")
     say("recipients: " + ", ".join(f"{number:,} {state}" for state, number in queue["recipients"].items()))
-    if queue["set_aside"]:
-        say(f"set aside: {count(queue['set_aside'], 'broken row or file')}; the log says which")
 
 
 def _destination(row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,14 +14,19 @@ from twisted.internet.task import Clock
 
 from relay.deliver.keyring import REFUSALS_LIMIT, Keyring
 from relay.operate import complaints
+from relay.operate.answers.vitals import VitalsAnswers
 from relay.operate.complaints import Complaint
+from relay.operate.control import Request
 from relay.operate.merging import health_of
+from relay.queue.store import Condition, Counts
 from relay.receive.watched import Watched
 from relay.route.credentials import Login
 from relay.route.via import Hop
 from tests.fakes.inquirer import Row
+from tests.operate.running import FakeRunner
 from tests.operate.web.wire import TOKEN, Wire
 
+ROOT = Path(__file__).parents[3]
 DAY = 86400.0
 FULL = Complaint("disk", "wrong", "the disk of /spool is full", "make room")
 SOON = Complaint("certificate", "soon", "the certificate runs out in 3d", "renew it")
@@ -139,6 +146,29 @@ def test_broken_rows_and_faults_and_files() -> None:
     assert said(complaints.of_files(["/r:3: no address"])) == [
         ("wrong", "/r:3: no address; what was read last is still in force")
     ]
+
+
+def test_a_queue_that_was_broken_as_a_whole_is_no_row(tmp_path: Path) -> None:
+    """Told as a broken row, with a word for a warning, while its mail did not go out."""
+    clock = Clock()
+    counts = Counts(0, 0, {}, set_aside=3, databases=["/spool/set-aside/1790"])
+    store: Any = SimpleNamespace(counts=lambda: counts, condition=lambda: Condition(False, "", {}, {}))
+    asked = VitalsAnswers(store, FakeRunner(), clock, lambda: 5 * DAY, None).health(Request({}))
+    with pytest.raises(StopIteration) as row:
+        asked.__anext__().send(None)
+    database, rows = row.value.value["complaints"]
+    assert (database["about"], database["level"]) == ("database", "wrong")
+    assert "/spool/set-aside/1790;" in database["what"]
+    assert "'The database is broken'" in database["do"]
+    assert (rows["level"], rows["what"]) == ("soon", "2 broken rows or files put out of the way")
+    (several,) = complaints.of_databases(["/a", "/b", "/c"])
+    assert "/a and 2 more;" in several.what
+
+
+@pytest.mark.parametrize("complaint", [*complaints.of_databases(["/a"]), *complaints.of_set_aside(1)])
+def test_the_chapters_that_complaints_send_to_are_there(complaint: complaints.Complaint) -> None:
+    (chapter,) = re.findall(r"under '(.*?)'", complaint.do)
+    assert f"\n**{chapter}.** " in (ROOT / "docs/operations.md").read_text(encoding="utf-8")
 
 
 def test_a_hop_that_refuses_our_login_is_remembered_until_it_lets_us_in() -> None:

@@ -28,7 +28,7 @@ class QueueNumbers(Told):
     octets: int
     recipients: Mapping[str, int] = Field(description="By state: `waiting`, `held`, `owing`.")
     oldest_at: MaybeAt = Field(description="When the oldest message was accepted.")
-    set_aside: int = Field(description="Broken rows and files that wait for an operator.")
+    set_aside: int = Field(description="Broken rows, files and whole databases that wait for an operator.")
 
 
 class Worker(Told):
