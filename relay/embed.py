@@ -262,6 +262,8 @@ class _Log(StepLog):
 class _TwistedLog:
     """Lines into Twisted's own log, which puts the time in front."""
 
+    lost: Callable[[int], str] = str  # it loses none
+
     def write(self, line: str, at_once: bool = False) -> None:
         _log.emit(LogLevel.error if at_once else LogLevel.info, "{line}", line=line.partition(" ")[2])
 

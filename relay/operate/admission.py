@@ -16,9 +16,12 @@ from typing import Any, Protocol, cast
 
 from cryptography import x509
 from OpenSSL import crypto
-from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
-from twisted.web.client import Agent, BrowserLikePolicyForHTTPS
+from twisted.web.client import URI, Agent, BrowserLikePolicyForHTTPS
+from twisted.web.iweb import IAgentEndpointFactory
+from zope.interface import implementer
 
 from relay.message.step import Tell
 from relay.operate import rules
@@ -42,6 +45,7 @@ from relay.receive.tls import (
     load_authorities,
 )
 from relay.receive.watched import Watched
+from relay.route.https import Quiet
 
 KEY_NAME = "login.key"
 KEY_OCTETS = 32
@@ -286,7 +290,22 @@ def _agent(tokens: Tokens, around: Surroundings) -> Agent:
     if tokens.authorities is not None:
         authorities = map(crypto.X509.from_cryptography, load_authorities(tokens.authorities))
         trusted = trustRootFromCertificates([Certificate(one) for one in authorities])
-    return Agent(cast(Any, around.reactor), BrowserLikePolicyForHTTPS(trusted), connectTimeout=10)
+    reactor, policy = cast(Any, around.reactor), BrowserLikePolicyForHTTPS(trusted)
+    agent: Agent = Agent.usingEndpointFactory(reactor, _Endpoints(reactor, policy))
+    return agent
+
+
+@implementer(IAgentEndpointFactory)
+class _Endpoints:
+    """Those that Agent makes for https, and quiet."""
+
+    def __init__(self, reactor: Any, policy: BrowserLikePolicyForHTTPS) -> None:
+        self._reactor = reactor
+        self._policy = policy
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        plain = HostnameEndpoint(self._reactor, uri.host.decode("ascii").strip("[]"), uri.port, timeout=10)
+        return Quiet(wrapClientTLS(self._policy.creatorForNetloc(uri.host, uri.port), plain))
 
 
 def login_key(spool: Path) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -21,7 +22,12 @@ STDERR = 2
 
 
 class Lines(Protocol):
-    """Where lines go."""
+    """Where lines go.
+
+    lost  the line that stands for so many which could not be written
+    """
+
+    lost: Callable[[int], str]
 
     def write(self, line: str, at_once: bool = False) -> None: ...
 
@@ -41,6 +47,7 @@ class LogFile:
         self._lines: list[str] = []
         self._pending = b""  # what a descriptor would not take yet
         self._lost = 0
+        self.lost: Callable[[int], str] = "# {} log lines were lost here".format
         self._ended = False
         self._flushing: IDelayedCall | None = None
 
@@ -102,7 +109,7 @@ class LogFile:
                 written = os.write(self._fd, self._pending)
                 self._pending = self._pending[written:]
                 if not self._pending and self._lost:
-                    self._pending, self._lost = b"# %d log lines were lost here\n" % self._lost, 0
+                    self._pending, self._lost = f"{self.lost(self._lost)}\n".encode(), 0
         except OSError:  # a full disk, or a pipe whose reader is slow: it is tried again in turn
             pass
 

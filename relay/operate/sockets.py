@@ -44,6 +44,10 @@ class _Door(Factory):
     def __init__(self) -> None:
         self.inner: IProtocolFactory | None = None
 
+    def logPrefix(self) -> str:
+        """What Twisted's log calls who listens."""
+        return "relay"
+
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
         if self.inner is None or addr is None:
             return None

@@ -94,6 +94,7 @@ class StepLog:
         """Takes another form and level, after a reload."""
         self._line: Callable[[str, str, Mapping[str, object]], str] = json_line if form == "json" else text_line
         self._least = LEVELS[level]
+        self._file.lost = self._line_of_lost
 
     def reopen(self) -> None:
         """Opens the file by its name again, after it was moved away; the old one is kept when that fails."""
@@ -133,6 +134,9 @@ class StepLog:
             at = self._seconds()
             self.recent.add(Line(at, level, name, fields))
             self._write(self._line(self._text_of(at), name, fields), level == ERROR)
+
+    def _line_of_lost(self, number: int) -> str:
+        return self._line(self._text_of(self._seconds()), "trouble", {"error": f"{number} log lines were lost here"})
 
     def _text_of(self, at: float) -> str:
         second = int(at)

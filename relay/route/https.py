@@ -239,6 +239,18 @@ class _Body(Protocol):
         drop()
 
 
+@implementer(IStreamClientEndpoint)
+class Quiet:
+    """An endpoint of which Twisted's log does not tell each connection, with the address of an object in memory."""
+
+    def __init__(self, endpoint: IStreamClientEndpoint) -> None:
+        self._endpoint = endpoint
+
+    def connect(self, protocolFactory: IProtocolFactory) -> defer.Deferred[IProtocol]:
+        cast(Any, protocolFactory).noisy = False
+        return self._endpoint.connect(protocolFactory)
+
+
 @implementer(IAgentEndpointFactory)
 class _Endpoints:
     def __init__(
@@ -253,9 +265,9 @@ class _Endpoints:
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         host = uri.host.decode("ascii").strip("[]").lower()
         if uri.scheme == b"http":
-            return _ByName(self, host, uri.port, only=LOOPBACK)
+            return Quiet(_ByName(self, host, uri.port, only=LOOPBACK))
         options = optionsForClientTLS(host, trustRoot=self._trust)
-        return wrapClientTLS(options, _ByName(self, host, uri.port))
+        return Quiet(wrapClientTLS(options, _ByName(self, host, uri.port)))
 
     async def addresses(self, host: str) -> tuple[str, ...]:
         if is_ip(host):

@@ -152,9 +152,12 @@ def test_a_file_that_cannot_be_opened_again_leaves_the_old_one(tmp_path: Path) -
     assert "the log file cannot be opened again" in (tmp_path / "moved" / "log").read_text()
 
 
-def test_a_full_disk_stops_nothing_and_what_is_lost_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_full_disk_stops_nothing_and_what_is_lost_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
     """Invariant: a log that cannot be written stops no mail, and memory stays bounded."""
-    tell, clock = log_to(tmp_path / "log")
+    tell, clock = log_to(tmp_path / "log", form=form)
     really_write, full = os.write, [True]
 
     def write(fd: int, data: bytes) -> int:
@@ -172,8 +175,11 @@ def test_a_full_disk_stops_nothing_and_what_is_lost_is_counted(tmp_path: Path, m
     tell.close()
     text = (tmp_path / "log").read_text()
     assert len(text) <= PENDING_LIMIT_OCTETS + 200
-    lost = int(text.rstrip().rsplit("\n", 1)[-1].split()[1])
-    assert text.count(" accepted ") + lost == lines
+    lines_kept = text.splitlines()
+    if form == "json":
+        assert all(json.loads(line)["at"] for line in lines_kept), "the one about what was lost too"
+    lost = int(lines_kept[-1].partition('error":"' if form == "json" else 'error="')[2].split()[0])
+    assert lines_kept[-1].count("trouble") == 1 and len(lines_kept) - 1 + lost == lines
     assert lost > 0
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from twisted.internet import reactor
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from relay.route.hosts import HostsFile
@@ -62,6 +63,20 @@ class OverTls(TestCase):
         assert await self.get() == Fetched(200, "text/plain", b"hello")
         assert (web.asked[0].method, web.asked[0].host) == ("GET", HOST)
         assert web.asked[0].path == "/.well-known/mta-sts.txt"
+
+    async def test_twisteds_log_does_not_tell_of_each_connection(self) -> None:
+        """Two lines for each event of a webhook, with the addresses of objects, at the level info."""
+        told: list[str] = []
+
+        def hear(event: LogEvent) -> None:
+            told.append(formatEvent(event))
+
+        globalLogPublisher.addObserver(hear)
+        self.addCleanup(globalLogPublisher.removeObserver, hear)
+        self.web((200, "text/plain", b"hello"))
+        await self.get()
+        await deferLater(reactor, 0.05)
+        assert not [line for line in told if "HTTP11Client" in line]
 
     async def test_a_form(self) -> None:
         web = self.web((200, "application/json", b"{}"))
