@@ -22,17 +22,29 @@ class TooLarge(Exception):
     """More came than may."""
 
 
+def too_large(limit_octets: int, advice: str) -> str:
+    """Why a body is refused, and what helps."""
+    return f"more was sent than the {limit_octets:,} octets that are taken here; {advice}"
+
+
 class Inbound:
     """See the module.  Is iterated once, piece by piece.
 
     length  octets, where the client has told it
+    advice  for who sends more than ``limit_octets``
     pause, resume  stop and go on reading from the client
     """
 
     def __init__(
-        self, length: int | None, limit_octets: int, pause: Callable[[], object], resume: Callable[[], object]
+        self,
+        length: int | None,
+        limit_octets: int,
+        pause: Callable[[], object],
+        resume: Callable[[], object],
+        advice: str = "send less",
     ) -> None:
         self.length = length
+        self.advice = advice
         self.limit_octets = limit_octets
         self._left_octets = limit_octets
         self._pause = pause
@@ -47,8 +59,8 @@ class Inbound:
 
     @property
     def is_too_large(self) -> bool:
-        """More came than may."""
-        return self._left_octets < 0
+        """More came than may, or is going to come."""
+        return self._left_octets < 0 or (self.length or 0) > self.limit_octets
 
     # -- the client's side -------------------------------------------------------------------
 

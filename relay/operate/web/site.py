@@ -29,7 +29,7 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
 from relay.operate.web.entry import SHUT, Entry, Turned
-from relay.operate.web.inbound import Inbound
+from relay.operate.web.inbound import Inbound, too_large
 
 IDLE_S = 60.0
 LAST_WORDS_S = 1.0
@@ -48,7 +48,7 @@ def _problem(status: int, detail: str) -> bytes:
     ).encode()
 
 
-_TOO_LARGE = _problem(413, "more was sent than is taken here")
+_LESS_AT_ONCE = "say it in several requests, or name what you mean by sender, recipient or destination"
 
 FIELDS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
@@ -148,6 +148,7 @@ class AdminRequest(Request):
 
     is_whole = False
     _left_octets = 0
+    _limit_octets = 0
     _is_refused = False
     _inbound: Inbound | None = None
     taken: Deferred[Any] | None = None
@@ -167,11 +168,13 @@ class AdminRequest(Request):
             self._inbound = receives(self, getattr(self._channel, "_command", b""), path, length)
             if self._inbound is not None:
                 super().gotLength(0)
+                if self._inbound.is_too_large:
+                    self._refuse(self._inbound.limit_octets, self._inbound.advice)
                 return
-        self._left_octets = tree.limit_of(path.partition(b"?")[0])
+        self._left_octets = self._limit_octets = tree.limit_of(path.partition(b"?")[0])
         super().gotLength(0 if length is None else min(length, self._left_octets))
-        if length is not None and length > self._left_octets:
-            self._refuse()
+        if length is not None and length > self._limit_octets:
+            self._refuse(self._limit_octets)
 
     def pause(self) -> None:
         """Stops reading from the client."""
@@ -185,20 +188,20 @@ class AdminRequest(Request):
         if self._inbound is not None:
             self._inbound.receive(data)
             if self._inbound.is_too_large:
-                self._refuse()
+                self._refuse(self._inbound.limit_octets, self._inbound.advice)
             return
         self._left_octets -= len(data)
         if self._left_octets < 0:
-            self._refuse()
+            self._refuse(self._limit_octets)
         if not self._is_refused:
             super().handleContentChunk(data)
 
-    def _refuse(self) -> None:
+    def _refuse(self, limit_octets: int, advice: str = _LESS_AT_ONCE) -> None:
         """Says so at once, and hears out for a moment what still comes: who closes at once is not heard."""
         if not self._is_refused:
             self._is_refused = True
             self.requestHeaders.removeHeader(b"Expect")
-            self._channel.transport.write(_TOO_LARGE)
+            self._channel.transport.write(_problem(413, too_large(limit_octets, advice)))
             self._channel.callLater(LAST_WORDS_S, self._channel.loseConnection)
 
     def process(self) -> None:

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from relay.message.envelope import Body, Envelope, Notify, Recipient, Ret
 from relay.message.reply import Reply, reply
 from relay.operate.web.api.composing import CannotCompose, Composed, NewMail, compose
-from relay.operate.web.api.messages import Pieces, with_crlf
+from relay.operate.web.api.messages import JSON_LIMIT_OCTETS, Pieces, with_crlf
 from relay.operate.web.inbound import AHEAD_OCTETS, Inbound
 from relay.receive.visit import Sent
 from tests.operate.web.test_api import problem
@@ -259,7 +259,26 @@ def test_what_is_declared_too_large_is_refused_unread(house: House) -> None:
     limit = house.config.accept.message_size_octets
     octets = request_of("POST", f"{A}?from=a@b.example&to=c@d.example", b"", Content_Length=str(limit + 1), **MESSAGE)
     _, transport = house.begin(octets.replace(b"Content-Length: 0\r\n", b""))
-    problem(heard(transport.value()), 413)
+    detail = problem(heard(transport.value()), 413)
+    assert f"than the {limit:,} octets" in detail and "raise accept.message_size" in detail
+    assert house.brought == []
+
+
+def test_json_that_is_too_large_is_told_what_may_be_larger(house: House) -> None:
+    octets = request_of("POST", A, b"", Content_Length=str(JSON_LIMIT_OCTETS + 1), Content_Type="application/json")
+    _, transport = house.begin(octets.replace(b"Content-Length: 0\r\n", b""))
+    detail = problem(heard(transport.value()), 413)
+    assert f"than the {JSON_LIMIT_OCTETS:,} octets" in detail
+    assert f"send it as message/rfc822, which may have {house.config.accept.message_size_octets:,} octets" in detail
+
+
+def test_a_limit_below_that_of_forms_holds_for_what_is_declared(house: House) -> None:
+    """It was taken for small enough by the site, and answered with 500."""
+    house.config = house.config.model_copy(
+        update={"accept": house.config.accept.model_copy(update={"message_size_octets": 1000})}
+    )
+    assert "than the 1,000 octets" in problem(house.send(b"x" * 1001), 413)
+    assert house.brought == []
 
 
 def test_what_turns_out_to_be_too_large_is_refused_then(house: House) -> None:
@@ -420,6 +439,22 @@ def test_what_makes_no_message_is_told_where(house: House, mail: dict[str, Any],
     assert problem(answer, 400).startswith(f"body.{where}: ")
     assert answer.json()["errors"][0]["where"] == f"body.{where}"
     assert house.brought == []
+
+
+@pytest.mark.parametrize(
+    ("attachment", "words"),
+    [
+        ({"type": "pdf"}, "attachments[0].type: this is no media type; write it like application/pdf"),
+        ({"type": "a/b\n"}, "attachments[0].type: this is no media type; write it like application/pdf"),
+        ({"cid": "<logo>"}, "attachments[0].cid: blanks, < and > have no place in it; write it like logo"),
+    ],
+)
+def test_what_an_attachment_is_to_be_like_is_told_by_an_example(
+    house: House, attachment: dict[str, Any], words: str
+) -> None:
+    """And not by a regular expression."""
+    answer = house.post({**MAIL, "attachments": [{"name": "a", "content": "aGk=", **attachment}]})
+    assert problem(answer, 400) == f"body.{words}"
 
 
 def test_a_body_that_is_no_mail_is_told_where(house: House) -> None:

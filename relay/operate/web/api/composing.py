@@ -19,7 +19,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field
 
 from relay.message.address import Address, AddressFault, domain_key, parse_mailbox
-from relay.operate.web.api.models import Asked, Text
+from relay.operate.web.api.models import Asked, Text, like
 
 ADDRESSES_LIMIT = 1000
 ATTACHMENTS_LIMIT = 100
@@ -38,6 +38,18 @@ Mailbox = Annotated[
 ]
 Mailboxes = Annotated[tuple[Mailbox, ...], Field(max_length=ADDRESSES_LIMIT)]
 
+
+_TYPE, _CID = r"[\w.+-]+/[\w.+-]+", r"[^\s<>]+"
+MediaType = Annotated[
+    str,
+    Field(json_schema_extra={"pattern": f"^{_TYPE}$"}),
+    like(_TYPE, "this is no media type; write it like application/pdf"),
+]
+ContentId = Annotated[
+    str,
+    Field(json_schema_extra={"pattern": f"^{_CID}$"}),
+    like(_CID, "blanks, < and > have no place in it; write it like logo"),
+]
 
 _NO_ADDRESS = "this is not one address; write ann@example.org or Ann <ann@example.org>, and several as a list"
 
@@ -58,10 +70,10 @@ class Attachment(Asked):
 
     name: Text = Field(description="The file's name.")
     content: str = Field(description="Its octets, in base64.")
-    type: Annotated[str, Field(pattern=r"^[\w.+-]+/[\w.+-]+$", max_length=100)] = Field(
+    type: Annotated[MediaType, Field(max_length=100)] = Field(
         default="application/octet-stream", description="Its media type."
     )
-    cid: Annotated[str, Field(pattern=r"^[^\s<>]+$", max_length=200)] | None = Field(
+    cid: Annotated[ContentId, Field(max_length=200)] | None = Field(
         default=None, description="By which the HTML names it, as `cid:…`; then it is shown there."
     )
 

@@ -59,12 +59,13 @@ class Api(Resource):
         path, _, _ = uri.partition(b"?")
         if method != b"POST" or path.rstrip(b"/") != MESSAGES_PATH:
             return None
-        kind = kind_of(request)
-        limit = self._submission.limit_of(kind)
-        if length is not None and length > limit:
-            return None  # the site refuses it, unread
+        kind, submission = kind_of(request), self._submission
+        body = Inbound(
+            length, submission.limit_of(kind), request.pause, request.resume, submission.when_too_large(kind)
+        )
+        if body.is_too_large:
+            return body  # the site refuses it, unread
         request.method, request.uri = method, uri
-        body = Inbound(length, limit, request.pause, request.resume)
         request.taken = Deferred.fromCoroutine(self._take(request, kind, body))
         request.notifyFinish().addErrback(lambda _: body.break_off())
         return body

@@ -26,7 +26,7 @@ from relay.operate.web.api.models import Asked, Text, Told
 from relay.operate.web.api.operation import JSON, Answer, Json, Operation, Topic
 from relay.operate.web.api.problem import Problem, unavailable
 from relay.operate.web.api.reading import said_in
-from relay.operate.web.inbound import Inbound, TooLarge, gathered
+from relay.operate.web.inbound import Inbound, TooLarge, gathered, too_large
 from relay.receive.watched import InThread
 
 MESSAGE = "message/rfc822"
@@ -106,6 +106,12 @@ class Submission:
         """Octets that a body of this media type may have."""
         return min(JSON_LIMIT_OCTETS, 65536 + self.limit() * 3 // 2) if kind == JSON else self.limit()
 
+    def when_too_large(self, kind: str) -> str:
+        """What helps who sends more than that."""
+        if kind == JSON and self.limit() * 3 // 2 > JSON_LIMIT_OCTETS:
+            return f"send it as {MESSAGE}, which may have {self.limit():,} octets"
+        return "make the message smaller, or raise accept.message_size"
+
     async def take(self, ip: str, kind: str, asked: EnvelopeQuery, body: Inbound) -> Answer:
         """Takes one message in.  Raises Problem, BrokenOff."""
         if self.submit is None:
@@ -116,8 +122,7 @@ class Submission:
             if kind == MESSAGE:
                 return await self._take_message(ip, asked, body)
         except TooLarge:
-            why = f"{body.limit_octets} octets of {kind} are taken at most; accept.message_size sets it"
-            raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, why) from None
+            raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, too_large(body.limit_octets, body.advice)) from None
         advice = "with curl add -H 'Content-Type: message/rfc822' --data-binary @FILE, or send JSON"
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"the body is to be {MESSAGE} or {JSON}; {advice}")
 

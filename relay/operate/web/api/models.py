@@ -5,10 +5,24 @@ Times are seconds since the epoch, sizes are octets; names are those of the log 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def like(pattern: str, otherwise: str) -> AfterValidator:
+    """For an annotation: the whole text must be like this; else ``otherwise`` is said, with what would be right."""
+    known = re.compile(pattern)
+
+    def look(text: str) -> str:
+        if known.fullmatch(text) is None:
+            raise ValueError(otherwise)
+        return text
+
+    return AfterValidator(look)
+
 
 Text = Annotated[str, Field(min_length=1, max_length=1000)]
 At = Annotated[float, Field(description="Seconds since the epoch.")]

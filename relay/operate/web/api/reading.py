@@ -34,9 +34,8 @@ def query_of(operation: Operation, request: Request) -> BaseModel | None:
         raise Problem(HTTPStatus.BAD_REQUEST, why) from None
     if operation.query is None:
         if pairs:
-            raise Problem(
-                HTTPStatus.BAD_REQUEST, f"nothing can be asked in a query here, and {pairs[0][0]} least of all"
-            )
+            why = f"query.{pairs[0][0]}: is not known here; leave the query out, for there is nothing to ask in one"
+            raise Problem(HTTPStatus.BAD_REQUEST, why)
         return None
     try:
         return operation.query.model_validate(_gathered(operation.query, pairs))
@@ -112,6 +111,14 @@ def _words(details: ErrorDetails, model: type[BaseModel]) -> str:
             return "is missing"
         case "model_type" | "model_attributes_type":
             return "is to be an object, as in {}"
+        case "too_short":
+            return f"is to have {details['ctx']['min_length']} or more, not {details['ctx']['actual_length']}"
+        case "too_long":
+            return f"is to have {details['ctx']['max_length']:,} at most"
+        case "string_too_short":
+            return "is empty; say something, or leave it out"
+        case "string_too_long":
+            return f"is to have {details['ctx']['max_length']:,} characters at most"
         case "value_error":
             return str(details.get("ctx", {}).get("error", details["msg"]))
     return details["msg"][:1].lower() + details["msg"][1:]
