@@ -279,7 +279,7 @@ def test_status_shows_the_queue_and_each_destination(running: Running, relay: Re
     assert code == 0
     for words in (
         "on relay.test: up 0s, since 20",
-        "queue: 1 message, 60, the oldest 2h old",
+        "queue: 1 message, 60 octets, the oldest 2h old",
         "recipients: 3 waiting, 0 held, 0 owing",
         "since the start: 3 accepted, 2 delivered",
         "DESTINATION\tWAITING",

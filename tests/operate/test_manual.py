@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,6 +52,13 @@ def test_every_command_and_option_is_in_them() -> None:
         for parameter in command.params:
             for option in parameter.opts if isinstance(parameter, click.Option) else ():
                 assert f"\\fB{option}\\fR" in page, (names, option)
+
+
+def test_who_asks_for_help_gets_it_and_no_folder_of_that_name(tmp_path: Path) -> None:
+    module, there = "relay.operate.manual", {**os.environ, "PYTHONPATH": str(FOLDER.parents[1])}
+    command = [sys.executable, "-m", module, "--help"]
+    done = subprocess.run(command, cwd=tmp_path, env=there, capture_output=True, text=True, check=True)
+    assert "FOLDER" in done.stdout and list(tmp_path.iterdir()) == []
 
 
 def test_a_command_that_writes_its_own_help_has_it_in_its_page() -> None:

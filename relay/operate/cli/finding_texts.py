@@ -226,7 +226,7 @@ def _asked(row: Row, now: float) -> Iterator[str]:
 
 def _message(row: Row, now: float) -> Iterator[str]:
     details = row["details"]
-    yield f"{row['about']} from <{details['sender'].strip('<>')}>, {size(details['size'])}"
+    yield f"{row['about']} from <{details['sender'].strip('<>')}>, {size(details['size'])} octets"
     client = " ".join(filter(None, (details["client_name"], f"[{details['client']}]" if details["client"] else "")))
     login = f" as {details['login']}" if details["login"] else ""
     yield f"accepted {age(now - details['accepted_at'])} ago, by {details['protocol']} from {client}{login}"

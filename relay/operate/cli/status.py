@@ -111,7 +111,7 @@ def _say_relay(found: Mapping[str, Any]) -> None:
 
 def _say_queue(queue: Mapping[str, Any]) -> None:
     oldest = f", the oldest {age(time.time() - queue['oldest_at'])} old" if queue["oldest_at"] else ""
-    say(f"queue: {count(queue['messages'], 'message')}, {size(queue['octets'])}{oldest}")
+    say(f"queue: {count(queue['messages'], 'message')}, {size(queue['octets'])} octets{oldest}")
     say("recipients: " + ", ".join(f"{number:,} {state}" for state, number in queue["recipients"].items()))
 
 

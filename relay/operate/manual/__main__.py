@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,6 +27,6 @@ def write(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m relay.operate.manual FOLDER")
-    write(Path(sys.argv[1]))
+    asked = argparse.ArgumentParser(prog="python -m relay.operate.manual", description="Writes the manual pages.")
+    asked.add_argument("folder", metavar="FOLDER", type=Path, help="where to: docs/man")
+    write(asked.parse_args().folder)

@@ -24,6 +24,9 @@ from relay.receive.maildrop.leaving import MAIL, NEW
 
 SET_ASIDE = "set-aside"
 SET_ASIDE_LIMIT = 1000
+NAMED = 3
+"""So many of what is not ours are named."""
+
 """So many broken files are kept for an operator; what comes then is removed."""
 ABANDONED_S = 24 * 3600.0
 """A file that was begun and not touched for so long is of a program that has died."""
@@ -63,12 +66,29 @@ class Seen:
 
     waiting  the longest waiting first
     is_more  there is more than was asked for
-    strange  how much lies there that no program of ours has left: it is not touched
+    strange  what lies there that no program of ours has left, and is not touched: the first names, and how much more
     """
 
     waiting: tuple[Waiting, ...]
     is_more: bool = False
-    strange: int = 0
+    strange: str = ""
+
+
+class Strange:
+    """What is not ours, however much it is; ``str()`` names some, and is empty when there is none."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._more = 0
+
+    def add(self, name: str) -> None:
+        if len(self._names) < NAMED:
+            self._names.append(name)
+        else:
+            self._more += 1
+
+    def __str__(self) -> str:
+        return ", ".join(self._names) + (f" and {self._more:,} more" if self._more else "")
 
 
 class Left:
@@ -103,7 +123,7 @@ class Maildrop:
         """Raises MaildropUnfit."""
         self.path = path
         self._ignored: set[int] = set()  # inodes of broken files that cannot be moved: something is mounted there
-        self._strange = 0
+        self._strange = Strange()
         self._folder = _opened(path)
 
     def close(self) -> None:
@@ -126,7 +146,7 @@ class Maildrop:
         """
         found: dict[int, list[tuple[float, Waiting]]] = {}
         is_more = False
-        self._strange = 0
+        self._strange = Strange()
         for waiting in self._waiting(skip):
             of_user = found.get(waiting.uid)
             if of_user is None:
@@ -140,18 +160,19 @@ class Maildrop:
                 is_more = True
                 heapq.heappushpop(of_user, (-waiting.since, waiting))
         longest_first = sorted(waiting for of_user in found.values() for _, waiting in of_user)
-        return Seen(tuple(longest_first), is_more, self._strange)
+        return Seen(tuple(longest_first), is_more, str(self._strange))
 
     def _waiting(self, skip: Collection[str]) -> Iterator[Waiting]:
         with os.scandir(self._folder) as entries:
             for entry in entries:
                 if not entry.name.startswith(MAIL):
-                    self._strange += not entry.name.startswith(NEW) and entry.name != SET_ASIDE
+                    if not entry.name.startswith(NEW) and entry.name != SET_ASIDE:
+                        self._strange.add(entry.name)
                 elif entry.name not in skip:
                     with suppress(FileNotFoundError):
                         status = entry.stat(follow_symlinks=False)
                         if not stat.S_ISREG(status.st_mode):
-                            self._strange += 1
+                            self._strange.add(entry.name)
                         elif status.st_ino not in self._ignored:
                             yield Waiting(status.st_ctime, entry.name, status.st_ino, status.st_uid)
 

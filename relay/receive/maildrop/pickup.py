@@ -127,7 +127,9 @@ class PickUp:
         if not seen.is_more:
             self._rests.only({*self._in_hand, *(one.name for one in seen.waiting)}, now)
         if seen.strange:
-            self._say("things lie in the maildrop that relay sendmail did not leave; they are passed over")
+            # Whoever may leave mail may leave these too, under another name at every look.
+            what = "things lie in the maildrop that relay sendmail did not leave, and are passed over"
+            self._say(what, f": {seen.strange}")
         self._is_more = seen.is_more
         self._todo = deque(one for one in in_turn(seen.waiting) if self._rests.may_come(one))
         self._employ(maildrop)
@@ -148,11 +150,14 @@ class PickUp:
             maildrop.sweep(now)
         return maildrop.look(OF_EACH_USER, USERS, skip)
 
-    def _say(self, trouble: str) -> None:
-        """Says it once, and not with each look."""
+    def _say(self, trouble: str, more: str = "") -> None:
+        """Says it once, and not with each look.
+
+        more  what is said with it, and makes it nothing new
+        """
         if trouble != self._said:
             self._said = trouble
-            self._tell("trouble", place=self._place, error=trouble)
+            self._tell("trouble", place=self._place, error=trouble + more)
 
     def _broke(self, failure: Failure) -> None:
         if failure.check(OSError):

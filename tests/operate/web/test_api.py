@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import UnionType
@@ -323,6 +324,14 @@ def test_a_wrong_body_is_answered_with_what_would_be_right(wire: Wire, body: byt
     answer = wire.ask("POST", f"{A}/destinations/a.example/rest", body, **{"Content-Type": "application/json"})
     assert words in problem(answer, 400)
     assert wire.inquirer.asked == []
+
+
+def test_the_problem_in_the_document_is_the_one_that_is_answered(wire: Wire) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "api.md").read_text(encoding="utf-8")
+    query, shown = re.findall(
+        r'^\$ curl -s "\$R(/queue\?\S+)" \| jq .detail\n"(.*?)"$', text, re.MULTILINE | re.DOTALL
+    )[0]
+    assert problem(wire.get(A + query), 400) == shown.replace("\n", " ")
 
 
 @pytest.mark.parametrize(

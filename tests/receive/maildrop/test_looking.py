@@ -17,7 +17,7 @@ import pytest
 
 from relay.receive.maildrop import looking
 from relay.receive.maildrop.drop import NotADrop
-from relay.receive.maildrop.looking import ABANDONED_S, Busy, Gone, Maildrop, MaildropUnfit, Waiting
+from relay.receive.maildrop.looking import ABANDONED_S, NAMED, Busy, Gone, Maildrop, MaildropUnfit, Waiting
 from tests.receive.maildrop.folder import EVE, LETTER, NOBODY, as_user, leave, maildrop, needs_root
 
 ALL = (1000, 1000)
@@ -106,7 +106,18 @@ def test_what_is_no_file_is_passed_over_and_counted(folder: Path, drop: Maildrop
     harm(folder)
     name = leave(folder)
     seen = drop.look(*ALL)
-    assert [one.name for one in seen.waiting] == [name] and seen.strange == 1
+    assert [one.name for one in seen.waiting] == [name]
+    assert seen.strange in {"mail-x", "hello", ".mail-x"}
+
+
+def test_of_much_that_is_no_file_of_ours_some_is_named(folder: Path, drop: Maildrop) -> None:
+    for number in range(1200):
+        (folder / f"hello-{number}").touch()
+    strange = drop.look(*ALL).strange
+    assert strange.count("hello-") == NAMED and strange.endswith(" and 1,197 more")
+    for found in folder.glob("hello-*"):
+        found.unlink()
+    assert drop.look(*ALL).strange == ""
 
 
 def broken(folder: Path, content: bytes) -> None:
