@@ -377,7 +377,7 @@ class SqliteStore:
 
     def counts(self) -> Counts:
         tally = self.committer.tally
-        databases = [str(folder) for folder in self._databases_aside if holds_database(folder)]
+        databases = tuple(str(folder) for folder in self._databases_aside if holds_database(folder))
         return Counts(
             messages=tally.messages,
             octets=tally.octets,

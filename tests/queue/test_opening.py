@@ -258,16 +258,16 @@ def test_a_broken_database_is_moved_aside_whole_and_a_new_one_begun(life: Life, 
     assert (Path(fields["place"]) / "queue.db").read_bytes() == spoilt
     assert list((Path(fields["place"]) / "bodies").rglob(body.name))
     assert store.counts().messages == 0
-    assert (store.counts().set_aside, store.counts().databases) == (1, [fields["place"]])
+    assert (store.counts().set_aside, store.counts().databases) == (1, (fields["place"],))
     message = queue(store, content=b"y" * 100_000)
     now(store.close())
     store = life.begin()
     assert whole(store, message.id)[0] == message
     assert life.steps == []
     now(store.close())
-    assert store.counts().databases == [fields["place"]], "the next start finds it there"
+    assert store.counts().databases == (fields["place"],), "the next start finds it there"
     Path(fields["place"]).rename(life.spool / "recovered")
-    assert (store.counts().set_aside, store.counts().databases) == (0, [])
+    assert (store.counts().set_aside, store.counts().databases) == (0, ())
 
 
 def test_a_crash_at_any_moment_leaves_what_was_promised(life: Life, tmp_path: Path) -> None:
