@@ -14,6 +14,7 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from relay.operate.config import Config, ConfigFaults, load
+from relay.operate.footing import stand
 from relay.operate.running import RunningParent, RunningRelay
 
 
@@ -53,6 +54,7 @@ class Options(usage.Options):
         )
         try:
             self["loaded"] = self["load"]()
+            stand(self["loaded"])
         except ConfigFaults as faults:
             print(f"relay: the configuration has faults\n{faults}", file=sys.stderr)  # a UsageError would drown it
             raise SystemExit(os.EX_CONFIG) from None

@@ -207,4 +207,5 @@ def _open_log(config: Config, reactor: Any) -> LogFile:
     try:
         return LogFile(reactor, config.log.file)
     except OSError as error:
-        raise Ended(f"{config.place('log.file')}: {config.log.file}: {error.strerror}") from None
+        advice = "it must be a file in a folder that is there, and ours to write"
+        raise Ended(f"{config.place('log.file')}: {config.log.file}: {error.strerror}; {advice}") from None

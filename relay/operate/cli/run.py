@@ -37,9 +37,10 @@ def run(
     relay run --listen tcp:2525:interface=127.0.0.1 --smarthost smtp.provider.example:587
     """
     from relay.operate.config import ConfigFaults, load
+    from relay.operate.footing import stand
 
     try:
-        load(config, listen=listen, spool=spool, smarthost=smarthost, admin=admin)
+        stand(load(config, listen=listen, spool=spool, smarthost=smarthost, admin=admin))
     except ConfigFaults as faults:  # here, so that they do not drown in Twisted's usage message
         raise Stop(f"the configuration has faults\n{faults}", EX_CONFIG) from None
     arguments = [f"--config={config}"] if config else []

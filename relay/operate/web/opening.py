@@ -42,7 +42,14 @@ PAGES: tuple[type[Page], ...] = (Overview, Queue, Destinations, Trace, Explain, 
 
 
 class TokenFault(Exception):
-    """The token cannot be used; ``str()`` says why, and what would help."""
+    """The token cannot be used; ``str()`` says where it is named, why, and what would help.
+
+    what  the same without the place
+    """
+
+    def __init__(self, place: str, what: str) -> None:
+        super().__init__(f"{place}: {what}")
+        self.what = what
 
 
 class Front:
@@ -109,8 +116,9 @@ def read_token(config: Config) -> str | None:
     token = _first_line(path, place)
     if len(token) < TOKEN_LEAST_CHARACTERS or not token.isascii() or not token.isprintable():
         raise TokenFault(
-            f"{place}: the first line of {path} is no token; it needs {TOKEN_LEAST_CHARACTERS} characters or more: "
-            f"openssl rand -hex 24 > {path}"
+            place,
+            f"the first line of {path} is no token; it needs {TOKEN_LEAST_CHARACTERS} characters or more: "
+            f"openssl rand -hex 24 > {path}",
         )
     return token
 
@@ -121,7 +129,7 @@ def _first_line(path: Path, place: str) -> str:
             return lines.readline(1024).strip()
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is not text"
-        raise TokenFault(f"{place}: {path} cannot be read: {why}") from None
+        raise TokenFault(place, f"{path} cannot be read: {why}") from None
 
 
 class _TreeOfPages(Tree):
