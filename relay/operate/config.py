@@ -151,7 +151,7 @@ def load(
     if listen:
         _put(data, reading, "listen", [{"endpoint": endpoint} for endpoint in listen], "--listen")
     if spool is not None:
-        _put(data, reading, "spool", str(Path(spool).absolute()), "--spool")
+        _put(data, reading, "spool", str(Path(spool).absolute()) if spool else "", "--spool")
     if smarthost is not None:
         _put_smarthost(data, reading, smarthost)
     if admin is not None:
