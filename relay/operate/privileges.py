@@ -18,6 +18,8 @@ from typing import Protocol
 
 import dns.rdata
 
+from relay.queue.spool import look_for_another
+
 SET_ASIDE = "set-aside"  # within it, for what is broken; see relay.receive.maildrop.looking
 
 OPEN_MAILDROP = 0o3733
@@ -76,7 +78,8 @@ def identity(user: str, group: str | None = None) -> Identity:
 def prepare_spool(spool: Path, who: Identity | None) -> None:
     """Makes the spool, for its owner alone (0700), and as root gives it to the user who will work in it.
 
-    Raises PrivilegesFault, also when the folder belongs to somebody else: another could put mail into it.
+    Raises PrivilegesFault, also when the folder belongs to somebody else: another could put mail into it; SpoolInUse
+    when another relay works in it, which is said before a port is found taken by the same one.
     """
     try:
         spool.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -88,7 +91,8 @@ def prepare_spool(spool: Path, who: Identity | None) -> None:
         ) from None
     try:
         _make_private(fd, spool, who)
-    except PermissionError as error:
+        look_for_another(spool)
+    except OSError as error:
         raise PrivilegesFault(
             "spool", f"{spool}: {error.strerror}; it must be a folder of the relay's own, and no symbolic link"
         ) from None

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from twisted.internet.testing import MemoryReactorClock
 
 from relay.operate import cli, footing
 from relay.operate.config import load
 from relay.operate.maker import Options
+from relay.operate.running import Ended, RunningParent, RunningRelay
+from relay.queue.spool import lock, look_for_another
 
 Relay = Callable[..., tuple[int, str, str]]
 
@@ -180,3 +184,56 @@ def test_twistd_looks_too(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> 
         Options().parseOptions(["--config", str(path)])
     assert end.value.code == 78
     assert f"{path}:1:1: spool: {tmp_path}/junk is a file" in capfd.readouterr().err
+
+
+def test_twistd_takes_the_file_that_the_environment_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ``relay run`` does: else it would start on the defaults, and nobody would be told."""
+    path = tmp_path / "relay.yaml"
+    path.write_text("hostname: from.the.environment.example\nlisten: [{endpoint: 'unix:smtp'}]\n", encoding="utf-8")
+    monkeypatch.setenv("RELAY_CONFIG", str(path))
+    options = Options()
+    options.parseOptions([])
+    assert options["loaded"].hostname == "from.the.environment.example"
+    other = tmp_path / "other.yaml"
+    other.write_text("hostname: named.example\n", encoding="utf-8")
+    options.parseOptions(["--config", str(other)])
+    assert options["loaded"].hostname == "named.example"
+    monkeypatch.setenv("RELAY_CONFIG", "")
+    options = Options()
+    options.parseOptions([])
+    assert options["loaded"].source == "built-in default"
+
+
+def test_the_help_of_run_names_the_environment(relay: Relay) -> None:
+    assert "RELAY_CONFIG" in relay("run", "--help")[1]
+
+
+def test_an_empty_option_is_not_the_default(
+    relay: Relay, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = _faulty(tmp_path, "spool: good")
+    code, _, err = relay("run", "--config", path, "--spool=")
+    assert (code, '--spool: spool: "" is not a path' in err) == (78, True)
+    for empty in ("--spool=", "--config="):
+        with pytest.raises(SystemExit) as end:
+            Options().parseOptions([empty])
+        assert end.value.code == 78
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_who_has_the_spool_is_named_before_a_port_is_found_taken(tmp_path: Path, workers: int) -> None:
+    """Both relays have the same ports, since both have the same file."""
+    text = f"workers: {workers}\nlisten: [{{endpoint: 'unix:good'}}]\nadmin: none\n"
+    (tmp_path / "relay.yaml").write_text(text, encoding="utf-8")
+    config = load(tmp_path / "relay.yaml")
+    config.spool.mkdir(mode=0o700)
+    held = lock(config.spool)
+    (tmp_path / "good").touch()  # the port is taken as well
+    try:
+        running = (RunningRelay if workers == 1 else RunningParent)(config, MemoryReactorClock(), lambda: config)
+        with pytest.raises(Ended, match=f"is in use by process {os.getpid()}"):
+            running.privilegedStartService()
+    finally:
+        os.close(held)
+    look_for_another(config.spool)
+    os.close(lock(config.spool))
