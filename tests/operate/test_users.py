@@ -263,7 +263,7 @@ def test_check_tells_what_is_wrong_with_users_certificates_and_keys(tmp_path: Pa
     assert done.returncode == 78
     assert f'{tmp_path}/users:1:1: accept.users: the user "ann": the scheme' in done.stdout
     assert f"relay.yaml:3:7: tls.certificate: {tmp_path}/tls.crt: there is no certificate in it (PEM)" in done.stdout
-    assert f"relay.yaml:4:38: tls_reports.dkim.key: {tmp_path}/tls.crt: there is no private key" in done.stdout
+    assert f"relay.yaml:4:40: tls_reports.dkim.key: {tmp_path}/tls.crt: there is no private key" in done.stdout
 
 
 @pytest.mark.parametrize(
