@@ -223,7 +223,7 @@ def test_an_empty_option_is_not_the_default(
 @pytest.mark.parametrize("workers", [1, 2])
 def test_who_has_the_spool_is_named_before_a_port_is_found_taken(tmp_path: Path, workers: int) -> None:
     """Both relays have the same ports, since both have the same file."""
-    text = f"workers: {workers}\nlisten: [{{endpoint: 'unix:good'}}]\nadmin: none\n"
+    text = f"workers: {workers}\nlisten: [{{endpoint: 'unix:{tmp_path}/good'}}]\nadmin: none\n"
     (tmp_path / "relay.yaml").write_text(text, encoding="utf-8")
     config = load(tmp_path / "relay.yaml")
     config.spool.mkdir(mode=0o700)
