@@ -293,9 +293,10 @@ def test_a_configuration_that_is_no_yaml_is_not_said_to_lack_users(tmp_path: Pat
 
 def test_a_file_of_users_that_is_not_there_can_be_made(tmp_path: Path) -> None:
     file = tmp_path / "users"
-    stop = CliRunner().invoke(relay, ["user", "list", "--file", str(file)]).exception
-    assert isinstance(stop, Stop)
-    assert (stop.code, str(stop)) == (65, f"there is no file {file}; relay user add makes it")
+    for words in (["list"], ["passwd", "ann"]):
+        stop = CliRunner().invoke(relay, ["user", *words, "--file", str(file)]).exception
+        assert isinstance(stop, Stop)
+        assert (stop.code, str(stop)) == (65, f"there is no file {file}; relay user add makes it")
     file.mkdir()
     for words in (["list"], ["passwd", "ann"]):
         stop = CliRunner().invoke(relay, ["user", *words, "--file", str(file)]).exception

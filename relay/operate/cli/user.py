@@ -80,7 +80,7 @@ def add(name: str, senders: str | None, scheme: str, from_stdin: bool, file: Pat
         except ValueError as fault:
             raise Stop(str(fault), EX_DATAERR) from None
 
-    added(_text(file, config), "{PLAIN}x")  # a fault is told before a password is asked for
+    added(_text(file, config, new=True), "{PLAIN}x")  # a fault is told before a password is asked for
     kept = _kept(from_stdin, scheme)
     with _edited(file, config, new=True) as edited:
         edited.text = added(edited.text, kept)
@@ -187,8 +187,10 @@ def _edited(file: Path | None, config: Path | None, new: bool = False) -> Iterat
         raise Stop(f"{path} cannot be changed: {error.strerror}", EX_CANTCREAT) from None
 
 
-def _text(file: Path | None, config: Path | None) -> str:
+def _text(file: Path | None, config: Path | None, new: bool = False) -> str:
     path, _ = _file(file, config)
+    if not new and not path.exists():
+        raise Stop(f"there is no file {path}; relay user add makes it", EX_DATAERR)
     try:
         return path.read_text(encoding="utf-8") if path.exists() else ""
     except (OSError, UnicodeDecodeError) as error:
