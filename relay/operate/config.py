@@ -82,6 +82,12 @@ class Config(Settings):
         """
         return str(self._places.get(path, BUILT_IN))
 
+    def standing(self, path: str) -> Place:
+        """Where a value stands, or the innermost thing around it that the file or the command line names."""
+        while path and path not in self._places:
+            path = path[: max(path.rfind("."), path.rfind("["), 0)]
+        return self._places[path] if path else Place(self._source)
+
     def says(self, path: str) -> bool:
         """Whether the file or the command line names a key."""
         return path in self._places
@@ -145,7 +151,7 @@ def load(
     if listen:
         _put(data, reading, "listen", [{"endpoint": endpoint} for endpoint in listen], "--listen")
     if spool is not None:
-        _put(data, reading, "spool", str(Path(spool).absolute()), "--spool")
+        _put(data, reading, "spool", str(Path(spool).absolute()) if spool else "", "--spool")
     if smarthost is not None:
         _put_smarthost(data, reading, smarthost)
     if admin is not None:

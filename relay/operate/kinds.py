@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,16 +49,20 @@ def _path(value: object, info: ValidationInfo) -> Path:
 def _recipients(value: object, info: ValidationInfo) -> Path:
     if isinstance(value, int):
         raise ValueError(f"{value} is not a file; the number of recipients is limited by accept.max_recipients")
-    path = _path(value, info)
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}; create it, or remove this line")
-    return path
+    return _file(value, info)
 
 
 def _file(value: object, info: ValidationInfo) -> Path:
     path = _path(value, info)
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}; create it, or remove this line")
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise ValueError(f"there is no file {path}; create it, or remove this line") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be looked at: {error.strerror}") from None
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+        raise ValueError(f"{path} is {kind}; name a file, or remove this line")
     return path
 
 
@@ -81,6 +86,11 @@ def _secret(value: object, info: ValidationInfo) -> Path:
             raise ValueError(f"{values.shown(value)} names no credential; write it like credential:provider")
         return Path(os.environ.get("CREDENTIALS_DIRECTORY", CREDENTIALS)) / name
     return _file(value, info)
+
+
+def is_still_to_come(secret: Path) -> bool:
+    """Whether it is a credential of systemd, which hands it over only to the relay that it starts."""
+    return "CREDENTIALS_DIRECTORY" not in os.environ and secret.parent == Path(CREDENTIALS)
 
 
 def _maildrop(value: object, info: ValidationInfo) -> Path | Literal["none"]:

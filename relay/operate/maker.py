@@ -14,6 +14,7 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from relay.operate.config import Config, ConfigFaults, load
+from relay.operate.footing import stand
 from relay.operate.running import RunningParent, RunningRelay
 
 
@@ -26,7 +27,7 @@ class Options(usage.Options):
         "relays for this machine only, and delivers by MX. SIGHUP reloads the configuration, SIGTERM ends it."
     )
     optParameters = [  # noqa: RUF012 - usage.Options wants a plain list
-        ["config", "c", None, "The configuration file; etc/relay.yaml is an example. 'relay check FILE' tests it."],
+        ["config", "c", None, "The configuration file; default: RELAY_CONFIG. 'relay check FILE' tests it."],
         ["spool", None, None, "The folder of the queue."],
         ["smarthost", None, None, "HOST:PORT where everything goes that the file does not route elsewhere."],
         ["admin", None, None, "Where the page listens: tcp:8025:interface=127.0.0.1; none: nowhere."],
@@ -42,17 +43,18 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:
         """Loads the configuration; every fault in it ends the process, with what relay run would say."""
-        config = self["config"]
+        config = self["config"] if self["config"] is not None else os.environ.get("RELAY_CONFIG") or None
         self["load"] = partial(
             load,
-            Path(config).absolute() if config else None,
+            Path(config).absolute() if config is not None else None,
             listen=tuple(self["listen"]),
-            spool=Path(self["spool"]).absolute() if self["spool"] else None,
+            spool=Path(self["spool"]).absolute() if self["spool"] else self["spool"],
             smarthost=self["smarthost"],
             admin=self["admin"],
         )
         try:
             self["loaded"] = self["load"]()
+            stand(self["loaded"])
         except ConfigFaults as faults:
             print(f"relay: the configuration has faults\n{faults}", file=sys.stderr)  # a UsageError would drown it
             raise SystemExit(os.EX_CONFIG) from None

@@ -18,6 +18,8 @@ from typing import Protocol
 
 import dns.rdata
 
+from relay.queue.spool import look_for_another
+
 SET_ASIDE = "set-aside"  # within it, for what is broken; see relay.receive.maildrop.looking
 
 OPEN_MAILDROP = 0o3733
@@ -25,7 +27,16 @@ OPEN_MAILDROP = 0o3733
 
 
 class PrivilegesFault(Exception):
-    """We cannot become who we should be; ``str()`` says why and what would help."""
+    """We cannot become who we should be, or work where we should; ``str()`` says why and what would help.
+
+    key  of the configuration, which is at fault
+    what the rest of the sentence
+    """
+
+    def __init__(self, key: str, what: str) -> None:
+        super().__init__(f"{key}: {what}")
+        self.key = key
+        self.what = what
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +62,15 @@ def identity(user: str, group: str | None = None) -> Identity:
     """The identity of a user and group by name or number.  Raises PrivilegesFault."""
     try:
         entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
-    except KeyError:
+    except (KeyError, OverflowError):
         raise PrivilegesFault(
-            f"user: there is no user {user} on this machine; create it: useradd --system {user}"
+            "user", f"there is no user {user} on this machine; create it: useradd --system {user}"
         ) from None
     try:
         gid = entry.pw_gid if group is None else int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
     except KeyError:
         raise PrivilegesFault(
-            f"group: there is no group {group} on this machine; create it: groupadd --system {group}"
+            "group", f"there is no group {group} on this machine; create it: groupadd --system {group}"
         ) from None
     return Identity(entry.pw_name, entry.pw_uid, gid)
 
@@ -67,7 +78,8 @@ def identity(user: str, group: str | None = None) -> Identity:
 def prepare_spool(spool: Path, who: Identity | None) -> None:
     """Makes the spool, for its owner alone (0700), and as root gives it to the user who will work in it.
 
-    Raises PrivilegesFault, also when the folder belongs to somebody else: another could put mail into it.
+    Raises PrivilegesFault, also when the folder belongs to somebody else: another could put mail into it; SpoolInUse
+    when another relay works in it, which is said before a port is found taken by the same one.
     """
     try:
         spool.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -75,13 +87,14 @@ def prepare_spool(spool: Path, who: Identity | None) -> None:
         fd = os.open(spool, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
         raise PrivilegesFault(
-            f"spool: {spool}: {error.strerror}; it must be a folder of the relay's own, and no symbolic link"
+            "spool", f"{spool}: {error.strerror}; it must be a folder of the relay's own, and no symbolic link"
         ) from None
     try:
         _make_private(fd, spool, who)
-    except PermissionError as error:
+        look_for_another(spool)
+    except OSError as error:
         raise PrivilegesFault(
-            f"spool: {spool}: {error.strerror}; it must be a folder of the relay's own, and no symbolic link"
+            "spool", f"{spool}: {error.strerror}; it must be a folder of the relay's own, and no symbolic link"
         ) from None
     finally:
         os.close(fd)
@@ -93,8 +106,9 @@ def _make_private(fd: int, spool: Path, who: Identity | None) -> None:
     foreign = found.st_uid != wanted
     if foreign and (os.geteuid() != 0 or found.st_uid != 0 or os.listdir(fd)):
         raise PrivilegesFault(
-            f"spool: {spool} belongs to user number {found.st_uid}, and the relay works as number {wanted}; "
-            "chown -R it when its content is the relay's, or use another folder"
+            "spool",
+            f"{spool} belongs to user number {found.st_uid}, and the relay works as number {wanted}; "
+            "chown -R it when its content is the relay's, or use another folder",
         )
     if stat.S_IMODE(found.st_mode) != 0o700:
         os.fchmod(fd, 0o700)
@@ -119,7 +133,7 @@ def prepare_maildrop(folder: Path, is_private: bool, who: Identity | None) -> No
         finally:
             os.close(found)
     except OSError as error:
-        raise PrivilegesFault(f"sendmail.maildrop: {folder}: {error.strerror}; {advice}") from None
+        raise PrivilegesFault("sendmail.maildrop", f"{folder}: {error.strerror}; {advice}") from None
 
 
 def _made_folder(folder: Path) -> int:
@@ -133,8 +147,8 @@ def _make_maildrop(fd: int, folder: Path, is_private: bool, who: Identity, advic
     if found.st_uid != who.uid:
         if os.geteuid() != 0 or found.st_uid != 0 or os.listdir(fd):
             raise PrivilegesFault(
-                f"sendmail.maildrop: {folder} belongs to user number {found.st_uid}, and the relay works as number "
-                f"{who.uid}; {advice}"
+                "sendmail.maildrop",
+                f"{folder} belongs to user number {found.st_uid}, and the relay works as number {who.uid}; {advice}",
             )
         os.fchown(fd, who.uid, who.gid)
     mode = stat.S_IMODE(found.st_mode)
@@ -147,7 +161,7 @@ def _make_maildrop(fd: int, folder: Path, is_private: bool, who: Identity, advic
     is_open = mode & (stat.S_IWGRP | stat.S_IWOTH)
     if is_open and mode & (stat.S_ISVTX | stat.S_ISGID) != stat.S_ISVTX | stat.S_ISGID:
         # A service manager may forbid that bit (RestrictSUIDSGID=), and the kernel drops it without a word.
-        raise PrivilegesFault(f"sendmail.maildrop: {folder} must have its set-group-ID and its sticky bit; {advice}")
+        raise PrivilegesFault("sendmail.maildrop", f"{folder} must have its set-group-ID and its sticky bit; {advice}")
 
 
 def load_what_is_loaded_late() -> None:
@@ -165,12 +179,12 @@ def drop(who: Identity, system: Privileges = os) -> None:
     if system.geteuid() != 0:
         if system.geteuid() == who.uid:
             return
-        raise PrivilegesFault(f"user: only root can become {who.user}; start the relay as root or as {who.user}")
+        raise PrivilegesFault("user", f"only root can become {who.user}; start the relay as root or as {who.user}")
     try:
         system.initgroups(who.user, who.gid)
         system.setresgid(who.gid, who.gid, who.gid)
         system.setresuid(who.uid, who.uid, who.uid)
     except OSError as error:
-        raise PrivilegesFault(f"user: cannot become {who.user}: {error.strerror}") from None
+        raise PrivilegesFault("user", f"cannot become {who.user}: {error.strerror}") from None
     if system.getresuid() != (who.uid, who.uid, who.uid):
-        raise PrivilegesFault(f"user: the system did not let go of root for {who.user}")
+        raise PrivilegesFault("user", f"the system did not let go of root for {who.user}")

@@ -30,6 +30,7 @@ from relay.operate.sockets import Sockets, why_not
 from relay.operate.steps import StepLog
 from relay.operate.surroundings import real_surroundings
 from relay.operate.workers import Forks, Worker
+from relay.queue.spool import SpoolInUse
 
 Load = Callable[[], Config]
 
@@ -89,7 +90,7 @@ class RunningParent(Parent):
             who = privileges.identity(config.user, config.group) if config.user is not None else None
             for folder in (config.spool, config.spool / SHARDS):
                 privileges.prepare_spool(folder, who)
-        except privileges.PrivilegesFault as fault:
+        except (privileges.PrivilegesFault, SpoolInUse) as fault:
             raise Ended(fault) from None
         if who is not None:
             privileges.load_what_is_loaded_late()
@@ -207,4 +208,5 @@ def _open_log(config: Config, reactor: Any) -> LogFile:
     try:
         return LogFile(reactor, config.log.file)
     except OSError as error:
-        raise Ended(f"{config.place('log.file')}: {config.log.file}: {error.strerror}") from None
+        advice = "it must be a file in a folder that is there, and ours to write"
+        raise Ended(f"{config.place('log.file')}: {config.log.file}: {error.strerror}; {advice}") from None

@@ -42,6 +42,7 @@ from relay.operate.settings.receiving import Listen
 from relay.operate.steps import StepLog
 from relay.operate.surroundings import Surroundings
 from relay.policy.policy import Policy
+from relay.queue.spool import SpoolInUse
 from relay.queue.store import Content, Counts, Selection, Store, StoreUnavailable
 from relay.receive.scribe import Scribe
 from relay.receive.tls import TlsFault
@@ -119,7 +120,7 @@ class RelayService(TwistedService):
             for number, listen in enumerate(config.listen):
                 door = self.doors.bind(listen.endpoint, config.place(f"listen[{number}].endpoint"))
                 self._doorways.append((door, listen))
-        except (privileges.PrivilegesFault, TlsFault, CannotBind) as fault:
+        except (privileges.PrivilegesFault, SpoolInUse, TlsFault, CannotBind) as fault:
             raise CannotStart(str(fault)) from None
         if config.admin is not None:
             self._bind_front(config.admin)

@@ -169,8 +169,9 @@ def parse_user(line: str, place: str) -> User:
     """The user of one line.  Raises ValueError whose text shows no secret."""
     fields = line.split(":", _EXTRA_FIELDS)
     name = fields[0]
-    if not name or len(name) > NAME_LIMIT or not name.isprintable() or name != name.strip():
-        raise ValueError("a line begins with the name of a user, and a colon")
+    fault = fault_of_name(name)
+    if fault:
+        raise ValueError(f"a line begins with the name of a user, and a colon; {fault}")
     if len(fields) < 2 or not fields[1]:
         raise ValueError(f'the user "{name}" has no password; relay user passwd sets one')
     extra = dict(_extra(fields[_EXTRA_FIELDS])) if len(fields) > _EXTRA_FIELDS else {}
@@ -181,6 +182,21 @@ def parse_user(line: str, place: str) -> User:
     except ValueError as fault:
         raise ValueError(f'the user "{name}": {fault}') from None
     return User(name, fields[1], senders, networks, "nologin" not in extra, place)
+
+
+def fault_of_name(name: str) -> str:
+    """What is wrong with the name of a user; empty when nothing is."""
+    if not name:
+        return "the name is empty"
+    if len(name) > NAME_LIMIT:
+        return f"the name is longer than {NAME_LIMIT} characters"
+    if name != name.strip():
+        return "the name begins or ends with a space"
+    if any("\ud800" <= one <= "\udfff" for one in name):  # what was no UTF-8 on the command line
+        return "the name is not UTF-8"
+    if not name.isprintable():
+        return "the name holds a character that cannot be printed"
+    return ""
 
 
 def extra_of(fields: Mapping[str, str]) -> tuple[tuple[str, ...] | None, tuple[IPNetwork, ...] | None]:

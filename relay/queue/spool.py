@@ -149,15 +149,30 @@ def make_ours(directory: Path) -> None:
         directory.chmod(0o700)
 
 
-def lock(directory: Path) -> int:
-    """The open lock file.  The lock goes with the process, however that ends."""
-    fd = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+def look_for_another(directory: Path) -> None:
+    """Raises SpoolInUse when a relay works here, and OSError; nothing is made, and nothing kept."""
+    try:
+        fd = os.open(directory / LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return
+    _take(fd, directory)
+    os.close(fd)
+
+
+def _take(fd: int, directory: Path) -> None:
+    """Locks an open lock file, or closes it and raises SpoolInUse."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         text = os.read(fd, 32).strip()
         os.close(fd)
         raise SpoolInUse(directory, int(text) if text.isdigit() else None) from None
+
+
+def lock(directory: Path) -> int:
+    """The open lock file.  The lock goes with the process, however that ends."""
+    fd = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    _take(fd, directory)
     os.fchmod(fd, 0o600)
     os.ftruncate(fd, 0)
     os.pwrite(fd, b"%d\n" % os.getpid(), 0)

@@ -51,6 +51,10 @@ _EXPORTED_OCTETS = 32
 class TlsFault(ValueError):
     """This certificate or key cannot be used; ``str()`` names the file and says why."""
 
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(f"{path}: {what}")
+        self.path = path
+
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
@@ -79,14 +83,14 @@ def _load(pair: KeyPair) -> Loaded:
     try:
         key = load_pem_private_key(octets, None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise TlsFault(f"{pair.key}: there is no private key in it that can be read without a passphrase") from None
+        raise TlsFault(pair.key, "there is no private key in it that can be read without a passphrase") from None
     if not isinstance(key, ServerKey):
-        raise TlsFault(f"{pair.key}: a key of this kind is of no use for TLS")
+        raise TlsFault(pair.key, "a key of this kind is of no use for TLS")
     loaded = Loaded(certificates, key, _names(certificates[0]))
     try:
         _context(loaded, "1.2", asks=False)
     except (SSL.Error, TypeError):
-        raise TlsFault(f"{pair.key}: this is not the key of the certificate in {pair.certificate}") from None
+        raise TlsFault(pair.key, f"this is not the key of the certificate in {pair.certificate}") from None
     return loaded
 
 
@@ -94,7 +98,7 @@ def _octets(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise TlsFault(f"{path}: cannot be read: {error.strerror}") from None
+        raise TlsFault(path, f"cannot be read: {error.strerror}") from None
 
 
 def _certificates(path: Path) -> tuple[x509.Certificate, ...]:
@@ -102,7 +106,7 @@ def _certificates(path: Path) -> tuple[x509.Certificate, ...]:
     try:
         return tuple(x509.load_pem_x509_certificates(octets))
     except ValueError:
-        raise TlsFault(f"{path}: there is no certificate in it (PEM)") from None
+        raise TlsFault(path, "there is no certificate in it (PEM)") from None
 
 
 def _names(certificate: x509.Certificate) -> tuple[str, ...]:

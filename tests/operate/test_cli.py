@@ -475,6 +475,30 @@ def test_without_a_relay_it_is_said_how_to_start_one(relay: Relay, tmp_path: Pat
     assert f"relay run --spool {tmp_path}" in err
 
 
+def test_the_relay_to_be_started_is_the_one_that_was_asked_for(relay: Relay, tmp_path: Path) -> None:
+    """With the file alone it would work on the file's spool."""
+    config = tmp_path / "t.yaml"
+    config.write_text("spool: own\n", encoding="utf-8")
+    _, _, err = relay("status", "--config", config, "--spool", tmp_path / "other", spool=False)
+    assert f"relay run --config {config} --spool {tmp_path}/other " in err
+    assert f"relay run --config {config}   " in relay("status", "--config", config, spool=False)[2]
+
+
+@pytest.mark.parametrize("command", ["status", "queue list", "trace a@b.example"])
+def test_a_spool_that_is_none_is_said_to_be_none(relay: Relay, tmp_path: Path, command: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "other" / "things").mkdir(parents=True)
+    for name, words in {
+        "nothing": "which does not exist",
+        "file": "which is no folder",
+        "empty": "which is an empty folder",
+        "other": "in which there is no queue",
+    }.items():
+        code, _, err = relay(*command.split(), "--spool", tmp_path / name, spool=False)
+        assert (code, f"no relay is running on the spool {tmp_path}/{name}, {words}\n" in err) == (69, True)
+
+
 def test_the_list_works_while_the_relay_does_not(relay: Relay, tmp_path: Path) -> None:
     """What lies in the spool is read, and nothing of it is changed."""
     reactor = EPollReactor()

@@ -24,12 +24,15 @@ def blocks() -> list[tuple[str, str]]:
 
 
 def with_files(text: str, folder: Path) -> str:
-    """The same, with the files that it names there."""
+    """The same, with the files that it names there, and a user that is on every machine."""
     pair = certificates.pair("mail.example.org")
     for name in set(re.findall(r"/(?:etc|var/spool)/relay/([\w.-]+)", text)):
         is_key, is_certificate = name.endswith(".key"), name.endswith((".crt", ".pem"))
-        content = pair.key_pem if is_key else pair.certificate_pem if is_certificate else b""
+        is_secret = name.endswith((".password", ".secret", ".token"))
+        written = pair.key_pem if is_key else pair.certificate_pem if is_certificate else b""
+        content = b"correct horse battery staple\n" if is_secret else written
         (folder / name).write_bytes(content)
+    text = re.sub(r"^user: relay\b", "user: root", text, flags=re.MULTILINE)
     return re.sub(r"/(etc|var/spool)/relay/", f"{folder}/", text)
 
 

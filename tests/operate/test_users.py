@@ -19,7 +19,7 @@ from relay.operate.cli.speech import Stop
 from relay.operate.users import editing, passwords
 from relay.operate.users.file import read_users
 from relay.operate.users.passwords import MADE, UnknownScheme, is_right, kept_of, scheme_of, scram_of
-from relay.policy.users import UsersFault
+from relay.policy.users import UsersFault, parse_user
 
 
 @pytest.fixture
@@ -262,5 +262,42 @@ def test_check_tells_what_is_wrong_with_users_certificates_and_keys(tmp_path: Pa
     done = subprocess.run([script, "check", tmp_path / "relay.yaml"], capture_output=True, text=True, check=False)
     assert done.returncode == 78
     assert f'{tmp_path}/users:1:1: accept.users: the user "ann": the scheme' in done.stdout
-    assert f"tls: {tmp_path}/tls.crt: there is no certificate in it (PEM)" in done.stdout
-    assert f"tls_reports.dkim.key: {tmp_path}/tls.crt: there is no private key" in done.stdout
+    assert f"relay.yaml:3:7: tls.certificate: {tmp_path}/tls.crt: there is no certificate in it (PEM)" in done.stdout
+    assert f"relay.yaml:4:40: tls_reports.dkim.key: {tmp_path}/tls.crt: there is no private key" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("", "the name is empty"),
+        ("ann\udce4", "the name is not UTF-8"),
+        (" ann", "the name begins or ends with a space"),
+        ("a\x1bn", "the name holds a character that cannot be printed"),
+        ("n" * 256, "the name is longer than 255 characters"),
+    ],
+)
+def test_it_is_said_what_is_wrong_with_a_name(name: str, why: str) -> None:
+    with pytest.raises(ValueError, match=f"^{why}$"):
+        editing.added("", name, "{PLAIN}x", None)
+    with pytest.raises(ValueError, match=f"^a line begins with the name of a user, and a colon; {why}$"):
+        parse_user(f"{name}:x", "")
+
+
+def test_a_configuration_that_is_no_yaml_is_not_said_to_lack_users(tmp_path: Path) -> None:
+    config = tmp_path / "broken.yaml"
+    config.write_text("accept: {users: [\n", encoding="utf-8")
+    stop = CliRunner().invoke(relay, ["user", "list", "--config", str(config)]).exception
+    assert isinstance(stop, Stop)
+    assert (stop.code, str(stop).startswith(f"{config}:2:1: this is not YAML: ")) == (78, True)
+
+
+def test_a_file_of_users_that_is_not_there_can_be_made(tmp_path: Path) -> None:
+    file = tmp_path / "users"
+    for words in (["list"], ["passwd", "ann"]):
+        stop = CliRunner().invoke(relay, ["user", *words, "--file", str(file)]).exception
+        assert isinstance(stop, Stop)
+        assert (stop.code, str(stop)) == (65, f"there is no file {file}; relay user add makes it")
+    file.mkdir()
+    for words in (["list"], ["passwd", "ann"]):
+        stop = CliRunner().invoke(relay, ["user", *words, "--file", str(file)]).exception
+        assert str(stop) == f"{file} cannot be read: Is a directory"

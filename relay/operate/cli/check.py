@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,6 @@ from relay.operate.cli.replaying import replayed, span
 from relay.operate.cli.speech import EX_CONFIG, count, say, say_json
 
 if TYPE_CHECKING:
-    from relay.operate.config import Config
     from relay.operate.places import Fault
 
 
@@ -50,8 +48,10 @@ def check(
 ) -> None:
     """Check a configuration: every fault at once, with its place and what would be right.
 
-    Without FILE: the one of --config, else /etc/relay/relay.yaml. Ends with 0 when the relay would start with it,
-    with 78 when it would not.
+    Without FILE: the one of --config, else /etc/relay/relay.yaml. The files and folders that it names are looked at
+    too, and nothing is made or changed. Ends with 0 when all is right; with 78 when the relay would not start so, or
+    could not do all that it says, as with a password file without a password. Who may write where, and whether a port
+    is free, only the start can tell.
 
     With --replay, the envelopes that the journal holds of so long are judged by the configuration in force and by this
     file, by the code that judges live mail: who would be refused or accepted now, forwarded elsewhere, sent another
@@ -91,72 +91,14 @@ def check(
 
 def _judged(path: Path | None) -> tuple[Sequence[Fault], Sequence[Fault]]:
     """Faults and warnings of a file and of the files that it names."""
+    from relay.operate import footing, provisions
     from relay.operate.config import ConfigFaults, load
 
     try:
         config = load(path)
     except ConfigFaults as found:
         return found.faults, ()
-    of_files = (_faults_of_recipients(config.accept.recipients), _faults_of_users(config), _faults_of_tls(config))
-    return [*chain(*of_files), *_faults_of_dkim(config)], config.warnings
-
-
-def _faults_of_recipients(path: Path | None) -> Sequence[Fault]:
-    from relay.operate.places import Fault, Place
-    from relay.policy.recipients import RecipientsFault, parse_recipients
-
-    if path is None:
-        return ()
-    try:
-        parse_recipients(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        return (Fault(Place(str(path)), "accept.recipients", f"cannot be read: {error}"),)
-    except RecipientsFault as bad:
-        name = str(path)
-        return [Fault(Place(name, one.line, 1), "accept.recipients", f'"{one.text}": {one.why}') for one in bad.faults]
-    return ()
-
-
-def _faults_of_users(config: Config) -> Sequence[Fault]:
-    from relay.operate.places import Fault, Place
-    from relay.operate.users.file import read_users
-    from relay.policy.users import UsersFault
-
-    path = config.accept.users
-    if not isinstance(path, Path):
-        return ()
-    try:
-        read_users(path)
-    except (OSError, UnicodeDecodeError) as error:
-        return (Fault(Place(str(path)), "accept.users", f"cannot be read: {error}"),)
-    except UsersFault as bad:
-        return [Fault(Place(str(path), one.line, 1), "accept.users", one.what) for one in bad.faults]
-    return ()
-
-
-def _faults_of_tls(config: Config) -> Sequence[Fault]:
-    from relay.operate.admission import read_files
-    from relay.operate.places import Fault, Place
-    from relay.receive.tls import TlsFault
-
-    try:
-        read_files(config)
-    except TlsFault as fault:
-        return (Fault(Place(config.source), "tls", str(fault)),)
-    return ()
-
-
-def _faults_of_dkim(config: Config) -> Sequence[Fault]:
-    from relay.deliver.dkim import KeyFault, read_key
-    from relay.operate.places import Fault, Place
-
-    dkim = config.tls_reports.dkim
-    try:
-        if dkim is not None:
-            read_key(dkim.key)
-    except KeyFault as fault:
-        return (Fault(Place(config.source), "tls_reports.dkim.key", str(fault)),)
-    return ()
+    return [*footing.faults_of(config), *provisions.faults_of(config)], config.warnings
 
 
 def _as_json(fault: Fault) -> dict[str, object]:

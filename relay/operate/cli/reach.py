@@ -55,7 +55,7 @@ def spool_of(config: Path | None, spool: Path | None) -> Path:
 def running(config: Path | None, spool: Path | None) -> Iterator[Together]:
     """A conversation with the relay; what goes wrong in it becomes a Stop."""
     folder = spool_of(config, spool)
-    with _understandable(config, folder), Together(folder) as control:
+    with _understandable(config, spool, folder), Together(folder) as control:
         yield control
 
 
@@ -63,7 +63,7 @@ def running(config: Path | None, spool: Path | None) -> Iterator[Together]:
 def running_if_any(config: Path | None, spool: Path | None) -> Iterator[Together | None]:
     """A conversation with the relay, or None when none is running; what goes wrong in it becomes a Stop."""
     folder = spool_of(config, spool)
-    with _understandable(config, folder):
+    with _understandable(config, spool, folder):
         try:
             control = Together(folder)
         except NotRunning:
@@ -80,7 +80,7 @@ def listed(config: Path | None, spool: Path | None, fields: Mapping[str, object]
     fields  of the request; by their ``destination`` a person means what ``relay.operate.cli.meant`` says
     """
     folder = spool_of(config, spool)
-    with _understandable(config, folder):
+    with _understandable(config, spool, folder):
         try:
             control = Together(folder)
         except NotRunning:
@@ -107,7 +107,7 @@ def journals(config: Path | None, spool: Path | None) -> Iterator[Ask]:
     """Asks the journal (``trace.find``, ``trace.show``): the relay's, or, when none is running, what lies in the
     spool."""
     folder = spool_of(config, spool)
-    with _understandable(config, folder):
+    with _understandable(config, spool, folder):
         try:
             control = Together(folder)
         except NotRunning:
@@ -131,14 +131,18 @@ def _of_journals(
 
 
 @contextmanager
-def _understandable(config: Path | None, spool: Path) -> Iterator[None]:
-    """What goes wrong between us and the relay, in words that say what to do."""
+def _understandable(config: Path | None, spool: Path | None, folder: Path) -> Iterator[None]:
+    """What goes wrong between us and the relay, in words that say what to do.
+
+    config, spool  as they were given
+    folder         the spool that they mean
+    """
     try:
         yield
     except NotRunning:
-        raise Stop(_how_to_start(config, spool), EX_UNAVAILABLE) from None
+        raise Stop(_how_to_start(config, spool, folder), EX_UNAVAILABLE) from None
     except CannotAsk as error:
-        denied = not os.access(spool, os.X_OK)
+        denied = not os.access(folder, os.X_OK)
         advice = "; ask as the user the relay works as, or as root" if denied else ""
         raise Stop(f"{error}{advice}", EX_NOPERM if denied else EX_UNAVAILABLE) from None
     except Refusal as refusal:
@@ -146,10 +150,26 @@ def _understandable(config: Path | None, spool: Path) -> Iterator[None]:
         raise Stop(str(refusal), code) from None
 
 
-def _how_to_start(config: Path | None, spool: Path) -> str:
-    by = f"--config {config}" if config else f"--spool {spool}"
+def _how_to_start(config: Path | None, spool: Path | None, folder: Path) -> str:
+    # What was given is given again, the spool too: it wins over the file's there as it did here.
+    given = [f"--config {config}"] if config else []
+    given += [f"--spool {folder}"] if spool is not None or not config else []
     return (
-        f"no relay is running on the spool {spool}\n"
-        f"  start it:             relay run {by}    (or: systemctl start relay)\n"
+        f"no relay is running on the spool {folder}{_what_it_is(folder)}\n"
+        f"  start it:             relay run {' '.join(given)}    (or: systemctl start relay)\n"
         f"  if it runs elsewhere: name it with --spool or --config"
     )
+
+
+def _what_it_is(folder: Path) -> str:
+    """Why there is no queue to read in it either; empty when that is not known, or there is one."""
+    try:
+        if next(folder.iterdir(), None) is None:
+            return ", which is an empty folder"
+    except FileNotFoundError:
+        return ", which does not exist"
+    except NotADirectoryError:
+        return ", which is no folder"
+    except OSError:
+        return ""
+    return "" if asleep.has_queue(folder) else ", in which there is no queue"

@@ -19,17 +19,17 @@ from relay.operate.cli.speech import EX_CONFIG, EX_USAGE, Stop
 @click.command()
 @config_option
 @click.option("--listen", metavar="ENDPOINT", multiple=True, help="Where clients come in; may be given several times.")
-@click.option("--spool", type=click.Path(path_type=Path), help="The folder of the queue.")
+@click.option("--spool", metavar="FOLDER", help="The folder of the queue.")
 @click.option("--smarthost", metavar="HOST:PORT", help="Where everything goes that the file does not route elsewhere.")
 @click.option("--admin", metavar="ENDPOINT", help="Where the page for a browser listens; none: nowhere.")
 def run(
-    config: Path | None, listen: tuple[str, ...], spool: Path | None, smarthost: str | None, admin: str | None
+    config: Path | None, listen: tuple[str, ...], spool: str | None, smarthost: str | None, admin: str | None
 ) -> None:
     """Start a relay, in the foreground.
 
-    Without options it listens on 127.0.0.1:2525, keeps its queue in ./spool, relays for this machine only, delivers
-    by MX, and shows a page at http://127.0.0.1:8025/. What the options say wins over the file. SIGHUP reloads the
-    file, SIGTERM ends it.
+    Without --config the file is the one that RELAY_CONFIG names, else there is none. Without options it listens on
+    127.0.0.1:2525, keeps its queue in ./spool, relays for this machine only, delivers by MX, and shows a page at
+    http://127.0.0.1:8025/. What the options say wins over the file. SIGHUP reloads the file, SIGTERM ends it.
 
     \b
     relay run
@@ -37,9 +37,10 @@ def run(
     relay run --listen tcp:2525:interface=127.0.0.1 --smarthost smtp.provider.example:587
     """
     from relay.operate.config import ConfigFaults, load
+    from relay.operate.footing import stand
 
     try:
-        load(config, listen=listen, spool=spool, smarthost=smarthost, admin=admin)
+        stand(load(config, listen=listen, spool=spool, smarthost=smarthost, admin=admin))
     except ConfigFaults as faults:  # here, so that they do not drown in Twisted's usage message
         raise Stop(f"the configuration has faults\n{faults}", EX_CONFIG) from None
     arguments = [f"--config={config}"] if config else []

@@ -80,7 +80,7 @@ def add(name: str, senders: str | None, scheme: str, from_stdin: bool, file: Pat
         except ValueError as fault:
             raise Stop(str(fault), EX_DATAERR) from None
 
-    added(_text(file, config), "{PLAIN}x")  # a fault is told before a password is asked for
+    added(_text(file, config, new=True), "{PLAIN}x")  # a fault is told before a password is asked for
     kept = _kept(from_stdin, scheme)
     with _edited(file, config, new=True) as edited:
         edited.text = added(edited.text, kept)
@@ -144,8 +144,10 @@ def list_users(as_json: bool, file: Path | None, config: Path | None) -> None:
     path, _ = _file(file, config)
     try:
         users = read_users(path)
+    except FileNotFoundError:
+        raise Stop(f"there is no file {path}; relay user add makes it", EX_DATAERR) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise Stop(f"{path} cannot be read: {error}", EX_NOPERM) from None
+        raise Stop(f"{path} cannot be read: {_why(error)}", EX_NOPERM) from None
     except UsersFault as bad:
         lines = "\n".join(f"{path}:{fault.line}: {fault.what}" for fault in bad.faults)
         raise Stop(lines, EX_DATAERR) from None
@@ -185,12 +187,19 @@ def _edited(file: Path | None, config: Path | None, new: bool = False) -> Iterat
         raise Stop(f"{path} cannot be changed: {error.strerror}", EX_CANTCREAT) from None
 
 
-def _text(file: Path | None, config: Path | None) -> str:
+def _text(file: Path | None, config: Path | None, new: bool = False) -> str:
     path, _ = _file(file, config)
+    if not new and not path.exists():
+        raise Stop(f"there is no file {path}; relay user add makes it", EX_DATAERR)
     try:
         return path.read_text(encoding="utf-8") if path.exists() else ""
     except (OSError, UnicodeDecodeError) as error:
-        raise Stop(f"{path} cannot be read: {error}", EX_NOPERM) from None
+        raise Stop(f"{path} cannot be read: {_why(error)}", EX_NOPERM) from None
+
+
+def _why(error: OSError | UnicodeDecodeError) -> str:
+    """Without the path, which stands in the sentence already."""
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
 
 
 @contextmanager
@@ -218,9 +227,12 @@ def _of_config(path: Path) -> tuple[Path, Owner | None]:
 
     # Only the keys that matter are read: accept.users may name a file that is about to be made, which is a fault else.
     try:
-        data = read_yaml(path.read_text(encoding="utf-8-sig"), str(path)).data
+        reading = read_yaml(path.read_text(encoding="utf-8-sig"), str(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise Stop(f"{path} cannot be read: {error}", EX_CONFIG) from None
+        raise Stop(f"{path} cannot be read: {_why(error)}", EX_CONFIG) from None
+    data = reading.data
+    if reading.faults and data is None:
+        raise Stop("\n".join(map(str, reading.faults)), EX_CONFIG)
     accept = data.get("accept") if isinstance(data, dict) else None
     named = accept.get("users") if isinstance(accept, dict) else None
     if not isinstance(named, str):

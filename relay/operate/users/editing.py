@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from relay.policy.users import parse_senders, parse_user, user_key
+from relay.policy.users import fault_of_name, parse_senders, parse_user, user_key
 
 FIELDS = 8
 NEW_FILE_MODE = 0o640
@@ -40,6 +40,9 @@ def added(text: str, name: str, secret: str, senders: str | None) -> str:
     if _line_of(text, name) is not None:
         raise UserExists(name)
     line = f"{name}:{secret}" + (f"::::::{_senders(senders)}" if senders is not None else "")
+    fault = fault_of_name(name)
+    if fault:
+        raise ValueError(fault)
     if ":" in name or name.startswith("#"):
         raise ValueError("the name of a user holds no colon, and does not begin with #")
     parse_user(line, "")

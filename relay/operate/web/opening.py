@@ -44,13 +44,15 @@ PAGES: tuple[type[Page], ...] = (Overview, Queue, Destinations, Trace, Explain, 
 
 
 class TokenFault(Exception):
-    """The token cannot be used; ``str()`` says why, and what would help.
+    """The token cannot be used; ``str()`` says where it is named, why, and what would help.
 
+    what     the same without the place
     is_gone  its file is known to hold none, and not merely unread
     """
 
-    def __init__(self, why: str, is_gone: bool) -> None:
-        super().__init__(why)
+    def __init__(self, place: str, what: str, is_gone: bool) -> None:
+        super().__init__(f"{place}: {what}")
+        self.what = what
         self.is_gone = is_gone
 
 
@@ -134,7 +136,8 @@ def read_token(config: Config) -> str | None:
     token = _first_line(path, place)
     if len(token) < TOKEN_LEAST_CHARACTERS or not token.isascii() or not token.isprintable():
         raise TokenFault(
-            f"{place}: the first line of {path} is no token; it needs {TOKEN_LEAST_CHARACTERS} characters or more: "
+            place,
+            f"the first line of {path} is no token; it needs {TOKEN_LEAST_CHARACTERS} characters or more: "
             f"openssl rand -hex 24 > {path}",
             is_gone=True,
         )
@@ -148,7 +151,7 @@ def _first_line(path: Path, place: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is not text"
         is_gone = isinstance(error, FileNotFoundError | UnicodeDecodeError)
-        raise TokenFault(f"{place}: {path} cannot be read: {why}", is_gone) from None
+        raise TokenFault(place, f"{path} cannot be read: {why}", is_gone) from None
 
 
 class _TreeOfPages(Tree):
