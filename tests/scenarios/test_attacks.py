@@ -70,7 +70,7 @@ def test_after_a_refused_chunk_nothing_of_it_is_left(tmp_path: Path) -> None:
             assert client.ask(*ENVELOPE) == [250, 250]
             evil = b"RSET\r\nMAIL FROM:<evil@client.example>\r\nRCPT TO:<victim@elsewhere.example>\r\n".ljust(200)
             client.say(b"BDAT 10\r\n0123456789" + b"BDAT 200\r\n" + evil + b"BDAT 4 LAST\r\nabcd")
-            assert client.codes(3) == [250, 552, 503]
+            assert client.codes(3) == [250, 552, 552]
             assert client.ask(b"RCPT TO:<bob@elsewhere.example>", b"BDAT 0 LAST") == [503, 503]
             assert client.ask(*ENVELOPE, b"BDAT 4 LAST\r\nx\r") == [250, 250, 550]  # and the LF of its own line
             assert client.ask(b"", b"NOOP")[-1:] == [250]
