@@ -12,6 +12,8 @@ import pytest
 
 from tests.operate.running import Running, running_relay
 
+pytestmark = pytest.mark.endtoend  # each starts a program
+
 CONFIG = "hostname: gate.example.org\nspool: spool\nsendmail: {maildrop: drop, domain: example.org}\n"
 
 
