@@ -54,6 +54,7 @@ class Client:
     """Sends its body piece by piece, as its draft takes them; what is refused is aborted, as a transaction does."""
 
     def __init__(self, bodies: Bodies, number: int) -> None:
+        self.bodies = bodies
         self.path = bodies.path(number << 8)
         self.draft = bodies.draft(number << 8)
         self.left = BODY
@@ -131,6 +132,7 @@ def run(clients: list[Client], disk: ByHand, chance: Random, going_away: float =
             chance.choice(going).step()
         elif disk.queue:
             disk.run_one()
+            assert clients[0].bodies.files.free(clients[0].bodies.directory) >= LEAVE_FREE, "the database has no room"
         else:
             break
     assert all(one.is_over for one in clients), "somebody waits for ever"
